@@ -1,0 +1,40 @@
+# `make catalog` and `make test` need Python >= 3.11, git and a package index; everything else is brought by the lock.
+PYTHON ?= python3
+BIN := .venv/bin
+# Tools find each other on this path: `dvc repro` starts `python`.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# The ephemeral Prefect server may be slow to start on a busy machine; the default gives up after 20 s.
+export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 180
+
+.PHONY: catalog test check repro lock help
+
+catalog: .venv/installed  ## build every stale concept and say where the report lies
+	@wordmint build
+
+test: .venv/tested  ## run the whole test suite
+	@pytest
+
+check: .venv/tested  ## ruff, types and the tests without the slow ones
+	@ruff check . && ruff format --check . && mypy && pytest -m "not slow"
+
+repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
+	@dvc pull --quiet $(wildcard data/images/*.dvc) && dvc repro
+
+lock:  ## resolve pyproject.toml again into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements.lock
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*##  ?/  make \1\t/' | expand -t 18
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wordmint needs Python >= 3.11, this is " + sys.version)'
+	@$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv
+
+# One lock holds every extra's versions; as a constraint it pins what each command installs.
+.venv/installed: .venv/bin/uv requirements.lock pyproject.toml
+	@echo "installing the locked packages into .venv" && $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable .
+	@touch $@
+
+.venv/tested: .venv/installed
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[test]'
+	@touch $@

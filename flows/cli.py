@@ -1,0 +1,194 @@
+"""The `wordmint` command; every import that costs time waits until its command runs."""
+
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tasks import artifacts
+from tasks.settings import Settings, load_settings, tracking_uri
+from tasks.stage import one_line_errors
+
+if TYPE_CHECKING:
+    from flows.build_catalog import Outcome
+
+app = typer.Typer(help="Mint new words of a text-to-image model from pictures, and keep them as a catalog.", no_args_is_help=True)
+console = Console()
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
+
+# Read by Prefect when it is imported: a build shows its own progress, and a busy machine may need more than 20 s to start the server.
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+
+
+@app.command()
+def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of params.yaml; all when none is given")] = None) -> None:
+    """Build every stale concept, or the stale ones of those that are named."""
+    with one_line_errors():
+        settings = load_settings()
+        for concept in concepts or []:
+            settings.concept(concept)
+        from flows.build_catalog import BuildFailed, build_catalog
+        from flows.progress import progress
+
+        try:
+            with progress(console):
+                outcome = build_catalog(concepts or None)
+        except BuildFailed as error:
+            print_outcome(error.outcome, settings)
+            raise ValueError(str(error)) from error
+        print_outcome(outcome, settings)
+
+
+def print_outcome(outcome: "Outcome", settings: Settings) -> None:
+    """Print what a build did as a table of the whole catalog."""
+    table = Table(title="" if outcome.ran or outcome.failed else "nothing to do: every concept is up to date", title_justify="left")
+    for heading in ("concept", "version", "reconstruction", "Image-Only", "editability", "Prompt-Only", "seconds"):
+        table.add_column(heading, justify="left" if heading == "concept" else "right")
+    for key in settings.concepts:
+        seconds = f"{outcome.seconds[key]:.0f}" if key in outcome.seconds else "-"
+        if key in outcome.failed:
+            table.add_row(key, "[red]failed", "", "", "", "", seconds)
+        elif artifacts.scores(key).exists() and artifacts.registered(key).exists():
+            scores, record = artifacts.read_json(artifacts.scores(key)), artifacts.read_json(artifacts.registered(key))
+            reconstruction, editability = scores["reconstruction"], scores["editability"]
+            version = " ".join([f"v{record['version']}", *record["aliases"]])
+            table.add_row(
+                key, version, interval(reconstruction), f"{reconstruction['image_only']:.3f}", interval(editability), f"{editability['prompt_only']:.3f}", seconds
+            )
+    console.print(table)
+    index = artifacts.REPORT / "index.html"
+    if index.exists():
+        console.print(f"report: {index.absolute().as_uri()}", soft_wrap=True)
+
+
+def interval(score: dict[str, float]) -> str:
+    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="the concept's key")],
+    pictures: Annotated[list[Path], typer.Argument(help="3-5 pictures of it")],
+    word: Annotated[str, typer.Option(help="an ordinary word of one token that comes near")],
+    kind: Annotated[str, typer.Option(help="object or style")] = "object",
+) -> None:
+    """Add a concept: copy its pictures, put them under DVC, and write params.yaml."""
+    with one_line_errors():
+        from tasks.catalog import add_concept
+
+        add_concept(name, pictures, word, kind, load_settings())
+        console.print(f"added {name} as <{name}>; next: wordmint build {name}")
+
+
+@app.command("list")
+def list_concepts(as_json: AsJson = False) -> None:
+    """List what is registered."""
+    with one_line_errors():
+        rows = registered_rows(load_settings())
+        if as_json:
+            print(json.dumps(rows, indent=2))
+            return
+        table = Table("concept", "word", "version", "alias", "reconstruction", "editability")
+        for row in rows:
+            table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+        console.print(table)
+
+
+def registered_rows(settings: Settings) -> list[dict[str, Any]]:
+    """Return the registry's rows; a catalog that never registered anything has no database to open."""
+    from tasks import registry
+
+    uri = tracking_uri(settings)
+    database = registry.sqlite_file(uri)
+    if database and not database.exists():
+        return []
+    registry.connect(uri)
+    return registry.catalog()
+
+
+@app.command()
+def show(name: str, as_json: AsJson = False) -> None:
+    """Show all that is known of one concept: settings, pictures, training, scores, versions."""
+    with one_line_errors():
+        settings = load_settings()
+        facts: dict[str, Any] = {"concept": name, **settings.concept(name).model_dump()}
+        for title, path in (
+            ("pictures", artifacts.manifest(name)),
+            ("training", artifacts.train_record(name)),
+            ("scores", artifacts.scores(name)),
+            ("registered", artifacts.registered(name)),
+        ):
+            facts[title] = artifacts.read_json(path) if path.exists() else None
+        if as_json:
+            print(json.dumps(facts, indent=2))
+            return
+        print_facts(facts)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print one concept for a person."""
+    table = Table(show_header=False, box=None)
+    for key in ("concept", "kind", "placeholder_token", "initializer_token"):
+        table.add_row(key, str(facts[key]))
+    if pictures := facts["pictures"]:
+        for entry in pictures["pictures"]:
+            table.add_row(entry["source"], "kept" if entry["kept"] else f"dropped: {entry['reason']}")
+    if training := facts["training"]:
+        table.add_row("training", f"{training['optimizer_steps']} optimizer steps, {training['seconds']:.0f} s, stopped by {training['stopped']}")
+        table.add_row("norm", f"{training['norm']:.2f} (vocabulary median {training['vocabulary_norm_median']:.2f})")
+    if scores := facts["scores"]:
+        for score, bound in (("reconstruction", "image_only"), ("editability", "prompt_only")):
+            table.add_row(score, f"{interval(scores[score])}, {bound} {scores[score][bound]:.3f}")
+    record = facts["registered"]
+    table.add_row("registered", f"{record['name']} v{record['version']} {' '.join(record['aliases'])}" if record else "not yet")
+    console.print(table)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Say what is stale and why."""
+    with one_line_errors():
+        settings = load_settings()
+        from tasks import versioning
+        from tasks.catalog import STAGES
+
+        with versioning.open_repo() as repo:
+            stale = versioning.stale(repo, list(settings.concepts), STAGES)
+        if as_json:
+            print(json.dumps(stale, indent=2))
+        elif not stale:
+            console.print("every concept is up to date")
+        else:
+            for stage, reasons in stale.items():
+                console.print(f"[bold]{stage}[/bold]  {'; '.join(reasons)}", soft_wrap=True)
+
+
+@app.command()
+def imagine(
+    prompt: Annotated[str, typer.Argument(help='such as "a photo of <teapot> on the moon"')],
+    number: Annotated[int, typer.Option("-n", min=1, help="pictures")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="of the first picture")] = 0,
+    out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
+) -> None:
+    """Generate pictures of a prompt with the champion versions of the words in it."""
+    with one_line_errors():
+        from tasks.catalog import imagine_pictures
+
+        for path in imagine_pictures(prompt, re.findall(r"<[^<>\s]+>", prompt), number, seed, out, load_settings()):
+            print(path)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING)
+    app()
+
+
+if __name__ == "__main__":
+    main()

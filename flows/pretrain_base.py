@@ -1,0 +1,106 @@
+"""How the embedded base model and its scorer were made: `python -m flows.pretrain_base`.
+
+Every part leaves a checkpoint in the work folder and continues it; raise a step count to train on. The parts are independent
+enough to run side by side: `--only scorer` in one shell and `--only generator` in another.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import typer
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from transformers import CLIPTokenizer
+
+from tasks.artifacts import DATA
+from tasks.pretraining import art
+from tasks.pretraining.autoencoder import encode, train_autoencoder
+from tasks.pretraining.denoiser import save_pipeline, train_denoiser
+from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
+from tasks.pretraining.scorer import save_scorer, train_scorer
+from tasks.pretraining.tokenizer import train_tokenizer
+from tasks.pretraining.world import World, draw_sample
+
+GENERATOR = DATA / "base" / "emoji-ldm"
+SCORER = DATA / "base" / "emoji-clip"
+TRAINED = [ALL_NOUNS.index(noun) for noun in TRAINED_NOUNS]
+SEEDS = {"captions": 1, "generator": 2, "scorer": 3}
+
+
+@task(cache_policy=NO_CACHE)
+def fetch_art(work: Path) -> Path:
+    """Fetch the pinned emoji packages."""
+    art.fetch(work / "art")
+    return work / "art"
+
+
+@task(cache_policy=NO_CACHE)
+def make_tokenizer(work: Path) -> CLIPTokenizer:
+    """Learn the vocabulary from captions of the whole world, held-out nouns too: they are ordinary words."""
+    folder = work / "tokenizer"
+    if folder.exists():
+        return CLIPTokenizer.from_pretrained(folder)
+    rng = np.random.default_rng(SEEDS["captions"])
+    return train_tokenizer([draw_sample(rng, range(len(ALL_NOUNS))).caption for _ in range(20_000)], folder)
+
+
+@task(cache_policy=NO_CACHE)
+def train_generator(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, autoencoder_steps: int, denoiser_steps: int) -> Path:
+    """Train the autoencoder, cache the latents of all composites, train the denoiser and its text encoder on them."""
+    pictures, drawn = World(art_folder).batch(np.random.default_rng(SEEDS["generator"]), composites, TRAINED)
+    autoencoder = train_autoencoder(pictures, work, autoencoder_steps)
+    cache = work / f"posteriors-{composites}-{autoencoder_steps}.pt"
+    if not cache.exists():
+        torch.save(encode(autoencoder, pictures), cache)
+    posteriors = torch.load(cache, weights_only=True)
+    mean, std = posteriors.float().chunk(2, dim=1)
+    scaling_factor = round(float((mean.var() + std.square().mean()).rsqrt()), 5)
+    autoencoder.register_to_config(scaling_factor=scaling_factor)
+    model = train_denoiser(posteriors, [sample.caption for sample in drawn], scaling_factor, tokenizer, work, denoiser_steps)
+    save_pipeline(model, autoencoder, tokenizer, GENERATOR)
+    return GENERATOR
+
+
+@task(cache_policy=NO_CACHE)
+def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, scorer_steps: int) -> Path:
+    """Train the scorer on composites of every noun."""
+    pictures, drawn = World(art_folder, seed=1).batch(np.random.default_rng(SEEDS["scorer"]), composites, range(len(ALL_NOUNS)))
+    save_scorer(train_scorer(pictures, [sample.caption for sample in drawn], tokenizer, work, scorer_steps), tokenizer, SCORER)
+    return SCORER
+
+
+@flow(name="pretrain-base")
+def pretrain_base(
+    work: Path = Path(".cache/pretraining"),
+    only: Literal["generator", "scorer"] | None = None,
+    composites: int = 40_000,
+    autoencoder_steps: int = 3_500,
+    denoiser_steps: int = 5_000,
+    scorer_steps: int = 2_000,
+) -> None:
+    """Fetch the art, then train the generator and the scorer, each from its last checkpoint."""
+    art_folder, tokenizer = fetch_art(work), make_tokenizer(work)
+    if only != "scorer":
+        train_generator(work, art_folder, tokenizer, composites, autoencoder_steps, denoiser_steps)
+    if only != "generator":
+        train_judge(work, art_folder, tokenizer, composites, scorer_steps)
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="checkpoints and fetched art")] = Path(".cache/pretraining"),
+    only: Annotated[str | None, typer.Option(help="generator or scorer")] = None,
+    composites: int = 40_000,
+    autoencoder_steps: int = 3_500,
+    denoiser_steps: int = 5_000,
+    scorer_steps: int = 2_000,
+) -> None:
+    """Train the embedded models, or continue their training."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    pretrain_base(work, only, composites, autoencoder_steps, denoiser_steps, scorer_steps)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,118 @@
+"""Where things lie under data/, and how they get there whole; the only module that knows."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DATA = Path("data")
+CACHE = Path(".cache")  # checkpoints and shared reference pictures: nothing that a stage's result depends on
+REPORT = DATA / "report"
+
+
+def images(concept: str) -> Path:
+    return DATA / "images" / concept
+
+
+def curated(concept: str) -> Path:
+    return DATA / "curated" / concept
+
+
+def manifest(concept: str) -> Path:
+    return curated(concept) / "manifest.json"
+
+
+def embeddings(concept: str) -> Path:
+    return DATA / "embeddings" / concept
+
+
+def learned_embeds(concept: str) -> Path:
+    return embeddings(concept) / "learned_embeds.safetensors"
+
+
+def train_record(concept: str) -> Path:
+    return embeddings(concept) / "train.json"
+
+
+def samples(concept: str) -> Path:
+    return DATA / "samples" / concept
+
+
+def samples_record(concept: str) -> Path:
+    return samples(concept) / "samples.json"
+
+
+def scores(concept: str) -> Path:
+    return DATA / "scores" / f"{concept}.json"
+
+
+def registered(concept: str) -> Path:
+    return DATA / "registered" / f"{concept}.json"
+
+
+def checkpoints() -> Path:
+    return CACHE / "checkpoints"
+
+
+def references() -> Path:
+    return CACHE / "references"
+
+
+def sha256(*paths: Path) -> str:
+    """Return the SHA-256 of files read one after the other, in hex."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path, pattern: str = "*") -> str:
+    """Return one SHA-256 over the names and bytes of a folder's files."""
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    return hashlib.sha256("".join(f"{path.relative_to(folder).as_posix()}\0{sha256(path)}\n" for path in files).encode()).hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name, then move it into place."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, then move it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of `path` when the block ends well; after an error `path` is as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        previous = path.with_name(f".{path.name}.{os.getpid()}.old")
+        if path.exists():
+            os.replace(path, previous)
+        os.replace(temporary, path)
+        shutil.rmtree(previous, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def prompt_slug(prompt: str) -> str:
+    """Return the folder name of a prompt's pictures: its words without the placeholder."""
+    return "-".join("".join(letter if letter.isalnum() else " " for letter in prompt.lower()).split())[:80]

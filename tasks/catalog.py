@@ -1,0 +1,73 @@
+"""What a person does with a catalog besides building it: add a concept, imagine with its words."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tasks import artifacts, versioning
+from tasks.settings import Settings, check_concept_key, tracking_uri
+
+STAGES = ("curate", "invert", "sample", "score", "register")
+"""The stages of a concept in the graph's order."""
+
+
+def add_concept(name: str, pictures: Sequence[Path], word: str, kind: str, settings: Settings, params: Path = Path("params.yaml")) -> None:
+    """Copy a concept's pictures, put them under DVC and add it to params.yaml, whose comments stay.
+
+    Raises:
+        ValueError: the key is not valid or taken, a picture is not a file, or two have the same name.
+    """
+    check_concept_key(name)
+    if name in settings.concepts or artifacts.images(name).exists():
+        raise ValueError(f"concept {name!r} exists already; choose another key, or add pictures to {artifacts.images(name)}")
+    for picture in pictures:
+        if not picture.is_file():
+            raise ValueError(f"picture {picture} is not a file")
+    if len({picture.name for picture in pictures}) < len(pictures):
+        raise ValueError("two pictures have the same file name; rename one of them")
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 200
+    document = yaml.load(params)
+    document["concepts"][name] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
+    Settings.model_validate(document)
+    with artifacts.new_folder(artifacts.images(name)) as folder:
+        for picture in pictures:
+            shutil.copy(picture, folder / picture.name)
+    with versioning.open_repo() as repo:
+        versioning.track_images(repo, name)
+    temporary = params.with_name(f".{params.name}.tmp")
+    yaml.dump(document, temporary)
+    temporary.replace(params)
+
+
+def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, out: Path, settings: Settings) -> list[Path]:
+    """Generate pictures of a prompt with the champions of its words; return the paths, named by the prompt and the seeds.
+
+    Raises:
+        ValueError: no concept has such a word, or a word was learned on another base model.
+    """
+    from safetensors.torch import load_file
+
+    from tasks import registry
+    from tasks.diffusion.base_model import load_base_model
+    from tasks.sample import generate, save_pictures
+
+    owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    registry.connect(tracking_uri(settings))
+    learned = {}
+    for word in dict.fromkeys(words):
+        if word not in owners:
+            raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
+        path, tags = registry.champion(owners[word])
+        if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
+            raise ValueError(f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}; rebuild it")
+        learned |= load_file(path)
+    seeds = list(range(seed, seed + number))
+    pictures = generate(base, prompt, learned, seeds, settings.sample.num_inference_steps, settings.sample.guidance_scale)
+    folder = out / re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80]
+    save_pictures(folder, pictures, seeds, {"prompt": prompt, "model": base.identity["model"]})
+    return [folder / f"{seed:06d}.png" for seed in seeds]

@@ -1,0 +1,92 @@
+"""DDIM sampling with classifier-free guidance, one generator per picture."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.objective import to_epsilon
+
+
+def ddim_step(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
+    """One deterministic DDIM step (Song et al. 2021, eq. 12 with sigma = 0).
+
+    x_t, eps: (batch, channels, height, width) latents. Returns x_{t-1}, same shape.
+    """
+    x_0 = (x_t - (1 - alpha_bar_t).sqrt() * eps) / alpha_bar_t.sqrt()
+    return alpha_bar_prev.sqrt() * x_0 + (1 - alpha_bar_prev).sqrt() * eps
+
+
+def guided(conditional: Tensor, unconditional: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022): scale 1 is the conditional prediction."""
+    return unconditional + guidance_scale * (conditional - unconditional)
+
+
+def initial_noise(base: BaseModel, seeds: Sequence[int]) -> Tensor:
+    """Return one picture's noise for each seed, drawn on the CPU so that a seed means the same on every device."""
+    noise = [torch.randn(base.latent_shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(noise).to(base.device)
+
+
+@torch.inference_mode()
+def ddim_sample(
+    base: BaseModel,
+    noise: Tensor,
+    encoder_hidden_states: Tensor,
+    unconditional: Tensor,
+    num_inference_steps: int,
+    guidance_scale: float,
+    on_step: Callable[[], object] = lambda: None,
+) -> Tensor:
+    """Denoise latents with DDIM.
+
+    noise: (batch, channels, height, width). encoder_hidden_states: (batch, length, dim) of the prompts.
+    unconditional: (1, length, dim) of the empty prompt. Returns latents like `noise`.
+    """
+    scheduler = base.noise_scheduler
+    scheduler.set_timesteps(num_inference_steps)
+    alphas = scheduler.alphas_cumprod
+    stride = scheduler.config.num_train_timesteps // num_inference_steps
+    latents = noise.contiguous(memory_format=torch.channels_last)
+    both = torch.cat([unconditional.expand_as(encoder_hidden_states), encoder_hidden_states])
+    for t in scheduler.timesteps.tolist():
+        alpha_bar_t = alphas[t]
+        alpha_bar_prev = alphas[t - stride] if t >= stride else scheduler.final_alpha_cumprod
+        if guidance_scale == 1:
+            prediction = base.unet(latents, t, encoder_hidden_states).sample
+        else:
+            without, within = base.unet(torch.cat([latents, latents]), t, both).sample.chunk(2)
+            prediction = guided(within, without, guidance_scale)
+        eps = to_epsilon(prediction, latents, alpha_bar_t, scheduler.config.prediction_type)
+        latents = ddim_step(latents, eps, alpha_bar_t, alpha_bar_prev)
+        on_step()
+    return latents
+
+
+@torch.inference_mode()
+def decode(base: BaseModel, latents: Tensor, batch_size: int = 16) -> list[Image.Image]:
+    """Return the pictures of latents (n, channels, height, width)."""
+    pictures = []
+    for part in latents.split(batch_size):
+        output = base.vae.decode(part / base.vae.config.scaling_factor).sample
+        pixels = (output / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        pictures += [Image.fromarray(picture) for picture in pixels]
+    return pictures
+
+
+@torch.inference_mode()
+def encode(base: BaseModel, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of pictures' scaled latents: twice (n, channels, height, width).
+
+    Shift factors, where the autoencoder has one, are not used by the families that this module loads.
+    """
+    means, stds = [], []
+    for picture in pictures:
+        pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8).view(1, picture.height, picture.width, 3)
+        posterior = base.vae.encode((pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).to(base.device)).latent_dist
+        means.append(posterior.mean)
+        stds.append(posterior.std)
+    scale = base.vae.config.scaling_factor
+    return torch.cat(means) * scale, torch.cat(stds) * scale

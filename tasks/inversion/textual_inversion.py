@@ -1,0 +1,106 @@
+"""Textual Inversion (Gal et al. 2022, eq. 2): the rows that best denoise the concept's pictures under neutral captions."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.words import expand, extend_tokenizer, initializer_row, tokenize
+
+
+@dataclass
+class Word:
+    """One new word in training: its data, its random numbers, its rows and their optimizer. Nothing is shared between words."""
+
+    concept: str
+    placeholder_token: str
+    input_ids: Tensor
+    """(templates, length); the word's vectors count from the end of the vocabulary."""
+    means: Tensor
+    """(pictures, channels, height, width): the pictures' scaled latents."""
+    stds: Tensor
+    rows: Tensor
+    """(vectors, dim), the only parameters."""
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    batch_size: int
+    max_train_steps: int
+    step: int = 0
+    error: str | None = None
+
+    def state(self) -> dict:
+        """Return all that a resumed training needs."""
+        return {"rows": self.rows.detach(), "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(), "step": self.step}
+
+    def restore(self, state: dict) -> None:
+        with torch.no_grad():
+            self.rows.copy_(state["rows"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.step = state["step"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one word brings to one step; first dimension: its batch size."""
+
+    input_ids: Tensor
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+
+
+def new_word(
+    base: BaseModel,
+    concept: str,
+    placeholder_token: str,
+    initializer_token: str,
+    templates: tuple[str, ...],
+    latents: tuple[Tensor, Tensor],
+    num_vectors: int,
+    batch_size: int,
+    learning_rate: float,
+    max_train_steps: int,
+    seed: int,
+) -> Word:
+    """Prepare a word that starts as its coarse word; further vectors start there too, moved a little apart.
+
+    Raises:
+        ValueError: the placeholder is a word already, or the coarse word is not one token.
+    """
+    words = {placeholder_token: num_vectors}
+    tokenizer = extend_tokenizer(base.tokenizer, words)
+    generator = torch.Generator().manual_seed(seed)
+    row = initializer_row(base, initializer_token).cpu()
+    rows = row.repeat(num_vectors, 1)
+    rows[1:] += 0.01 * row.norm() * torch.randn(rows[1:].shape, generator=generator) / row.numel() ** 0.5
+    rows = rows.to(base.device).requires_grad_(True)
+    return Word(
+        concept=concept,
+        placeholder_token=placeholder_token,
+        input_ids=tokenize(tokenizer, [expand(template.format(placeholder_token), words) for template in templates]),
+        means=latents[0],
+        stds=latents[1],
+        rows=rows,
+        # No weight decay: it would pull the word towards zero, not towards the vocabulary.
+        optimizer=torch.optim.AdamW([rows], lr=learning_rate, weight_decay=0.0),
+        generator=generator,
+        batch_size=batch_size,
+        max_train_steps=max_train_steps,
+    )
+
+
+def draw_batch(word: Word, num_train_timesteps: int) -> Batch:
+    """Draw pictures, captions, noise and timesteps from the word's own generator."""
+    device, generator, n = word.means.device, word.generator, word.batch_size
+    pictures = torch.randint(len(word.means), (n,), generator=generator)
+    captions = torch.randint(len(word.input_ids), (n,), generator=generator)
+    shape = (n, *word.means.shape[1:])
+    posterior_noise = torch.randn(shape, generator=generator).to(device)
+    return Batch(
+        input_ids=word.input_ids[captions].to(device),
+        latents=word.means[pictures] + word.stds[pictures] * posterior_noise,
+        noise=torch.randn(shape, generator=generator).to(device),
+        timesteps=torch.randint(num_train_timesteps, (n,), generator=generator).to(device),
+    )

@@ -1,0 +1,103 @@
+"""invert: the curated pictures become a learned embedding."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from PIL import Image
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from safetensors.torch import save
+
+from tasks import artifacts
+from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.ddim import encode
+from tasks.diffusion.templates import TEMPLATES
+from tasks.inversion import METHODS
+from tasks.inversion.textual_inversion import Word
+from tasks.inversion.training import train_words
+from tasks.settings import Settings, stage_version
+from tasks.stage import run_stage
+
+
+@task(task_run_name="invert-{concept}", cache_policy=NO_CACHE)
+def invert(concept: str, settings: Settings, on_step: Callable[[Word], object] = lambda word: None) -> Path:
+    """Find the embedding of one concept and return the path of learned_embeds.safetensors.
+
+    Raises:
+        FloatingPointError: the loss became NaN or infinite; the last good state is kept as a checkpoint.
+    """
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    record = training_record(concept, settings, base)
+    started, word = time.monotonic(), prepare(concept, settings, base)
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    checkpoint = artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt"
+    train_words(base, [word], [checkpoint], settings.runtime.checkpoint_every, on_step)
+    if word.error:
+        raise FloatingPointError(word.error)
+    rows = word.rows.detach().cpu()
+    path = artifacts.learned_embeds(concept)
+    artifacts.write_bytes(path, save({word.placeholder_token: rows}, metadata=metadata(concept, record, rows)))
+    norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
+    progress = {"optimizer_steps": word.step, "stopped": "cap", "seconds": round(time.monotonic() - started, 2)}
+    artifacts.write_json(artifacts.train_record(concept), {"concept": concept, "method": settings.invert.method, **progress, **norms, **record})
+    checkpoint.unlink(missing_ok=True)
+    return path
+
+
+def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
+    """Encode the curated pictures once and set up the concept's word."""
+    files = [entry["file"] for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
+    pictures = [Image.open(artifacts.curated(concept) / file) for file in files]
+    chosen, rules = settings.concept(concept), settings.invert
+    if rules.method not in METHODS:
+        raise ValueError(f"invert.method {rules.method!r} is unknown; choose one of {', '.join(METHODS)} in params.yaml")
+    return METHODS[rules.method](
+        base,
+        concept,
+        chosen.placeholder_token,
+        chosen.initializer_token,
+        TEMPLATES[chosen.kind],
+        encode(base, pictures),
+        num_vectors=rules.num_vectors,
+        batch_size=rules.batch_size,
+        learning_rate=rules.learning_rate,
+        max_train_steps=rules.max_train_steps,
+        seed=rules.seed,
+    )
+
+
+def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
+    """Return everything that decides the embedding's bytes."""
+    rules = settings.invert.model_dump(exclude={"seed"}) | settings.concept(concept).model_dump()
+    data = artifacts.folder_digest(artifacts.curated(concept), "*.png")
+    versions = {"stage": str(stage_version("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
+    return {"seed": settings.invert.seed, "base": base.identity, "data_sha256": data, "settings": rules, "versions": versions}
+
+
+def metadata(concept: str, record: dict, rows: torch.Tensor) -> dict[str, str]:
+    """Return the file's own description: ModelSpec keys (as kohya writes them) and our record."""
+    values = {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": "stable-diffusion-v1/textual-inversion",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": concept,
+        "modelspec.trigger_phrase": record["settings"]["placeholder_token"],
+        "concept": concept,
+        "num_vectors": len(rows),
+        "placeholder_token": record["settings"]["placeholder_token"],
+        "initializer_token": record["settings"]["initializer_token"],
+        **{f"base_{name}": value for name, value in record["base"].items()},
+        "data_sha256": record["data_sha256"],
+        "settings": record["settings"],
+        "versions": record["versions"],
+    }
+    return {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in sorted(values.items())}
+
+
+if __name__ == "__main__":
+    run_stage(invert.fn)

@@ -1,0 +1,100 @@
+"""The art of the emoji world: pinned npm packages, fetched only for pretraining."""
+
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tasks.pretraining.nouns import ALL_NOUNS, SHORT_NAMES
+
+PACKAGES = {
+    "noto": "emoji-datasource-google@16.0.0",  # Apache-2.0
+    "twemoji": "emoji-datasource-twitter@16.0.0",  # CC-BY-4.0
+    "fluent": "@lobehub/fluent-emoji-3d@1.1.0",  # MIT
+    "openmoji": "openmoji@17.0.0",  # CC-BY-SA-4.0
+}
+TRAINED_STYLES = ("fluent", "noto", "twemoji")
+HELD_OUT_STYLE = "openmoji"
+MARGIN = 0.05
+
+
+def fetch(folder: Path) -> None:
+    """Bring the pinned packages into `folder` with `npm pack`; what is there already is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES.values():
+        if not tarball(folder, package).exists():
+            subprocess.run(["npm", "pack", package, "--silent"], cwd=folder, check=True)
+
+
+def tarball(folder: Path, package: str) -> Path:
+    """Return where `npm pack` leaves a package."""
+    name, version = package.rsplit("@", 1)
+    return folder / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
+
+
+def candidates(style: str, codes: list[str]) -> list[str]:
+    """Return the paths, most likely first, under which a package may hold one character."""
+    spellings = [spelling for code in codes for spelling in (code, code.removesuffix("-fe0f"), f"{code}-fe0f")]
+    if style == "noto":
+        return [f"package/img/google/64/{spelling}.png" for spelling in spellings]
+    if style == "twemoji":
+        return [f"package/img/twitter/64/{spelling}.png" for spelling in spellings]
+    if style == "fluent":
+        return [f"package/assets/{spelling}.webp" for spelling in spellings]
+    return [f"package/color/svg/{spelling.upper()}.svg" for spelling in spellings]
+
+
+def decode(data: bytes, name: str, size: int) -> Image.Image:
+    """Return a square RGBA sprite whose visible part fills all but a margin, which leaves room to turn it."""
+    if name.endswith(".svg"):
+        import resvg_py
+
+        data = bytes(resvg_py.svg_to_bytes(svg_string=data.decode(), width=4 * size))
+    picture = Image.open(io.BytesIO(data)).convert("RGBA")
+    picture = picture.crop(picture.getchannel("A").point(lambda alpha: 255 * (alpha > 16)).getbbox())
+    scale = (1 - 2 * MARGIN) * size / max(picture.size)
+    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
+    sprite = Image.new("RGBA", (size, size))
+    sprite.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return sprite
+
+
+def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
+    """Return the sprites of one style in the order of `ALL_NOUNS`.
+
+    Returns:
+        (nouns, size, size, 4) uint8, straight alpha.
+
+    Raises:
+        FileNotFoundError: a noun has no picture in this style.
+    """
+    cache = folder / f"{style}-{size}-{len(ALL_NOUNS)}.npy"
+    if cache.exists():
+        return np.load(cache)
+    with tarfile.open(tarball(folder, PACKAGES["noto"])) as archive:
+        characters = {entry["short_name"]: entry for entry in json.load(archive.extractfile("package/emoji.json"))}  # type: ignore[arg-type]
+    wanted: dict[str, int] = {}
+    options: list[list[str]] = []
+    for index, noun in enumerate(ALL_NOUNS):
+        entry = characters[SHORT_NAMES[noun]]
+        codes = [code.lower() for code in (entry["unified"], entry["non_qualified"]) if code]
+        options.append(candidates(style, codes))
+        wanted.update({path: index for path in options[-1]})
+    found: dict[int, tuple[int, bytes, str]] = {}
+    with tarfile.open(tarball(folder, PACKAGES[style])) as archive:
+        for member in archive:
+            index = wanted.get(member.name, -1)
+            if index >= 0:
+                rank = options[index].index(member.name)
+                if index not in found or rank < found[index][0]:
+                    found[index] = (rank, archive.extractfile(member).read(), member.name)  # type: ignore[union-attr]
+    missing = [noun for index, noun in enumerate(ALL_NOUNS) if index not in found]
+    if missing:
+        raise FileNotFoundError(f"{PACKAGES[style]} has no picture of {', '.join(missing)}; change these nouns in nouns.py")
+    sprites = np.stack([np.asarray(decode(found[index][1], found[index][2], size)) for index in range(len(ALL_NOUNS))])
+    np.save(cache, sprites)
+    return sprites

@@ -1,0 +1,74 @@
+"""The autoencoder of the embedded model: 64 px pictures to 16 x 16 x 4 latents."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from tasks.pretraining.training import batches, train
+
+CROP = 32  # the autoencoder is local: crops cost a quarter and teach the same
+
+
+def build_autoencoder() -> AutoencoderKL:
+    return AutoencoderKL(
+        sample_size=64,
+        block_out_channels=(16, 32, 96),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        norm_num_groups=8,
+        latent_channels=4,
+        mid_block_add_attention=False,
+    )
+
+
+def to_tensor(pictures: np.ndarray) -> Tensor:
+    """(n, height, width, 3) uint8 -> (n, 3, height, width) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def edges(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    return pictures[..., 1:, :] - pictures[..., :-1, :], pictures[..., 1:] - pictures[..., :-1]
+
+
+def train_autoencoder(pictures: np.ndarray, folder: Path, max_train_steps: int, batch: int = 32, peak: float = 2e-3) -> AutoencoderKL:
+    """Train on crops of composites with L1, an edge loss and a light KL; `pictures` is (n, 64, 64, 3) uint8."""
+
+    def loss(model: nn.Module, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        rows = rng.integers(len(pictures), size=batch)
+        tops, lefts = rng.integers(0, pictures.shape[1] - CROP + 1, (2, batch))
+        crops = np.stack([pictures[row, top : top + CROP, left : left + CROP] for row, top, left in zip(rows, tops, lefts, strict=True)])
+        target = to_tensor(crops).to(generator.device)
+        posterior = model.encode(target).latent_dist
+        output = model.decode(posterior.sample(generator)).sample
+        edge = sum((ours - theirs).abs().mean() for ours, theirs in zip(edges(output), edges(target), strict=True))
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        return F.l1_loss(output, target) + F.mse_loss(output, target) + edge + 1e-4 * kl
+
+    return train("autoencoder", build_autoencoder(), loss, folder, max_train_steps, peak)  # type: ignore[return-value]
+
+
+@torch.inference_mode()
+def encode(autoencoder: AutoencoderKL, pictures: np.ndarray, batch: int = 64) -> Tensor:
+    """Return posterior means and standard deviations: (n, 8, 16, 16) float16, unscaled."""
+    device = next(autoencoder.parameters()).device
+    parts = []
+    for rows in batches(len(pictures), batch):
+        posterior = autoencoder.encode(to_tensor(pictures[rows]).to(device)).latent_dist
+        parts.append(torch.cat([posterior.mean, posterior.std], dim=1).half().cpu())
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def psnr(autoencoder: AutoencoderKL, pictures: np.ndarray, batch: int = 64) -> float:
+    """Peak signal-to-noise ratio in dB of decode(encode(x)), from the mean squared error over all pictures."""
+    device, total = next(autoencoder.parameters()).device, 0.0
+    for rows in batches(len(pictures), batch):
+        target = to_tensor(pictures[rows]).to(device)
+        output = autoencoder.decode(autoencoder.encode(target).latent_dist.mode()).sample.clamp(-1, 1)
+        total += float(F.mse_loss(output, target)) * len(target)
+    return float(10 * np.log10(4 / (total / len(pictures))))

@@ -1,0 +1,40 @@
+"""The shipped picture sets: `python -m tasks.pretraining.examples --art FOLDER` draws what the generator never saw."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tasks import artifacts
+from tasks.pretraining.art import HELD_OUT_STYLE, load_sprites
+from tasks.pretraining.nouns import ALL_NOUNS
+from tasks.pretraining.scenes import paint_scene
+from tasks.pretraining.world import compose
+
+SIZE = 256  # px: like a user's pictures, larger than the model's own
+SETS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
+    "fox": ("fluent", (("fox", "plain"), ("fox", "plain"), ("fox", "grass"), ("fox", "blue"))),
+    "teapot": ("fluent", (("teapot", "plain"), ("teapot", "plain"), ("teapot", "green"), ("teapot", "city"))),
+    "robot": ("fluent", (("robot", "plain"), ("robot", "plain"), ("robot", "desert"), ("robot", "yellow"))),
+    "owl": ("fluent", (("owl", "forest"), ("owl", "snow"), ("owl", "beach"), ("owl", "sky"), ("owl", "pink"))),
+    "inkline": (HELD_OUT_STYLE, (("dog", "plain"), ("pear", "plain"), ("house", "plain"), ("bus", "plain"), ("violin", "plain"))),
+}
+"""Concept -> (art style, what each picture shows and where)."""
+
+
+def draw_examples(art: Path) -> None:
+    """Write data/images/<concept>/<n>.png for every shipped concept."""
+    for seed, (concept, (style, pictures)) in enumerate(SETS.items()):
+        rng, sprites = np.random.default_rng(seed), load_sprites(art, style, SIZE)
+        folder = artifacts.images(concept)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (noun, scene) in enumerate(pictures, start=1):
+            sprite = Image.fromarray(sprites[ALL_NOUNS.index(noun)])
+            compose(rng, paint_scene(scene, rng, SIZE), [sprite], "photo").save(folder / f"{number}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Draw the shipped picture sets.")
+    parser.add_argument("--art", type=Path, default=Path(".cache/pretraining/art"))
+    draw_examples(parser.parse_args().art)

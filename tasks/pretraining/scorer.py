@@ -1,0 +1,75 @@
+"""The embedded scorer: a small CLIP that shares nothing with the generator it judges."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from tasks.pretraining.autoencoder import to_tensor
+from tasks.pretraining.tokenizer import CONTEXT_LENGTH
+from tasks.pretraining.training import train
+
+PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest"}
+
+
+def scorer_config(vocab_size: int) -> dict:
+    """Return the open_clip configuration: a ResNet for 64 px pictures, three text layers, 128 shared dimensions."""
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 2, 1], "width": 32, "head_width": 64},
+        # `hf_tokenizer_name` makes open_clip read the tokenizer that lies in the same folder.
+        "text_cfg": {"context_length": CONTEXT_LENGTH, "vocab_size": vocab_size, "width": 128, "heads": 4, "layers": 3, "hf_tokenizer_name": "emoji-clip"},
+    }
+
+
+def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift, scale, recolour, blur and add noise, picture by picture: (n, 3, h, w) in [-1, 1] -> the same."""
+    n, device = len(pictures), pictures.device
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(n, *shape, generator=generator, device=device)
+
+    theta = torch.zeros(n, 2, 3, device=device)
+    theta[:, 0, 0] = uniform(0.8, 1.1)
+    theta[:, 1, 1] = theta[:, 0, 0] * uniform(0.93, 1.07)
+    theta[:, :, 2] = uniform(-0.12, 0.12, 2)
+    moved = F.grid_sample(pictures, F.affine_grid(theta, list(pictures.shape), align_corners=False), padding_mode="border", align_corners=False)
+    coloured = moved * uniform(0.8, 1.15, 1, 1, 1) + uniform(-0.12, 0.12, 3, 1, 1)
+    blurred = F.interpolate(F.avg_pool2d(coloured, 2), scale_factor=2, mode="bilinear", align_corners=False)
+    mix = uniform(-0.6, 1.0, 1, 1, 1).clamp(0, 1)
+    noise = torch.randn(pictures.shape, generator=generator, device=device) * uniform(-0.05, 0.12, 1, 1, 1).clamp(min=0)
+    return (coloured.lerp(blurred, mix) + noise).clamp(-1, 1)
+
+
+def train_scorer(pictures: np.ndarray, captions: Sequence[str], tokenizer: CLIPTokenizer, folder: Path, max_train_steps: int, batch: int = 256, peak: float = 1e-3) -> nn.Module:
+    """Train with the symmetric contrastive loss of CLIP (Radford et al. 2021) on augmented composites and their captions."""
+    config = scorer_config(len(tokenizer))
+    model = open_clip.model.CLIP(config["embed_dim"], open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"]))
+    tokens = tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt").input_ids
+
+    def loss(model: nn.Module, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        rows = rng.integers(len(pictures), size=batch)
+        images = augment(to_tensor(pictures[rows]).to(generator.device), generator)
+        image_features, text_features, scale = model(images.contiguous(memory_format=torch.channels_last), tokens[rows].to(generator.device))
+        logits = scale.clamp(max=100) * image_features @ text_features.T
+        target = torch.arange(batch, device=logits.device)
+        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+    return train("scorer", model, loss, folder, max_train_steps, peak, weight_decay=0.1)
+
+
+def save_scorer(model: nn.Module, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write a folder that `open_clip.create_model_and_transforms("local-dir:...")` loads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    config = {"model_cfg": scorer_config(len(tokenizer)), "preprocess_cfg": PREPROCESS}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "open_clip_model.safetensors")

@@ -1,0 +1,101 @@
+"""A registered concept as MLflow loads it: this file is copied into every version, so it imports nothing of wordmint."""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc import PythonModel
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return the SHA-256 over a folder's *.safetensors files, read one after the other in the order of their relative paths."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors"), key=lambda path: path.relative_to(folder).as_posix()):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def find_base(config: dict[str, Any]) -> Path:
+    """Return the base model's folder: $WORDMINT_BASE_MODEL, else the path as published, else where it lay then, else the hub's copy.
+
+    Raises:
+        FileNotFoundError: the base was a folder and is at none of these places.
+        ValueError: the weights are not those that the word was learned on.
+    """
+    override = os.environ.get("WORDMINT_BASE_MODEL")
+    places = [override] if override else [config["base_model"], config["base_location"]]
+    folder = next((Path(place) for place in places if place and Path(place).is_dir()), None)
+    if folder is None:
+        if override or config["base_location"]:
+            tried = ", ".join(str(Path(place).absolute()) for place in places if place)
+            raise FileNotFoundError(f"the base model is not at {tried}; set WORDMINT_BASE_MODEL to its folder")
+        from diffusers import DiffusionPipeline
+
+        folder = Path(DiffusionPipeline.download(config["base_model"], revision=config["base_revision"], use_safetensors=True))
+        if config["base_revision"]:
+            return folder  # a commit names its content; hashing gigabytes again would prove nothing more
+    found, recorded = weights_sha256(folder), config["base_weights_sha256"]
+    if found != recorded:
+        raise ValueError(
+            f"the weights in {folder} have SHA-256 {found}, but {config['placeholder_token']} was learned on {recorded}; "
+            "set WORDMINT_BASE_MODEL to the folder with those weights"
+        )
+    return folder
+
+
+class Concept(PythonModel):
+    """A learned word and the frozen text-to-image model that it belongs to."""
+
+    _skip_type_hint_validation = True  # type hints would replace the signature, params included; MLflow warns of their absence
+
+    def load_context(self, context: Any) -> None:
+        import torch
+        from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+        # Without use_safetensors, weights in another format, which the hash does not cover, could be read instead.
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            find_base(context.model_config), safety_checker=None, requires_safety_checker=False, use_safetensors=True
+        )
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        pipeline.load_textual_inversion(context.artifacts["learned_embeds"])
+        pipeline.set_progress_bar_config(disable=True)
+        self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def predict(self, model_input, params=None):
+        """Return one PNG file as bytes per prompt; the picture of prompt i depends on its words and on seed + i alone.
+
+        model_input: a list of prompts, or a table whose column `prompt`, or first column, holds them.
+        params: seed, num_inference_steps, guidance_scale (1 is the plain conditional prediction).
+        """
+        import torch
+
+        params = {**DEFAULTS, **(params or {})}
+        pictures = []
+        for index, prompt in enumerate(prompts_of(model_input)):
+            image = self.pipeline(
+                prompt,
+                num_inference_steps=params["num_inference_steps"],
+                guidance_scale=params["guidance_scale"],
+                generator=torch.Generator("cpu").manual_seed(params["seed"] + index),
+            ).images[0]
+            buffer = io.BytesIO()
+            image.save(buffer, format="PNG")
+            pictures.append(buffer.getvalue())
+        return pictures
+
+
+DEFAULTS = {"seed": 0, "num_inference_steps": 50, "guidance_scale": 4.0}
+
+
+def prompts_of(model_input: Any) -> list[str]:
+    if hasattr(model_input, "columns"):
+        model_input = model_input["prompt" if "prompt" in model_input.columns else model_input.columns[0]]
+    return [str(prompt) for prompt in model_input]
+
+
+mlflow.models.set_model(Concept())

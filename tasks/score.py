@@ -1,0 +1,81 @@
+"""score: how faithful the word is to its pictures and how well it obeys prompts, between two bounds."""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+from PIL import Image
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from torch import Tensor
+
+from tasks import artifacts
+from tasks.sample import without_word
+from tasks.settings import Settings
+from tasks.similarity.scorer import Scorer, load_scorer
+from tasks.similarity.scores import Interval, bootstrap, editability, image_only_reconstruction, reconstruction
+from tasks.stage import run_stage
+
+
+@task(task_run_name="score-{concept}", cache_policy=NO_CACHE)
+def score(concept: str, settings: Settings) -> Path:
+    """Score the samples of one concept and return the path of its scores."""
+    scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
+    record, rules = artifacts.read_json(artifacts.samples_record(concept)), settings.score
+    prompts: dict[str, str] = {entry["prompt"]: entry["slug"] for entry in record["prompts"]}
+    first, *edits = prompts
+    training = read_features(scorer, artifacts.curated(concept))
+    texts = dict(zip(prompts, scorer.text_features([without_word(prompt) for prompt in prompts]), strict=True))
+    word, prompt_only = (
+        {prompt: read_features(scorer, artifacts.samples(concept) / kind / slug) for prompt, slug in prompts.items()} for kind in ("word", "prompt_only")
+    )
+    coarse_word = read_features(scorer, artifacts.samples(concept) / "coarse_word" / prompts[first])
+
+    def mean_editability(pictures: Callable[[str], Tensor]) -> float:
+        return fmean(editability(pictures(prompt), texts[prompt]) for prompt in edits)
+
+    interval = partial(bootstrap, samples=rules.bootstrap_samples, confidence=rules.confidence, seed=rules.seed)
+    result = {
+        "concept": concept,
+        "embedding_digest": record["embedding_digest"],
+        "scorer": {**scorer.identity, "prompt_suite": hashlib.sha256("\n".join(prompts).encode()).hexdigest()},
+        "reconstruction": bounded(
+            # Both the generated and the training pictures are a sample of what they stand for, so both are resampled.
+            interval(lambda groups: reconstruction(groups[0], groups[1]), [word[first], training]),
+            image_only=image_only_reconstruction(training),
+            prompt_only=reconstruction(prompt_only[first], training),
+            coarse_word=reconstruction(coarse_word, training),
+        ),
+        "editability": bounded(
+            interval(lambda groups: fmean(map(editability, groups, (texts[prompt] for prompt in edits))), [word[prompt] for prompt in edits]),
+            image_only=mean_editability(lambda prompt: training),
+            prompt_only=mean_editability(prompt_only.__getitem__),
+            coarse_word=mean_editability(lambda prompt: coarse_word),
+        ),
+        "prompts": [
+            {
+                "prompt": prompt,
+                "editability": round(editability(word[prompt], texts[prompt]), 5),
+                "reconstruction": round(reconstruction(word[prompt], training), 5),
+            }
+            for prompt in prompts
+        ],
+    }
+    artifacts.write_json(artifacts.scores(concept), result)
+    return artifacts.scores(concept)
+
+
+def read_features(scorer: Scorer, folder: Path) -> Tensor:
+    """Return the features of a folder's pictures in the order of their names: (pictures, dim)."""
+    return scorer.image_features([Image.open(path) for path in sorted(folder.glob("*.png"))])
+
+
+def bounded(interval: Interval, **bounds: float) -> dict[str, float]:
+    """Return a score with its interval and the references beside it, to five places."""
+    return {name: round(value, 5) for name, value in {**interval._asdict(), **bounds}.items()}
+
+
+if __name__ == "__main__":
+    run_stage(score.fn)

@@ -1,0 +1,183 @@
+"""params.yaml as frozen types; nothing else reads it."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+CONCEPT_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+
+
+def check_concept_key(key: str) -> str:
+    """Return `key`, which is at once a path, a stage name, a model name and a shell word.
+
+    Raises:
+        ValueError: it has other characters than these places allow.
+    """
+    if not CONCEPT_KEY.match(key):
+        raise ValueError(f"concept key {key!r} must match {CONCEPT_KEY.pattern}: use lower-case letters, digits, - and _")
+    return key
+
+
+def check_prompt(prompt: str) -> str:
+    if prompt.count("{}") != 1:
+        raise ValueError(f"prompt {prompt!r} must contain {{}} once, where the word goes")
+    return prompt
+
+
+Prompt = Annotated[str, AfterValidator(check_prompt)]
+ConceptKey = Annotated[str, AfterValidator(check_concept_key)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Base(Section):
+    model: str
+    """A diffusers folder or a hub id."""
+    revision: str | None
+    """Of a hub model its commit; of a folder the first digits of its weights' SHA-256, which is then enforced."""
+
+
+class Scorer(Section):
+    model: str
+    """An open_clip model name, or `local-dir:FOLDER`."""
+    pretrained: str | None
+    """The open_clip tag of the weights; null for a folder."""
+
+
+class Curate(Section):
+    min_images: int = Field(ge=1)
+    """Fewer usable pictures than this is an error."""
+    min_side: int = Field(ge=1)
+    """px of the shorter side."""
+    min_sharpness: float = Field(ge=0)
+    """Standard deviation of the Laplacian in grey levels, at the base model's resolution."""
+    max_pixels: int = Field(ge=1)
+    """Larger pictures are dropped before they are decoded."""
+    near_duplicate_distance: int = Field(ge=0, le=64)
+    """Hamming distance of two 64-bit perceptual hashes up to which pictures count as the same."""
+    min_similarity: float = Field(ge=-1, le=1)
+    """Mean CLIP cosine with the rest of the set, below which a picture is an outlier."""
+
+
+class Invert(Section):
+    method: str
+    """A name in tasks.inversion.METHODS."""
+    num_vectors: int = Field(ge=1, le=64)
+    """Embedding vectors of a word."""
+    max_train_steps: int = Field(ge=1)
+    """Optimizer steps."""
+    batch_size: int = Field(ge=1)
+    """Pictures in a step, drawn with replacement."""
+    learning_rate: float = Field(gt=0)
+    """Of AdamW, constant."""
+    seed: int = Field(ge=0)
+
+
+class Prompts(Section):
+    object: tuple[Prompt, ...] = Field(min_length=2)
+    """For things: the first measures reconstruction, the others editability."""
+    style: tuple[Prompt, ...] = Field(min_length=2)
+    """For styles, likewise."""
+
+
+class Sample(Section):
+    num_inference_steps: int = Field(ge=1, le=1000)
+    """DDIM steps."""
+    guidance_scale: float = Field(ge=0)
+    """Classifier-free guidance; 1 is the plain conditional prediction."""
+    pictures_per_prompt: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    """Of the first picture of a prompt; the next pictures count on."""
+    prompts: Prompts
+
+
+class Score(Section):
+    bootstrap_samples: int = Field(ge=100)
+    confidence: float = Field(gt=0, lt=1)
+    """Of the bootstrap interval."""
+    seed: int = Field(ge=0)
+
+
+class Concept(Section):
+    kind: Literal["object", "style"]
+    """Chooses templates and prompts."""
+    placeholder_token: str = Field(pattern=r"^<[^<>\s]{1,64}>$")
+    """The new word as it is written in prompts, in angle brackets."""
+    initializer_token: str = Field(pattern=r"^\S+$")
+    """The ordinary word that the search starts from."""
+
+
+class Runtime(Section):
+    checkpoint_every: int = Field(ge=1)
+    """Optimizer steps between an inversion's checkpoints."""
+    device: str
+    """auto, cpu, cuda, cuda:1 ..."""
+    tracking_uri: str | None
+    """MLflow's; null is mlruns/mlflow.db. MLFLOW_TRACKING_URI overrides it."""
+
+
+class Settings(Section):
+    base: Base
+    scorer: Scorer
+    curate: Curate
+    invert: Invert
+    sample: Sample
+    score: Score
+    concepts: dict[ConceptKey, Concept]
+    runtime: Runtime
+
+    @model_validator(mode="after")
+    def placeholders_differ(self) -> "Settings":
+        owners: dict[str, str] = {}
+        for key, concept in self.concepts.items():
+            other = owners.setdefault(concept.placeholder_token, key)
+            if other != key:
+                raise ValueError(f"placeholder_token {concept.placeholder_token!r} belongs to {other} and to {key}; give one of them another")
+        return self
+
+    def concept(self, key: str) -> Concept:
+        """Return one concept.
+
+        Raises:
+            ValueError: params.yaml has no such concept.
+        """
+        if key not in self.concepts:
+            raise ValueError(f"concept {key!r} is not under concepts in params.yaml; add it with `wordmint add {key} PICTURE...`")
+        return self.concepts[key]
+
+    def prompts(self, key: str) -> tuple[str, ...]:
+        """Return the prompt suite of a concept's kind; {} stands for the word."""
+        return getattr(self.sample.prompts, self.concept(key).kind)
+
+
+def load_settings(path: Path = Path("params.yaml")) -> Settings:
+    """Read params.yaml.
+
+    Raises:
+        ValueError: a key is unknown or missing, or a value breaks its rule; every such place is named.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} is not in {Path.cwd()}; run wordmint in the root of a catalog")
+    try:
+        return Settings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        places = [f"{'.'.join(map(str, fault['loc'])) or 'concepts'}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
+        raise ValueError(f"{path}: {'; '.join(places)}") from error
+
+
+def stage_version(stage: str) -> int:
+    """Return the version number of what a stage computes."""
+    return int(yaml.safe_load((Path(__file__).parent / "versions.yaml").read_text(encoding="utf-8"))[stage])
+
+
+def tracking_uri(settings: Settings) -> str:
+    """Return MLflow's address: the environment's, else params.yaml's, else the database under mlruns/."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or settings.runtime.tracking_uri or f"sqlite:///{Path('mlruns/mlflow.db').absolute()}"

@@ -1,0 +1,71 @@
+"""The CLIP that judges, with its identity."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from tasks.diffusion.base_model import pick_device, weights_sha256
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A CLIP in evaluation mode."""
+
+    model: torch.nn.Module
+    preprocess: Any
+    tokenizer: Any
+    device: str
+    identity: dict[str, str]
+    """model (name and tag) and weights_sha256."""
+
+    @torch.inference_mode()
+    def image_features(self, pictures: Sequence[Image.Image], batch_size: int = 64) -> Tensor:
+        """Return L2-normalised features on the CPU: (pictures, dim)."""
+        parts = []
+        for start in range(0, len(pictures), batch_size):
+            pixels = torch.stack([self.preprocess(picture.convert("RGB")) for picture in pictures[start : start + batch_size]])
+            parts.append(F.normalize(self.model.encode_image(pixels.to(self.device)).float(), dim=-1).cpu())
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Return L2-normalised features on the CPU: (texts, dim)."""
+        return F.normalize(self.model.encode_text(self.tokenizer(list(texts)).to(self.device)).float(), dim=-1).cpu()
+
+
+@lru_cache(maxsize=1)
+def load_scorer(model: str, pretrained: str | None, device: str) -> Scorer:
+    """Load any open_clip model by name and tag, or from `local-dir:FOLDER`.
+
+    Raises:
+        ValueError: open_clip knows no such name, tag or folder.
+    """
+    place = pick_device(device)
+    try:
+        clip, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=pretrained, device=place)
+        tokenizer = open_clip.get_tokenizer(model)
+    except (RuntimeError, FileNotFoundError) as error:
+        raise ValueError(f"scorer.model {model!r} with pretrained {pretrained!r} does not load ({error}); see open_clip.list_pretrained()") from error
+    clip.eval().requires_grad_(False)
+    folder = Path(model.removeprefix("local-dir:"))
+    weights = weights_sha256(folder) if folder.is_dir() else state_sha256(clip)
+    return Scorer(clip, preprocess, tokenizer, place, {"model": f"{model}/{pretrained}" if pretrained else model, "weights_sha256": weights})
+
+
+def state_sha256(model: torch.nn.Module) -> str:
+    """Return one SHA-256 over a model's parameters and buffers, for weights that came from a hub's cache."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,54 @@
+"""The two scores of Gal et al. 2022, section 5.1, on CLIP features, with bootstrap intervals."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Interval(NamedTuple):
+    value: float
+    low: float
+    high: float
+
+
+def reconstruction(generated: Tensor, training: Tensor) -> float:
+    """Mean pairwise cosine of generated and training pictures: (n, dim), (m, dim), both L2-normalised."""
+    return float((generated @ training.T).mean())
+
+
+def image_only_reconstruction(training: Tensor) -> float:
+    """The training pictures as if generated; a picture is not compared with itself, which would flatter small sets."""
+    n = len(training)
+    if n < 2:
+        return 1.0
+    similarity = training @ training.T
+    return float((similarity.sum() - similarity.diagonal().sum()) / (n * (n - 1)))
+
+
+def editability(generated: Tensor, text: Tensor) -> float:
+    """Cosine of the text's feature (dim,) with the *average* of the pictures' features (n, dim), as the paper defines it."""
+    return float(F.cosine_similarity(generated.mean(dim=0), text, dim=0))
+
+
+def mean_cosine(generated: Tensor, text: Tensor) -> float:
+    """Average of the pictures' cosines with the text: what the paper's released code computes instead of `editability`."""
+    return float((generated @ text).mean())
+
+
+def bootstrap(statistic: Callable[[list[Tensor]], float], groups: Sequence[Tensor], samples: int, confidence: float, seed: int) -> Interval:
+    """Percentile bootstrap (Efron 1979) of a statistic of several groups of pictures, each resampled within itself.
+
+    groups: features (n_i, dim).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.tensor(
+        [
+            statistic([group[torch.randint(len(group), (len(group),), generator=generator)] for group in groups])
+            for _ in range(samples)
+        ]
+    )
+    low, high = torch.quantile(draws, torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2])).tolist()
+    return Interval(statistic(list(groups)), low, high)

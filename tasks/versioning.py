@@ -1,0 +1,79 @@
+"""The only module that talks to DVC: what is stale, and recording exactly what ran."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dvc.repo import Repo
+
+from tasks import artifacts
+
+Snapshot = dict[str, Any]
+
+
+def open_repo() -> Repo:
+    # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
+    return Repo(".", _wait_for_lock=True)
+
+
+def stale(repo: Repo, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
+    """Return, for each stale `stage@concept` in order, why it is stale."""
+    names = [f"{stage}@{concept}" for concept in concepts for stage in stages]
+    return {name: reasons for name in names if (reasons := why(repo, name))}
+
+
+def why(repo: Repo, name: str) -> list[str]:
+    """Return why one stage has to run: `new`, or what changed; empty when it is up to date."""
+    (stage,) = repo.stage.collect(name)
+    changes = stage.status(check_updates=False).get(name, [])
+    reasons = []
+    for change in changes:
+        if isinstance(change, str):
+            reasons.append(change)
+            continue
+        for kind, paths in change.items():
+            reasons += [f"{kind}: {path} ({what if isinstance(what, str) else ', '.join(what)})" for path, what in paths.items()]
+    return reasons
+
+
+def snapshot(repo: Repo, name: str) -> Snapshot:
+    """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
+    (stage,) = repo.stage.collect(name)
+    inputs: Snapshot = {}
+    for dependency in stage.deps:
+        if hasattr(dependency, "read_params"):
+            inputs.update({f"{dependency.def_path}:{key}": value for key, value in dependency.read_params().items()})
+        else:
+            inputs[dependency.def_path] = dependency.get_hash().value if dependency.exists else None
+    return inputs
+
+
+@contextmanager
+def recording(repo: Repo, name: str) -> Iterator[None]:
+    """Record one stage in dvc.lock and the cache after the block has run it.
+
+    Raises:
+        ValueError: a dependency or parameter changed meanwhile; what was written stays on disk, unrecorded and so stale.
+    """
+    before = snapshot(repo, name)
+    yield
+    after = snapshot(repo, name)
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    if changed:
+        raise ValueError(f"{', '.join(changed)} changed while {name} ran, so its result is not recorded; run the build again")
+    # A bare `dvc commit -f` would bless every stale output; this names one stage.
+    repo.commit(name, force=True)
+
+
+def fetch_images(repo: Repo, concepts: Sequence[str]) -> None:
+    """Bring the picture sets that are tracked by DVC and missing on disk from the default remote."""
+    missing = [f"{artifacts.images(concept)}.dvc" for concept in concepts if not artifacts.images(concept).exists()]
+    targets = [path for path in missing if Path(path).exists()]
+    if targets:
+        repo.pull(targets=targets)
+
+
+def track_images(repo: Repo, concept: str) -> None:
+    """Put a concept's picture set under DVC."""
+    repo.add([str(artifacts.images(concept))])

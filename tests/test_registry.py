@@ -1,0 +1,285 @@
+"""Publishing against a real MLflow: SQLite, real artifacts, real models-from-code."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from tasks import artifacts, registry
+from tasks.register import register
+from tasks.registered_model import weights_sha256
+from tasks.settings import Settings
+from tests.tiny import save_tiny_pipeline
+
+PARAMS = Path(__file__).parent.parent / "params.yaml"
+LOAD = """
+import importlib.util, json, sys
+import mlflow, pandas
+assert importlib.util.find_spec("tasks") is None, "the model must load without wordmint"
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/concept.fox@champion")
+params = {"num_inference_steps": 2}
+prompts = ["a photo of a <fox>", "a painting of a <fox> on the beach"]
+first = model.predict(prompts, params=params)
+table = model.predict(pandas.DataFrame({"prompt": prompts}), params=params)
+plain = model.predict(["a photo of a dog", prompts[1]], params=params)
+other = model.predict(prompts, params={**params, "seed": 1})
+print(json.dumps({
+    "png": [picture.startswith(b"\\x89PNG") for picture in first],
+    "table_is_list": table == first,
+    "word_matters": plain[0] != first[0],
+    "pictures_are_independent": plain[1] == first[1],
+    "seed_matters": other != first,
+}))
+"""
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh MLflow database; the dozens of migrations behind it run once a session."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    registry.create_database(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_pipeline(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Path, base_model: Path) -> Settings:
+    """The shipped settings in an empty catalog that has the tiny base model, pictures of a fox and a database."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "WORDMINT_BASE_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    Path("mlruns").mkdir()
+    shutil.copy(migrated_database, "mlruns/mlflow.db")
+    shutil.copytree(base_model, "data/base/tiny")
+    artifacts.images("fox").mkdir(parents=True)
+    (artifacts.images("fox") / "1.png").write_bytes(b"a picture")
+    values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    values["base"]["model"] = "data/base/tiny"
+    return Settings.model_validate(values)
+
+
+def mint(seed: int, reconstruction: float = 0.75) -> str:
+    """Write what the stages before register leave for the concept fox and return the embedding's digest."""
+    base = Path("data/base/tiny")
+    path = artifacts.learned_embeds("fox")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"<fox>": torch.randn(1, 32, generator=torch.Generator().manual_seed(seed))}, path, {"format": "pt"})
+    score = {"low": 0.1, "high": 0.9, "image_only": 0.95, "prompt_only": 0.5, "coarse_word": None}
+    train = {
+        "concept": "fox",
+        "method": "textual_inversion",
+        "optimizer_steps": 3,
+        "stopped": "cap",
+        "seconds": 0.1,
+        "norm": 0.5,
+        "vocabulary_norm_median": 0.4,
+        "seed": 0,
+        "base": {"model": base.as_posix(), "revision": None, "weights_sha256": weights_sha256(base)},
+        "settings": {"num_vectors": 1, "learning_rate": 5.0e-3},
+    }
+    artifacts.write_json(artifacts.train_record("fox"), train)
+    scores = {
+        "concept": "fox",
+        "embedding_digest": artifacts.sha256(path),
+        "scorer": {"model": "tiny", "weights_sha256": "f" * 64, "prompt_suite": "object"},
+        "reconstruction": {"value": reconstruction, **score},
+        "editability": {"value": 0.25, **score},
+        "prompts": [],
+    }
+    artifacts.write_json(artifacts.scores("fox"), scores)
+    return artifacts.sha256(path)
+
+
+def record(settings: Settings) -> dict[str, Any]:
+    return artifacts.read_json(register.fn("fox", settings))
+
+
+def logged_model(version: int) -> Any:
+    client = mlflow.MlflowClient()
+    return client.get_logged_model(client.get_model_version("concept.fox", str(version)).source.removeprefix("models:/"))
+
+
+def test_the_same_embedding_is_one_version(settings: Settings) -> None:
+    digest = mint(0)
+    first = register.fn("fox", settings).read_bytes()
+    second = register.fn("fox", settings).read_bytes()
+    assert first == second
+    assert json.loads(first) == {"name": "concept.fox", "version": 1, "digest": digest, "aliases": ["champion"]}
+    assert [row["version"] for row in registry.versions("fox")] == [1]
+    assert registry.find_version("concept.fox", digest) == 1
+    assert registry.find_version("concept.fox", "0" * 64) is None
+
+
+def test_a_second_embedding_challenges_the_champion(settings: Settings) -> None:
+    mint(0)
+    record(settings)
+    mint(1, reconstruction=0.5)
+    assert (record(settings)["version"], record(settings)["aliases"]) == (2, ["challenger"])
+    row = {"concept": "fox", "placeholder_token": "<fox>", "editability": 0.25}
+    assert registry.catalog() == [
+        row | {"version": 1, "alias": "champion", "reconstruction": 0.75},
+        row | {"version": 2, "alias": "challenger", "reconstruction": 0.5},
+    ]
+    mint(2)
+    assert record(settings)["aliases"] == ["challenger"]
+    assert [(row["version"], row["alias"]) for row in registry.versions("fox")] == [(1, "champion"), (2, None), (3, "challenger")]
+
+
+def test_a_version_carries_its_evidence(settings: Settings) -> None:
+    digest = mint(0)
+    record(settings)
+    model = logged_model(1)
+    metrics = {metric.key: metric.value for metric in model.metrics}
+    bounds = {"_low": 0.1, "_high": 0.9, "_image_only": 0.95, "_prompt_only": 0.5}
+    expected = {name + end: value for name in ("reconstruction", "editability") for end, value in bounds.items()}
+    assert metrics == expected | {"reconstruction": 0.75, "editability": 0.25, "norm": 0.5, "vocabulary_norm_median": 0.4}
+    assert (model.params["learning_rate"], model.params["method"]) == ("0.005", "textual_inversion")
+    (pictures,) = mlflow.MlflowClient().get_run(model.source_run_id).inputs.dataset_inputs
+    assert pictures.dataset.digest == artifacts.folder_digest(artifacts.images("fox"))[:36]
+    tags = mlflow.MlflowClient().get_model_version("concept.fox", "1").tags
+    assert tags == {
+        "digest": digest,
+        "placeholder_token": "<fox>",
+        "initializer_token": "dog",
+        "kind": "object",
+        "reconstruction": "0.75",
+        "editability": "0.25",
+        "base_model": "data/base/tiny",
+        "base_revision": "None",
+        "base_weights_sha256": weights_sha256(Path("data/base/tiny")),
+        "scorer_weights_sha256": "f" * 64,
+    }
+    path, found = registry.champion("fox")
+    assert path.read_bytes() == artifacts.learned_embeds("fox").read_bytes()
+    assert found == tags
+
+
+def test_the_picture_set_is_named_by_dvc_where_dvc_tracks_it(settings: Settings) -> None:
+    mint(0)
+    md5 = "0123456789abcdef0123456789abcdef.dir"
+    Path("data/images/fox.dvc").write_text(f"outs:\n- md5: {md5}\n  path: fox\n", encoding="utf-8")
+    record(settings)
+    (pictures,) = mlflow.MlflowClient().get_run(logged_model(1).source_run_id).inputs.dataset_inputs
+    assert (pictures.dataset.digest, pictures.dataset.source_type) == (md5, "dvc")
+    assert json.loads(pictures.dataset.source) == {"uri": "data/images/fox.dvc"}
+
+
+def test_new_scores_of_the_same_embedding_update_its_version(settings: Settings) -> None:
+    mint(0)
+    record(settings)
+    mint(0, reconstruction=0.5)
+    assert record(settings)["version"] == 1
+    assert registry.catalog()[0]["reconstruction"] == 0.5
+    latest = max((metric for metric in logged_model(1).metrics if metric.key == "reconstruction"), key=lambda metric: metric.timestamp)
+    assert latest.value == 0.5
+
+
+@pytest.mark.parametrize("step", ["verify", "ensure_alias"])
+def test_a_crash_leaves_nothing_to_reach_and_the_next_run_completes_it(settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    mint(0)
+
+    def crash(*_: Any) -> None:
+        raise RuntimeError("the power went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, step, crash)
+        with pytest.raises(RuntimeError, match="the power went"):
+            register.fn("fox", settings)
+    assert registry.catalog() == []
+    assert not artifacts.registered("fox").exists()
+    with pytest.raises(ValueError, match="no champion"):
+        registry.champion("fox")
+    assert record(settings) | {"digest": ""} == {"name": "concept.fox", "version": 1, "digest": "", "aliases": ["champion"]}
+    assert len(registry.versions("fox")) == 1
+
+
+def test_a_fresh_registry_is_filled_again(settings: Settings, migrated_database: Path) -> None:
+    mint(0)
+    first = record(settings)
+    shutil.rmtree("mlruns")
+    Path("elsewhere").mkdir()
+    shutil.copy(migrated_database, "elsewhere/mlflow.db")
+    moved = settings.model_copy(
+        update={"runtime": settings.runtime.model_copy(update={"tracking_uri": f"sqlite:///{Path('elsewhere/mlflow.db').absolute()}"})}
+    )
+    assert record(moved) == first
+    assert [row["alias"] for row in registry.catalog()] == ["champion"]
+
+
+def test_damaged_artifacts_are_an_error(settings: Settings) -> None:
+    mint(0)
+    record(settings)
+    (stored,) = Path("mlruns/artifacts").rglob("learned_embeds.safetensors")
+    stored.write_bytes(b"rotten")
+    with pytest.raises(ValueError, match="reads back"):
+        register.fn("fox", settings)
+    with pytest.raises(ValueError, match="was registered with SHA-256"):
+        registry.champion("fox")
+    stored.unlink()
+    with pytest.raises(ValueError, match="is gone from"):
+        register.fn("fox", settings)
+
+
+def test_scores_of_another_embedding_are_refused(settings: Settings) -> None:
+    mint(0)
+    scores = artifacts.read_json(artifacts.scores("fox"))
+    artifacts.write_json(artifacts.scores("fox"), scores | {"embedding_digest": "0" * 64})
+    with pytest.raises(ValueError, match=r"data/scores/fox\.json scores embedding 0000"):
+        register.fn("fox", settings)
+
+
+def test_an_address_that_mlflow_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConnectionError, match="MLFLOW_TRACKING_URI") as error:
+        registry.connect(str(tmp_path / "mlruns"))
+    assert "\n" not in str(error.value)
+
+
+def load_elsewhere(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Load the champion in a process that cannot import wordmint, from a folder that holds nothing."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-I", "-c", LOAD, f"sqlite:///{tmp_path / 'mlruns/mlflow.db'}"]
+    return subprocess.run(command, cwd=elsewhere, env=clean | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_champion_loads_without_wordmint(settings: Settings, tmp_path: Path) -> None:
+    mint(0)
+    record(settings)
+    result = load_elsewhere(tmp_path)
+    assert result.returncode == 0, result.stderr
+    outcome = json.loads(result.stdout.splitlines()[-1])
+    assert outcome["png"] == [True, True]
+    assert [name for name, holds in outcome.items() if not holds] == []
+
+    shutil.move("data/base/tiny", "moved")
+    assert "WORDMINT_BASE_MODEL" in load_elsewhere(tmp_path).stderr
+    assert load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=str(tmp_path / "moved")).returncode == 0
+
+
+@pytest.mark.slow
+def test_other_base_weights_are_refused(settings: Settings, tmp_path: Path) -> None:
+    mint(0)
+    record(settings)
+    recorded = weights_sha256(Path("data/base/tiny"))
+    other = save_tiny_pipeline(tmp_path / "other", seed=1)
+    result = load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=str(other))
+    assert result.returncode != 0
+    assert recorded in result.stderr
+    assert weights_sha256(other) in result.stderr

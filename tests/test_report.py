@@ -1,0 +1,169 @@
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+from PIL import Image
+
+from tasks import artifacts, plots
+from tasks.report import portable, report
+from tasks.settings import Settings, load_settings
+
+HOSTILE = 'a <script>alert(1)</script> & "photo" of a {}'
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+
+
+class Page(HTMLParser):
+    """What a browser would load, follow, show as a drawn concept, and run."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.ids: set[str] = set()
+        self.tags: list[str] = []
+        self.images_without_alt = 0
+        self.circles: list[tuple[float, float]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "poster", "data")]
+        self.ids.add(found.get("id") or "")
+        self.images_without_alt += tag == "img" and "alt" not in found
+        if tag == "circle" and found.get("r") == "4":
+            self.circles.append((float(found["cx"] or 0), float(found["cy"] or 0)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def score(key: str, value: float, prompts: list[str]) -> dict[str, object]:
+    return {
+        "concept": key,
+        "embedding_digest": "ab" * 32,
+        "scorer": {"model": "local-dir:/home/somebody/clip", "weights_sha256": "cd" * 32, "prompt_suite": "ef" * 32},
+        "reconstruction": {"value": value, "low": value - 0.02, "high": value + 0.03, "image_only": 0.9, "prompt_only": 0.4, "coarse_word": 0.5},
+        "editability": {"value": 0.25, "low": 0.24, "high": 0.27, "image_only": 0.1, "prompt_only": 0.35, "coarse_word": 0.3},
+        "prompts": [{"prompt": prompt, "editability": 0.25, "reconstruction": value} for prompt in prompts],
+    }
+
+
+def draw_pictures(folder: Path, count: int, side: int) -> None:
+    folder.mkdir(parents=True)
+    for seed in range(count):
+        Image.new("RGB", (side, side), (seed * 9, 80, 120)).save(folder / f"{seed:06d}.png")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A catalog in which fox has everything, teapot has scores only and owl has nothing."""
+    monkeypatch.chdir(tmp_path)
+    params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    params["base"]["model"] = "/home/somebody/model"
+    params["concepts"] = {key: {"kind": "object", "placeholder_token": f"<{key}>", "initializer_token": "dog"} for key in ("fox", "teapot", "owl")}
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    base = {"model": "/home/somebody/model", "revision": None, "weights_sha256": "12" * 32}
+    train = {"concept": "fox", "method": "textual_inversion", "optimizer_steps": 500, "stopped": "cap", "seconds": 41.2, "norm": 0.5}
+    artifacts.write_json(artifacts.train_record("fox"), train | {"vocabulary_norm_median": 0.4, "seed": 0, "base": base, "settings": {}})
+    artifacts.write_json(artifacts.registered("fox"), {"name": "concept.fox", "version": 3, "digest": "ab" * 32, "aliases": ["champion"]})
+    prompts = {"a photo of a {}": "a-photo-of-a", HOSTILE: "ä-script"}
+    record = {"concept": "fox", "embedding_digest": "ab" * 32, "base": base, "num_inference_steps": 50, "guidance_scale": 4.0}
+    suite = [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()]
+    artifacts.write_json(artifacts.samples_record("fox"), record | {"seeds": list(range(6)), "prompts": suite})
+    for slug in prompts.values():
+        draw_pictures(artifacts.samples("fox") / "word" / slug, 6, 64)
+        draw_pictures(artifacts.samples("fox") / "prompt_only" / slug, 6, 512)
+    draw_pictures(artifacts.samples("fox") / "coarse_word" / "a-photo-of-a", 6, 64)
+    draw_pictures(artifacts.curated("fox"), 5, 64)
+    artifacts.write_json(artifacts.scores("fox"), score("fox", 0.7, list(prompts)))
+    artifacts.write_json(artifacts.scores("teapot"), score("teapot", 0.5, list(prompts)))
+    return load_settings()
+
+
+def test_the_page_needs_nothing_outside_its_folder(catalog: Settings) -> None:
+    index = report.fn(catalog)
+    html = index.read_text(encoding="utf-8")
+    page = Page(html)
+    assert index == artifacts.REPORT / "index.html"
+    files = {unquote(reference) for reference in page.references if not reference.startswith("#")}
+    assert files == {path.relative_to(index.parent).as_posix() for path in index.parent.rglob("*.webp")}
+    assert {reference[1:] for reference in page.references if reference.startswith("#")} <= page.ids
+    assert not any(reference.startswith(("/", "http", "file")) for reference in page.references)
+    assert "url(" not in html and "@import" not in html and "/home/somebody" not in html
+    assert page.images_without_alt == 0
+
+
+def test_what_users_write_is_escaped(catalog: Settings) -> None:
+    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert HOSTILE.format("<fox>") in page.text
+
+
+def test_the_same_inputs_give_the_same_bytes(catalog: Settings) -> None:
+    def contents() -> dict[Path, bytes]:
+        report.fn(catalog)
+        return {path: path.read_bytes() for path in artifacts.REPORT.rglob("*") if path.is_file()}
+
+    assert contents() == contents()
+
+
+def test_a_concept_without_scores_is_listed_as_not_built(catalog: Settings) -> None:
+    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
+    assert {"concept-fox", "concept-teapot"} <= page.ids
+    assert "concept-owl" not in page.ids
+    assert "owl" in page.text.split("Not built yet")[1]
+
+
+def test_a_catalog_without_scores_says_what_to_run(catalog: Settings) -> None:
+    for key in ("fox", "teapot"):
+        artifacts.scores(key).unlink()
+    assert "make catalog" in Page(report.fn(catalog).read_text(encoding="utf-8")).text
+
+
+def test_pictures_that_concepts_share_are_written_once(catalog: Settings) -> None:
+    report.fn(catalog)
+    before = len(list(artifacts.REPORT.rglob("*.webp")))
+    artifacts.write_json(artifacts.samples_record("teapot"), artifacts.read_json(artifacts.samples_record("fox")) | {"concept": "teapot"})
+    draw_pictures(artifacts.samples("teapot") / "prompt_only" / "a-photo-of-a", 6, 512)
+    report.fn(catalog)
+    assert len(list(artifacts.REPORT.rglob("*.webp"))) == before
+
+
+def test_sprites_keep_small_pictures_and_shrink_large_ones(catalog: Settings) -> None:
+    report.fn(catalog)
+    widths = {Image.open(path).size for path in artifacts.REPORT.rglob("*.webp")}
+    assert widths == {(4 * 66, 2 * 66), (4 * 264, 2 * 264)}
+
+
+def test_points_lie_where_the_axes_say(catalog: Settings) -> None:
+    axis = plots.Axis(0.0, 0.5, 400, 0)
+    assert [axis.at(value) for value in (0.0, 0.125, 0.5)] == [400, 300, 0]
+    assert plots.Axis(0.38, 0.91, 0, 1).ticks(5) == [0.4, 0.6, 0.8]
+    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
+    wide, narrow = plots.Axis(0.4 - 0.03, 0.9 + 0.03, 44, 1048), plots.Axis(0.4 - 0.03, 0.9 + 0.03, 44, 342)
+    assert [x for x, _ in page.circles] == [axis.at(value) for axis in (wide, narrow) for value in (0.7, 0.5)]
+    heights = plots.Axis(0.1 - 0.015, 0.35 + 0.015, 516, 30)
+    assert [y for _, y in page.circles[:2]] == [heights.at(0.25)] * 2
+
+
+def test_labels_cover_neither_each_other_nor_points() -> None:
+    points = [(100.0 + 7 * index, 100.0 + 5 * (index % 4)) for index in range(12)]
+    labels = [label for label in plots.place_labels(points, ["concept"] * 12, plots.Box(0, 0, 300, 200)) if label]
+    boxes = [label.box for label in labels]
+    assert len(boxes) >= 8
+    assert not any(box.meets(other) for index, box in enumerate(boxes) for other in boxes[:index])
+    assert not any(box.left < x < box.right and box.top < y < box.bottom for box in boxes for x, y in points)
+
+
+def test_bounds_of_a_bullet_that_coincide_stay_readable() -> None:
+    score = dict.fromkeys(("value", "low", "high", "image_only", "prompt_only", "coarse_word"), 0.5)
+    left, right = plots.bullet(score, plots.Axis(0, 1, 0, 340)).bounds
+    assert right.text_x - left.text_x >= 104 and right.text_x <= 340 - 52
+
+
+def test_model_names_are_portable() -> None:
+    names = {"data/base/emoji-ldm": "data/base/emoji-ldm", "/srv/sd15": "sd15", "local-dir:/srv/clip": "clip", "ViT-B-32": "ViT-B-32"}
+    assert {model: portable(model) for model in names} == names

@@ -1,0 +1,94 @@
+"""A random Stable Diffusion pipeline of 4 MB: real classes and real files, no training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+WORDS = (
+    "a an the of on in and with style photo picture painting oil pencil sketch cat dog bird fox coffee teapot alien robot cartoon moon beach apple"
+)
+CONTEXT_LENGTH = 24
+RESOLUTION = 16  # px
+LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789<>_,.-!"]
+
+
+def save_tiny_pipeline(folder: Path, seed: int = 0) -> Path:
+    """Write a diffusers folder that makes pictures of 16 x 16 px and return it; one seed gives the same bytes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+def tiny_pipeline() -> StableDiffusionPipeline:
+    """Build the pipeline from configs; the weights come from torch's global generator."""
+    tokenizer = tiny_tokenizer()
+    text_config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=CONTEXT_LENGTH,
+        projection_dim=32,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=RESOLUTION // 2,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+    vae = AutoencoderKL(
+        sample_size=RESOLUTION,
+        block_out_channels=(16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+    noise_scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+    )
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(text_config),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=noise_scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def tiny_tokenizer(words: str = WORDS) -> CLIPTokenizer:
+    """Return a CLIP tokenizer that reads each of `words` as one token and spells the rest; `<|endoftext|>` has the highest id."""
+    merges: list[tuple[str, str]] = []
+    for word in words.split():
+        while len(pieces := merged(word, merges)) > 1:
+            merges.append((pieces[0], pieces[1]))
+    tokens = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), *map("".join, merges), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT_LENGTH)
+
+
+def merged(word: str, merges: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the pieces of a word after every merge in order; later merges cannot break a word that is whole already."""
+    pieces = [*word[:-1], f"{word[-1]}</w>"]
+    for left, right in merges:
+        index = 0
+        while index < len(pieces) - 1:
+            if (pieces[index], pieces[index + 1]) == (left, right):
+                pieces[index : index + 2] = [left + right]
+            index += 1
+    return pieces
