@@ -60,7 +60,13 @@ def print_outcome(outcome: "Outcome", settings: Settings) -> None:
             reconstruction, editability = scores["reconstruction"], scores["editability"]
             version = " ".join([f"v{record['version']}", *record["aliases"]])
             table.add_row(
-                key, version, interval(reconstruction), f"{reconstruction['image_only']:.3f}", interval(editability), f"{editability['prompt_only']:.3f}", seconds
+                key,
+                version,
+                interval(reconstruction),
+                f"{reconstruction['image_only']:.3f}",
+                interval(editability),
+                f"{editability['prompt_only']:.3f}",
+                seconds,
             )
     console.print(table)
     index = artifacts.REPORT / "index.html"

@@ -64,7 +64,9 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
             raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
         path, tags = registry.champion(owners[word])
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
-            raise ValueError(f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}; rebuild it")
+            raise ValueError(
+                f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}; rebuild it"
+            )
         learned |= load_file(path)
     seeds = list(range(seed, seed + number))
     pictures = generate(base, prompt, learned, seeds, settings.sample.num_inference_steps, settings.sample.guidance_scale)

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 BOUNDS = {"prompt_only": "Prompt-Only", "image_only": "Image-Only"}  # of a score file: the paper's names, section 5.1
+COLUMNS = 4  # pictures in a row of a sprite; the page sets rows beside each other where there is room
 LETTER = 7.0  # px, a generous mean width of a letter at the plane's font size of 12 px
 LINE = 14.0  # px
 DOT = 5.0  # px, half the side of the square that a point keeps free of labels
@@ -213,12 +214,12 @@ def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def sheet(pictures: Sequence[Path], side: int, columns: int = 4) -> Image.Image:
+def sheet(pictures: Sequence[Path], side: int) -> Image.Image:
     """Draw pictures, resized to `side` px, in rows; a transparent gap keeps them apart, also where a browser rounds."""
     pitch = side + max(1, side // 32)
-    drawn = Image.new("RGBA", (columns * pitch, -(-len(pictures) // columns) * pitch))
+    drawn = Image.new("RGBA", (COLUMNS * pitch, -(-len(pictures) // COLUMNS) * pitch))
     for index, path in enumerate(pictures):
         with Image.open(path) as picture:
             small = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-        drawn.paste(small, (index % columns * pitch, index // columns * pitch))
+        drawn.paste(small, (index % COLUMNS * pitch, index // COLUMNS * pitch))
     return drawn

@@ -41,6 +41,7 @@ def connect(uri: str) -> None:
     from mlflow.exceptions import MlflowException
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 14 s; MLflow's own 7 take four minutes to say that nothing answers
     kept = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
@@ -132,8 +133,9 @@ def publish(
             number = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)
         else:
             version = client.get_model_version(name, str(number))
-            verify(model_id_of(version), embedding)
-            update_scores(client, version, tags, metrics)
+            model_id = str(version.source).removeprefix("models:/")
+            verify(model_id, embedding)
+            update_scores(client, version, model_id, tags, metrics)
         aliases = ensure_alias(client, name, number)
     return {"name": name, "version": number, "digest": digest, "aliases": aliases}
 
@@ -211,16 +213,11 @@ def verify(model_id: str, embedding: Path) -> None:
         raise ValueError(f"{embedding} reads back from {place} with SHA-256 {stored}; delete the versions that use it and register again")
 
 
-def model_id_of(version: "ModelVersion") -> str:
-    return str(version.source).removeprefix("models:/")
-
-
-def update_scores(client: "MlflowClient", version: "ModelVersion", tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+def update_scores(client: "MlflowClient", version: "ModelVersion", model_id: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
     """Bring a version up to date whose embedding is the same but was scored again."""
     changed = {key: value for key, value in tags.items() if version.tags.get(key) != value}
     if changed:
-        model = client.get_logged_model(model_id_of(version))
-        log_metrics(client, str(model.source_run_id), model.model_id, metrics)
+        log_metrics(client, str(client.get_logged_model(model_id).source_run_id), model_id, metrics)
     for key, value in changed.items():
         client.set_model_version_tag(version.name, version.version, key, value)
 

@@ -49,10 +49,8 @@ def facts(concepts: list[dict[str, Any]]) -> dict[str, list[str]]:
     train, samples = ([concept[name] for concept in concepts if concept[name]] for name in ("train", "samples"))
     models = {"base model": [record["base"] for record in train], "scorer": [concept["score"]["scorer"] for concept in concepts]}
     found = {name: [f"{portable(used['model'])} @ {used['weights_sha256'][:8]}" for used in all_used] for name, all_used in models.items()}
-    found["samples"] = [
-        f"DDIM, {x['num_inference_steps']} steps, guidance {x['guidance_scale']:g}, {len(x['seeds'])} pictures a prompt" for x in samples
-    ]
-    found["method"] = [record["method"] for record in train]
+    sampling = "DDIM, {num_inference_steps} steps, guidance {guidance_scale:g}, {count} pictures a prompt"
+    found |= {"samples": [sampling.format(**x, count=len(x["seeds"])) for x in samples], "method": [record["method"] for record in train]}
     return {name: sorted(set(values)) for name, values in found.items()}
 
 
@@ -67,7 +65,7 @@ def sprite(pictures: Path, folder: Path) -> dict[str, Any] | None:
     if not (folder / name).exists():
         (folder / "pictures").mkdir(exist_ok=True)
         plots.sheet(paths, side).save(folder / name, lossless=side <= PIXEL_ART, quality=85)
-    return {"src": name, "rows": -(-len(paths) // 4), "count": len(paths), "pixel_art": side <= PIXEL_ART, "prompt": prompt}
+    return {"src": name, "rows": -(-len(paths) // plots.COLUMNS), "count": len(paths), "pixel_art": side <= PIXEL_ART, "prompt": prompt}
 
 
 def portable(model: str) -> str:

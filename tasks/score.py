@@ -29,7 +29,8 @@ def score(concept: str, settings: Settings) -> Path:
     training = read_features(scorer, artifacts.curated(concept))
     texts = dict(zip(prompts, scorer.text_features([without_word(prompt) for prompt in prompts]), strict=True))
     word, prompt_only = (
-        {prompt: read_features(scorer, artifacts.samples(concept) / kind / slug) for prompt, slug in prompts.items()} for kind in ("word", "prompt_only")
+        {prompt: read_features(scorer, artifacts.samples(concept) / kind / slug) for prompt, slug in prompts.items()}
+        for kind in ("word", "prompt_only")
     )
     coarse_word = read_features(scorer, artifacts.samples(concept) / "coarse_word" / prompts[first])
 

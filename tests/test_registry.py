@@ -110,7 +110,13 @@ def record(settings: Settings) -> dict[str, Any]:
 
 def logged_model(version: int) -> Any:
     client = mlflow.MlflowClient()
-    return client.get_logged_model(client.get_model_version("concept.fox", str(version)).source.removeprefix("models:/"))
+    return client.get_logged_model(str(client.get_model_version("concept.fox", str(version)).source).removeprefix("models:/"))
+
+
+def logged_pictures() -> Any:
+    inputs: Any = mlflow.MlflowClient().get_run(logged_model(1).source_run_id).inputs
+    (pictures,) = inputs.dataset_inputs
+    return pictures.dataset
 
 
 def test_the_same_embedding_is_one_version(settings: Settings) -> None:
@@ -148,8 +154,7 @@ def test_a_version_carries_its_evidence(settings: Settings) -> None:
     expected = {name + end: value for name in ("reconstruction", "editability") for end, value in bounds.items()}
     assert metrics == expected | {"reconstruction": 0.75, "editability": 0.25, "norm": 0.5, "vocabulary_norm_median": 0.4}
     assert (model.params["learning_rate"], model.params["method"]) == ("0.005", "textual_inversion")
-    (pictures,) = mlflow.MlflowClient().get_run(model.source_run_id).inputs.dataset_inputs
-    assert pictures.dataset.digest == artifacts.folder_digest(artifacts.images("fox"))[:36]
+    assert logged_pictures().digest == artifacts.folder_digest(artifacts.images("fox"))[:36]
     tags = mlflow.MlflowClient().get_model_version("concept.fox", "1").tags
     assert tags == {
         "digest": digest,
@@ -173,9 +178,9 @@ def test_the_picture_set_is_named_by_dvc_where_dvc_tracks_it(settings: Settings)
     md5 = "0123456789abcdef0123456789abcdef.dir"
     Path("data/images/fox.dvc").write_text(f"outs:\n- md5: {md5}\n  path: fox\n", encoding="utf-8")
     record(settings)
-    (pictures,) = mlflow.MlflowClient().get_run(logged_model(1).source_run_id).inputs.dataset_inputs
-    assert (pictures.dataset.digest, pictures.dataset.source_type) == (md5, "dvc")
-    assert json.loads(pictures.dataset.source) == {"uri": "data/images/fox.dvc"}
+    pictures = logged_pictures()
+    assert (pictures.digest, pictures.source_type) == (md5, "dvc")
+    assert json.loads(pictures.source) == {"uri": "data/images/fox.dvc"}
 
 
 def test_new_scores_of_the_same_embedding_update_its_version(settings: Settings) -> None:

@@ -82,7 +82,9 @@ def initializer_row(base: BaseModel, initializer_token: str) -> Tensor:
     ids = base.tokenizer(initializer_token, add_special_tokens=False).input_ids
     if len(ids) != 1:
         pieces = " ".join(base.tokenizer.convert_ids_to_tokens(ids))
-        raise ValueError(f"initializer_token {initializer_token!r} is {len(ids)} tokens ({pieces}) of {base.identity['model']}; choose a word of one token")
+        raise ValueError(
+            f"initializer_token {initializer_token!r} is {len(ids)} tokens ({pieces}) of {base.identity['model']}; choose a word of one token"
+        )
     return base.vocabulary[ids[0]].detach().clone()
 
 

@@ -92,7 +92,9 @@ def train_denoiser(
         latents = scaling_factor * (mean + std * torch.randn(mean.shape, generator=generator, device=device))
         noise = torch.randn(latents.shape, generator=generator, device=device)
         # Stratified timesteps: every batch sees the whole range, which steadies the gradient.
-        timesteps = ((torch.arange(batch, device=device) + torch.rand(batch, generator=generator, device=device)) * (len(alphas_cumprod) / batch)).long()
+        timesteps = (
+            (torch.arange(batch, device=device) + torch.rand(batch, generator=generator, device=device)) * (len(alphas_cumprod) / batch)
+        ).long()
         alpha_bar = alphas_cumprod.to(device)[timesteps].view(-1, 1, 1, 1)
         noisy_latents = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
         unconditional = torch.from_numpy(rng.random(batch) < empty_share)[:, None]

@@ -36,7 +36,9 @@ def gradient(draw: ImageDraw.ImageDraw, size: int, top: Colour, bottom: Colour, 
         draw.line([(0, row), (size, row)], fill=tuple(round(a + (b - a) * mix) for a, b in zip(top, bottom, strict=True)))
 
 
-def scatter(draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int, count: int, rows: tuple[float, float], radius: float, fill: Colour) -> None:
+def scatter(
+    draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int, count: int, rows: tuple[float, float], radius: float, fill: Colour
+) -> None:
     """Draw `count` dots between two rows (shares of the height)."""
     for _ in range(count):
         x, y = rng.uniform(0, size), rng.uniform(*rows) * size

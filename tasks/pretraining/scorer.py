@@ -25,7 +25,14 @@ def scorer_config(vocab_size: int) -> dict:
         "embed_dim": 128,
         "vision_cfg": {"image_size": 64, "layers": [1, 1, 2, 1], "width": 32, "head_width": 64},
         # `hf_tokenizer_name` makes open_clip read the tokenizer that lies in the same folder.
-        "text_cfg": {"context_length": CONTEXT_LENGTH, "vocab_size": vocab_size, "width": 128, "heads": 4, "layers": 3, "hf_tokenizer_name": "emoji-clip"},
+        "text_cfg": {
+            "context_length": CONTEXT_LENGTH,
+            "vocab_size": vocab_size,
+            "width": 128,
+            "heads": 4,
+            "layers": 3,
+            "hf_tokenizer_name": "emoji-clip",
+        },
     }
 
 
@@ -48,7 +55,9 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return (coloured.lerp(blurred, mix) + noise).clamp(-1, 1)
 
 
-def train_scorer(pictures: np.ndarray, captions: Sequence[str], tokenizer: CLIPTokenizer, folder: Path, max_train_steps: int, batch: int = 256, peak: float = 1e-3) -> nn.Module:
+def train_scorer(
+    pictures: np.ndarray, captions: Sequence[str], tokenizer: CLIPTokenizer, folder: Path, max_train_steps: int, batch: int = 256, peak: float = 1e-3
+) -> nn.Module:
     """Train with the symmetric contrastive loss of CLIP (Radford et al. 2021) on augmented composites and their captions."""
     config = scorer_config(len(tokenizer))
     model = open_clip.model.CLIP(config["embed_dim"], open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"]))

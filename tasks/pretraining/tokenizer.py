@@ -32,7 +32,10 @@ def train_tokenizer(captions: Sequence[str], folder: Path, vocab_size: int = 160
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(CLIP_PATTERN), behavior="removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(CLIP_PATTERN), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, end_of_word_suffix="</w>", initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
@@ -41,7 +44,9 @@ def train_tokenizer(captions: Sequence[str], folder: Path, vocab_size: int = 160
     # CLIP's own order: the bytes, the bytes that end a word, the merges, the two special tokens.
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]]
-    words = dict.fromkeys([*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(merge) for merge in merges), "<|startoftext|>", "<|endoftext|>"])
+    words = dict.fromkeys(
+        [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(merge) for merge in merges), "<|startoftext|>", "<|endoftext|>"]
+    )
     vocab = {word: index for index, word in enumerate(words)}
     clip = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT_LENGTH)
     clip.save_pretrained(folder)

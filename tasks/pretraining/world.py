@@ -73,7 +73,12 @@ MEDIA: dict[str, Medium] = {
     "neon": Medium("a neon sign of", "neon", "fluent", neon),
 }
 MEDIUM_SHARES = {"photo": 0.52, "cartoon": 0.09, "icon": 0.09, "sketch": 0.05, "oil": 0.05, "pixel": 0.05, "gray": 0.05, "sepia": 0.05, "neon": 0.05}
-STYLE_FORMS = ("a picture of {} in the style of {}", "a painting of {} in the style of {}", "a painting in the style of {1}", "{0} in the style of {1}")
+STYLE_FORMS = (
+    "a picture of {} in the style of {}",
+    "a painting of {} in the style of {}",
+    "a painting in the style of {1}",
+    "{0} in the style of {1}",
+)
 
 
 def with_article(noun: str) -> str:
@@ -120,7 +125,9 @@ def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence
     for sprite, (centre,) in zip(sprites, centres, strict=True):
         side = round(size * (rng.uniform(0.7, 0.86) if len(sprites) == 1 else rng.uniform(0.44, 0.5)))
         drawn = outlined(sprite) if medium == "cartoon" else sprite
-        drawn = drawn.rotate(rng.uniform(-6, 6), Image.Resampling.BICUBIC).resize((side, side), Image.Resampling.BOX if side * 2 <= sprite.width else Image.Resampling.BILINEAR)
+        drawn = drawn.rotate(rng.uniform(-6, 6), Image.Resampling.BICUBIC).resize(
+            (side, side), Image.Resampling.BOX if side * 2 <= sprite.width else Image.Resampling.BILINEAR
+        )
         shift = rng.uniform(-0.05, 0.05, 2) * size
         picture.paste(drawn, (round(centre * size + shift[0] - side / 2), round(0.54 * size + shift[1] - side / 2)), drawn)
     how = MEDIA[medium].filter

@@ -63,7 +63,6 @@ def load_scorer(model: str, pretrained: str | None, device: str) -> Scorer:
 
 def state_sha256(model: torch.nn.Module) -> str:
     """Return one SHA-256 over a model's parameters and buffers, for weights that came from a hub's cache."""
-    import hashlib
 
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):

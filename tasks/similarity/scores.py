@@ -45,10 +45,7 @@ def bootstrap(statistic: Callable[[list[Tensor]], float], groups: Sequence[Tenso
     """
     generator = torch.Generator().manual_seed(seed)
     draws = torch.tensor(
-        [
-            statistic([group[torch.randint(len(group), (len(group),), generator=generator)] for group in groups])
-            for _ in range(samples)
-        ]
+        [statistic([group[torch.randint(len(group), (len(group),), generator=generator)] for group in groups]) for _ in range(samples)]
     )
     low, high = torch.quantile(draws, torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2])).tolist()
     return Interval(statistic(list(groups)), low, high)

@@ -1,0 +1,217 @@
+"""A two-concept catalog on tiny random models, built for real through Prefect, DVC and MLflow."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from typer.testing import CliRunner
+
+from flows.cli import app
+from tasks import artifacts, versioning
+from tasks.catalog import STAGES
+
+ROOT = Path(__file__).parent.parent
+CONCEPTS = {
+    "fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"},
+    "ink": {"kind": "style", "placeholder_token": "<ink>", "initializer_token": "cartoon"},
+}
+pytestmark = pytest.mark.slow
+
+
+def draw_picture(path: Path, seed: int) -> None:
+    """Draw a picture of blocks that no other seed gives."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(blocks).resize((96, 96), Image.Resampling.NEAREST).save(path)
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in the catalog; `python` and `dvc` are this environment's."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+def dvc(*arguments: str) -> str:
+    result = run(sys.executable, "-m", "dvc", *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def build() -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["build"])
+    return result.exit_code, result.output
+
+
+def edit_params(**sections: dict) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    for section, values in sections.items():
+        params[section].update(values)
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def stale_stages() -> set[str]:
+    with versioning.open_repo() as repo:
+        return set(versioning.stale(repo, list(CONCEPTS), STAGES))
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, tiny_scorer_folder: Path) -> Iterator[Path]:
+    """A Git and DVC repository with two concepts; the tests of this module change it one after the other."""
+    folder = tmp_path_factory.mktemp("catalog")
+    previous = Path.cwd()
+    os.chdir(folder)
+    (folder / "tasks").mkdir()
+    shutil.copy(ROOT / "tasks" / "versions.yaml", "tasks/versions.yaml")
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    shutil.copytree(tiny_base_folder, "data/base/tiny")
+    shutil.copytree(tiny_scorer_folder, "data/base/tiny-clip")
+    shutil.copy(ROOT / "data" / ".gitignore", "data/.gitignore")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["concepts"] = CONCEPTS
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    edit_params(
+        base={"model": "data/base/tiny"},
+        scorer={"model": "local-dir:data/base/tiny-clip"},
+        curate={"min_similarity": -1.0},
+        invert={"max_train_steps": 40, "batch_size": 2},
+        sample={"num_inference_steps": 2, "pictures_per_prompt": 2},
+        runtime={"checkpoint_every": 5, "device": "cpu"},
+    )
+    for number, concept in enumerate(CONCEPTS):
+        for picture in range(3):
+            draw_picture(artifacts.images(concept) / f"{picture}.png", 10 * number + picture)
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    with versioning.open_repo() as repo:
+        for concept in CONCEPTS:
+            versioning.track_images(repo, concept)
+    yield folder
+    os.chdir(previous)
+
+
+@pytest.fixture(scope="module")
+def built(catalog: Path) -> Path:
+    code, output = build()
+    assert code == 0, output
+    return catalog
+
+
+def test_a_build_leaves_every_artifact(built: Path) -> None:
+    for concept in CONCEPTS:
+        scores = artifacts.read_json(artifacts.scores(concept))
+        assert scores["embedding_digest"] == artifacts.sha256(artifacts.learned_embeds(concept))
+        assert scores["reconstruction"]["low"] <= scores["reconstruction"]["value"] <= scores["reconstruction"]["high"]
+        assert artifacts.read_json(artifacts.registered(concept))["aliases"] == ["champion"]
+        assert artifacts.read_json(artifacts.train_record(concept))["optimizer_steps"] == 40
+    assert (artifacts.REPORT / "index.html").exists()
+
+
+def test_dvc_and_the_flow_agree_that_nothing_is_left(built: Path) -> None:
+    assert json.loads(dvc("status", "--json")) == {}
+    assert "Running stage" not in dvc("repro")
+    code, output = build()
+    assert code == 0 and "nothing to do" in output
+
+
+def test_the_embedding_loads_in_plain_diffusers(built: Path) -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained("data/base/tiny", safety_checker=None)
+    pipeline.load_textual_inversion(str(artifacts.learned_embeds("fox")))
+    assert pipeline.tokenizer.tokenize("a photo of a <fox>")[-1] == "<fox>"
+
+
+def test_pictures_say_what_made_them(built: Path) -> None:
+    folder = artifacts.samples("fox") / "word" / artifacts.prompt_slug("a photo of a {}")
+    pictures = sorted(folder.glob("*.png"))
+    assert [path.name for path in pictures] == ["000000.png", "000001.png"]
+    text = Image.open(pictures[1]).text  # type: ignore[attr-defined]
+    assert (text["prompt"], text["seed"], text["concept"]) == ("a photo of a <fox>", "1", "fox")
+
+
+def test_list_show_and_imagine_speak_of_the_champion(built: Path) -> None:
+    rows = json.loads(CliRunner().invoke(app, ["list", "--json"]).output)
+    assert [(row["concept"], row["alias"], row["version"]) for row in rows] == [("fox", "champion", 1), ("ink", "champion", 1)]
+    assert json.loads(CliRunner().invoke(app, ["show", "fox", "--json"]).output)["training"]["stopped"] == "cap"
+    result = CliRunner().invoke(app, ["imagine", "a <fox> in the style of <ink>", "-n", "2", "--out", "out"])
+    assert result.exit_code == 0, result.output
+    assert len(list(Path("out").rglob("*.png"))) == 2
+
+
+def test_a_word_that_nobody_has_is_one_line(built: Path) -> None:
+    result = run(sys.executable, "-m", "flows.cli", "imagine", "a <unicorn>")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1 and "<unicorn>" in result.stderr
+
+
+def test_sample_params_rerun_no_inversion(built: Path) -> None:
+    edit_params(sample={"guidance_scale": 3.0})
+    assert stale_stages() == {"sample@fox", "sample@ink"}
+    before = artifacts.train_record("fox").read_bytes()
+    assert build()[0] == 0
+    assert artifacts.train_record("fox").read_bytes() == before
+    assert stale_stages() == set()
+
+
+def test_a_new_picture_reruns_one_concept(built: Path) -> None:
+    draw_picture(artifacts.images("fox") / "3.png", 77)
+    other = artifacts.train_record("ink").read_bytes()
+    code, output = build()
+    assert code == 0, output
+    assert artifacts.train_record("ink").read_bytes() == other
+    assert artifacts.read_json(artifacts.registered("fox"))["aliases"] == ["challenger"]
+    assert artifacts.read_json(artifacts.registered("ink"))["version"] == 1
+
+
+def test_repro_builds_what_the_flow_then_finds_done(built: Path) -> None:
+    edit_params(invert={"learning_rate": 0.004})
+    dvc("repro")
+    code, output = build()
+    assert code == 0 and "nothing to do" in output
+
+
+def test_params_edited_meanwhile_are_not_recorded(built: Path) -> None:
+    with versioning.open_repo() as repo, pytest.raises(ValueError, match=r"guidance_scale|sample"), versioning.recording(repo, "sample@fox"):
+        edit_params(sample={"guidance_scale": 2.0})
+    assert "sample@fox" in stale_stages()
+    edit_params(sample={"guidance_scale": 3.0})
+    assert "sample@fox" not in stale_stages()
+
+
+def test_one_broken_concept_leaves_the_other_alone(built: Path) -> None:
+    for path in artifacts.images("ink").iterdir():
+        path.write_bytes(b"no picture")
+    edit_params(sample={"guidance_scale": 2.5})
+    code, output = build()
+    assert code == 1
+    assert "ink" in output
+    assert stale_stages() >= {"curate@ink"} and not any(name.endswith("@fox") for name in stale_stages())
+
+
+def test_a_killed_inversion_ends_with_the_same_bytes(built: Path) -> None:
+    edit_params(invert={"max_train_steps": 400})
+    command = [sys.executable, "-m", "tasks.invert", "--concept", "fox"]
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 120
+    while not list(artifacts.checkpoints().glob("fox-*.pt")):
+        assert process.poll() is None and time.monotonic() < deadline, "the inversion wrote no checkpoint"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list(artifacts.checkpoints().glob("fox-*.pt"))
+    assert run(*command).returncode == 0
+    resumed = artifacts.learned_embeds("fox").read_bytes()
+    assert not list(artifacts.checkpoints().glob("fox-*.pt"))
+    assert run(*command).returncode == 0
+    assert artifacts.learned_embeds("fox").read_bytes() == resumed
