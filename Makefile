@@ -12,10 +12,10 @@ catalog: .venv/installed  ## build every stale concept and say where the report 
 	@wordmint build
 
 test: .venv/tested  ## run the whole test suite
-	@pytest
+	@python -m pytest
 
 check: .venv/tested  ## ruff, types and the tests without the slow ones
-	@ruff check . && ruff format --check . && mypy && pytest -m "not slow"
+	@ruff check . && ruff format --check . && mypy && python -m pytest -m "not slow"
 
 repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 	@dvc pull --quiet $(wildcard data/images/*.dvc) && dvc repro

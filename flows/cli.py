@@ -172,8 +172,11 @@ def status(as_json: AsJson = False) -> None:
         elif not stale:
             console.print("every concept is up to date")
         else:
-            for stage, reasons in stale.items():
-                console.print(f"[bold]{stage}[/bold]  {'; '.join(reasons)}", soft_wrap=True)
+            for concept in settings.concepts:
+                lines = {name.partition("@")[0]: reasons for name, reasons in stale.items() if name.endswith(f"@{concept}")}
+                if lines:
+                    said = "; ".join(f"{stage}: {', '.join(reasons)}" for stage, reasons in lines.items() if reasons != ["never built"])
+                    console.print(f"[bold]{concept}[/bold]  {said or 'never built'}", soft_wrap=True)
 
 
 @app.command()

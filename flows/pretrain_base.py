@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import typer
+from diffusers import AutoencoderKL
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from transformers import CLIPTokenizer
@@ -22,7 +23,8 @@ from tasks.pretraining.denoiser import save_pipeline, train_denoiser
 from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
 from tasks.pretraining.scorer import save_scorer, train_scorer
 from tasks.pretraining.tokenizer import train_tokenizer
-from tasks.pretraining.world import World, draw_sample
+from tasks.pretraining.training import finished
+from tasks.pretraining.world import Sample, World, draw_sample
 
 GENERATOR = DATA / "base" / "emoji-ldm"
 SCORER = DATA / "base" / "emoji-clip"
@@ -47,19 +49,31 @@ def make_tokenizer(work: Path) -> CLIPTokenizer:
     return train_tokenizer([draw_sample(rng, range(len(ALL_NOUNS))).caption for _ in range(20_000)], folder)
 
 
+def generator_composites(art_folder: Path, composites: int) -> tuple[np.ndarray, list[Sample]]:
+    """Draw what the generator learns from: every noun but the held-out ones."""
+    return World(art_folder).batch(np.random.default_rng(SEEDS["generator"]), composites, TRAINED)
+
+
+def trained_autoencoder(work: Path, art_folder: Path, composites: int, steps: int) -> AutoencoderKL:
+    """Return the autoencoder; one that is finished is read from its checkpoint, without drawing a single composite."""
+    if finished(work, "autoencoder", steps):
+        return train_autoencoder(np.empty(0), work, steps)
+    return train_autoencoder(generator_composites(art_folder, composites)[0], work, steps)
+
+
 @task(cache_policy=NO_CACHE)
 def train_generator(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, autoencoder_steps: int, denoiser_steps: int) -> Path:
     """Train the autoencoder, cache the latents of all composites, train the denoiser and its text encoder on them."""
-    pictures, drawn = World(art_folder).batch(np.random.default_rng(SEEDS["generator"]), composites, TRAINED)
-    autoencoder = train_autoencoder(pictures, work, autoencoder_steps)
-    cache = work / f"posteriors-{composites}-{autoencoder_steps}.pt"
+    autoencoder = trained_autoencoder(work, art_folder, composites, autoencoder_steps)
+    cache = work / f"latents-{composites}-{autoencoder_steps}.pt"
     if not cache.exists():
-        torch.save(encode(autoencoder, pictures), cache)
-    posteriors = torch.load(cache, weights_only=True)
-    mean, std = posteriors.float().chunk(2, dim=1)
+        pictures, drawn = generator_composites(art_folder, composites)
+        torch.save({"posteriors": encode(autoencoder, pictures), "captions": [sample.caption for sample in drawn]}, cache)
+    data = torch.load(cache, weights_only=True)
+    mean, std = data["posteriors"].float().chunk(2, dim=1)
     scaling_factor = round(float((mean.var() + std.square().mean()).rsqrt()), 5)
     autoencoder.register_to_config(scaling_factor=scaling_factor)
-    model = train_denoiser(posteriors, [sample.caption for sample in drawn], scaling_factor, tokenizer, work, denoiser_steps)
+    model = train_denoiser(data["posteriors"], data["captions"], scaling_factor, tokenizer, work, denoiser_steps)
     save_pipeline(model, autoencoder, tokenizer, GENERATOR)
     return GENERATOR
 

@@ -56,12 +56,13 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
     from tasks.sample import generate, save_pictures
 
     owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
+    for word in words:
+        if word not in owners:
+            raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     registry.connect(tracking_uri(settings))
     learned = {}
     for word in dict.fromkeys(words):
-        if word not in owners:
-            raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
         path, tags = registry.champion(owners[word])
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
             raise ValueError(

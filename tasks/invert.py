@@ -29,7 +29,7 @@ def invert(concept: str, settings: Settings, on_step: Callable[[Word], object] =
     """Find the embedding of one concept and return the path of learned_embeds.safetensors.
 
     Raises:
-        FloatingPointError: the loss became NaN or infinite; the last good state is kept as a checkpoint.
+        FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
     """
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     record = training_record(concept, settings, base)
@@ -41,7 +41,7 @@ def invert(concept: str, settings: Settings, on_step: Callable[[Word], object] =
         raise FloatingPointError(word.error)
     rows = word.rows.detach().cpu()
     path = artifacts.learned_embeds(concept)
-    artifacts.write_bytes(path, save({word.placeholder_token: rows}, metadata=metadata(concept, record, rows)))
+    artifacts.write_bytes(path, in_order(save({word.placeholder_token: rows}, metadata=metadata(concept, record, rows))))
     norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
     progress = {"optimizer_steps": word.step, "stopped": "cap", "seconds": round(time.monotonic() - started, 2)}
     artifacts.write_json(artifacts.train_record(concept), {"concept": concept, "method": settings.invert.method, **progress, **norms, **record})
@@ -77,6 +77,14 @@ def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     data = artifacts.folder_digest(artifacts.curated(concept), "*.png")
     versions = {"stage": str(stage_version("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
     return {"seed": settings.invert.seed, "base": base.identity, "data_sha256": data, "settings": rules, "versions": versions}
+
+
+def in_order(data: bytes) -> bytes:
+    """Return a safetensors file whose header is in the order of its keys: the library writes metadata in a random one."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the format aligns tensors to eight bytes
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def metadata(concept: str, record: dict, rows: torch.Tensor) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,10 +57,7 @@ def sample(concept: str, settings: Settings, on_prompt: Callable[[], object] = l
 
 def without_word(prompt: str) -> str:
     """Return a prompt without its word and the word's article: `a photo of a {} on the moon` -> `a photo of on the moon`."""
-    for article in ("an ", "a ", "the ", ""):
-        if article + "{}" in prompt:
-            return " ".join(prompt.replace(article + "{}", "").split())
-    return prompt
+    return " ".join(re.sub(r"(\b(an|a|the) )?\{\}", "", prompt).split())
 
 
 def generate(

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-CONCEPT_KEY = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+from tasks.artifacts import prompt_slug
+
+CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def check_concept_key(key: str) -> str:
@@ -17,18 +19,27 @@ def check_concept_key(key: str) -> str:
     Raises:
         ValueError: it has other characters than these places allow.
     """
-    if not CONCEPT_KEY.match(key):
+    if not CONCEPT_KEY.fullmatch(key):
         raise ValueError(f"concept key {key!r} must match {CONCEPT_KEY.pattern}: use lower-case letters, digits, - and _")
     return key
 
 
 def check_prompt(prompt: str) -> str:
-    if prompt.count("{}") != 1:
-        raise ValueError(f"prompt {prompt!r} must contain {{}} once, where the word goes")
+    if prompt.count("{}") != 1 or prompt.count("{") + prompt.count("}") != 2:
+        raise ValueError(f"prompt {prompt!r} must contain {{}} once, where the word goes, and no other brace")
     return prompt
 
 
+def check_suite(prompts: tuple[str, ...]) -> tuple[str, ...]:
+    slugs = [prompt_slug(prompt) for prompt in prompts]
+    for prompt, slug in zip(prompts, slugs, strict=True):
+        if not slug or slugs.count(slug) > 1:
+            raise ValueError(f"prompt {prompt!r} names the folder {slug!r} of its pictures, which is empty or another prompt's; change its words")
+    return prompts
+
+
 Prompt = Annotated[str, AfterValidator(check_prompt)]
+Suite = Annotated[tuple[Prompt, ...], Field(min_length=2), AfterValidator(check_suite)]
 ConceptKey = Annotated[str, AfterValidator(check_concept_key)]
 
 
@@ -80,16 +91,16 @@ class Invert(Section):
 
 
 class Prompts(Section):
-    object: tuple[Prompt, ...] = Field(min_length=2)
+    object: Suite
     """For things: the first measures reconstruction, the others editability."""
-    style: tuple[Prompt, ...] = Field(min_length=2)
+    style: Suite
     """For styles, likewise."""
 
 
 class Sample(Section):
-    num_inference_steps: int = Field(ge=1, le=1000)
+    num_inference_steps: int = Field(ge=1, le=500)
     """DDIM steps."""
-    guidance_scale: float = Field(ge=0)
+    guidance_scale: float = Field(ge=1)
     """Classifier-free guidance; 1 is the plain conditional prediction."""
     pictures_per_prompt: int = Field(ge=1)
     seed: int = Field(ge=0)

@@ -24,21 +24,25 @@ def stale(repo: Repo, concepts: Sequence[str], stages: Sequence[str]) -> dict[st
 
 
 def why(repo: Repo, name: str) -> list[str]:
-    """Return why one stage has to run: `new`, or what changed; empty when it is up to date."""
+    """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
     (stage,) = repo.stage.collect(name)
-    changes = stage.status(check_updates=False).get(name, [])
+    if not all(out.hash_info for out in stage.outs):
+        return ["never built"]
+    with repo.lock:
+        changes = stage.status(check_updates=False).get(name, [])
     reasons = []
     for change in changes:
+        for paths in change.values() if isinstance(change, dict) else ():
+            for path, what in paths.items():
+                reasons += [f"{path} {what}"] if isinstance(what, str) else [f"{path} {key} {how}" for key, how in what.items()]
         if isinstance(change, str):
             reasons.append(change)
-            continue
-        for kind, paths in change.items():
-            reasons += [f"{kind}: {path} ({what if isinstance(what, str) else ', '.join(what)})" for path, what in paths.items()]
     return reasons
 
 
 def snapshot(repo: Repo, name: str) -> Snapshot:
     """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
+    repo._reset()  # params.yaml may have been edited since this repository object read it
     (stage,) = repo.stage.collect(name)
     inputs: Snapshot = {}
     for dependency in stage.deps:

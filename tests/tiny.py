@@ -1,10 +1,13 @@
-"""A random Stable Diffusion pipeline of 4 MB: real classes and real files, no training."""
+"""A random Stable Diffusion pipeline of 4 MB and a random CLIP: real classes and real files, no training."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import open_clip
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 WORDS = (
@@ -69,6 +72,24 @@ def tiny_pipeline() -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def save_tiny_scorer(folder: Path, seed: int = 0) -> Path:
+    """Write a folder that `load_scorer("local-dir:FOLDER", None, device)` loads and return it; one seed gives the same bytes."""
+    tokenizer = tiny_tokenizer()
+    vision = {"image_size": 32, "patch_size": 8, "layers": 2, "width": 32, "head_width": 16}
+    sizes = {"context_length": CONTEXT_LENGTH, "vocab_size": len(tokenizer), "width": 32, "heads": 2, "layers": 2}
+    text = {**sizes, "hf_tokenizer_name": "tiny-clip"}  # with this open_clip reads the tokenizer that lies in the same folder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = open_clip.model.CLIP(16, open_clip.CLIPVisionCfg(**vision), open_clip.CLIPTextCfg(**text))
+    tokenizer.save_pretrained(folder)
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": preprocess})
+    )
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return folder
 
 
 def tiny_tokenizer(words: str = WORDS) -> CLIPTokenizer:

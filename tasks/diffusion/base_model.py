@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import diffusers
 import torch
+import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -68,7 +70,7 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
     A process loads a base model once, whatever number of concepts it works on.
 
     Raises:
-        ValueError: a folder's weights are not those that `revision` names.
+        ValueError: a folder's weights are not those that `revision` names, or its noise ends at no signal at all.
         OSError: there is no such folder and no such hub model.
     """
     folder = Path(model)
@@ -78,14 +80,20 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
     weights = weights_sha256(folder)
     if is_folder and revision and not weights.startswith(revision):
         raise ValueError(f"base.revision is {revision}, but the weights in {model} are {weights[:12]}; restore the folder or change params.yaml")
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
+    diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
+    transformers.utils.logging.disable_progress_bar()
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False, dtype=torch.float32)
     for part in (pipeline.text_encoder, pipeline.vae, pipeline.unet):
-        part.to(pick_device(device), torch.float32, memory_format=torch.channels_last).eval().requires_grad_(False)
+        part.to(pick_device(device), memory_format=torch.channels_last).eval().requires_grad_(False)
+    if pipeline.scheduler.config.get("rescale_betas_zero_snr"):
+        raise ValueError(
+            f"{model} rescales its betas to zero terminal SNR, where a DDIM step divides by zero; use a model without rescale_betas_zero_snr"
+        )
     return BaseModel(
         tokenizer=pipeline.tokenizer,
         text_encoder=pipeline.text_encoder,
         vae=pipeline.vae,
         unet=pipeline.unet,
-        noise_scheduler=DDIMScheduler.from_config(pipeline.scheduler.config),
+        noise_scheduler=DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False),  # latents have no range
         identity={"model": model, "revision": revision, "weights_sha256": weights},
     )

@@ -92,6 +92,12 @@ def train(
     return average
 
 
+def finished(folder: Path, name: str, max_train_steps: int) -> bool:
+    """Say whether a training's checkpoint has all its steps."""
+    path = folder / f"{name}.pt"
+    return path.exists() and torch.load(path, map_location="cpu", weights_only=True)["step"] >= max_train_steps
+
+
 def batches(count: int, size: int) -> Iterator[slice]:
     """Cut `count` rows into slices of `size`."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))

@@ -1,0 +1,64 @@
+"""Loading a base model: its resolution, its identity and its frozen state."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tasks import registered_model
+from tasks.diffusion import base_model
+from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
+from tasks.diffusion.ddim import decode, encode
+from tests.tiny import RESOLUTION
+
+
+def test_base_resolution_is_the_side_of_the_pictures(base: BaseModel, tiny_base_folder: Path) -> None:
+    picture = decode(base, torch.zeros(1, *base.latent_shape))[0]
+    assert base_resolution(str(tiny_base_folder), None) == RESOLUTION == picture.width == picture.height
+
+
+def test_latents_of_a_picture_have_the_shape_of_the_model(base: BaseModel) -> None:
+    mean, std = encode(base, [Image.new("RGB", (RESOLUTION, RESOLUTION), "red")] * 2)
+    assert mean.shape == std.shape == (2, *base.latent_shape)
+
+
+def test_encode_is_the_autoencoders_own_posterior(base: BaseModel) -> None:
+    pixels = torch.randint(256, (RESOLUTION, RESOLUTION, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    mean, std = encode(base, [Image.fromarray(pixels.numpy())])
+    posterior = base.vae.encode(pixels.permute(2, 0, 1)[None] / 255 * 2 - 1).latent_dist
+    torch.testing.assert_close(mean, posterior.mean * base.vae.config.scaling_factor, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(std, posterior.std * base.vae.config.scaling_factor, atol=1e-5, rtol=1e-4)
+
+
+def test_every_part_is_frozen_and_in_evaluation_mode(base: BaseModel) -> None:
+    for part in (base.text_encoder, base.vae, base.unet):
+        assert not part.training
+        assert not any(parameter.requires_grad for parameter in part.parameters())
+
+
+def test_wrong_revision_is_refused_with_both_hashes(base: BaseModel, tiny_base_folder: Path) -> None:
+    weights = base.identity["weights_sha256"]
+    assert weights
+    with pytest.raises(ValueError, match=r"base\.revision") as refused:
+        load_base_model(str(tiny_base_folder), "0123456789ab", "cpu")
+    assert "0123456789ab" in str(refused.value)
+    assert weights[:12] in str(refused.value)
+
+
+def test_right_revision_is_part_of_the_identity(base: BaseModel, tiny_base_folder: Path) -> None:
+    weights = base_model.weights_sha256(tiny_base_folder)
+    loaded = load_base_model.__wrapped__(str(tiny_base_folder), weights[:8], "cpu")  # past the cache, which holds `base` for the next tests
+    assert loaded.identity == {"model": str(tiny_base_folder), "revision": weights[:8], "weights_sha256": weights}
+
+
+def test_the_registered_file_hashes_weights_as_we_do(tiny_base_folder: Path, tmp_path: Path) -> None:
+    # The registered file may import nothing of ours, so there are two copies; names that sort differently as paths and as text tell them apart.
+    for name in ("a/z.safetensors", "a-b/y.safetensors", "a.safetensors", "B/x.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "ignored.bin").write_bytes(b"other")
+    hashes = [base_model.weights_sha256(folder) for folder in (tiny_base_folder, tmp_path)]
+    assert hashes == [registered_model.weights_sha256(folder) for folder in (tiny_base_folder, tmp_path)]
+    (tmp_path / "B/x.safetensors").write_bytes(b"changed")
+    assert base_model.weights_sha256(tmp_path) != hashes[1]

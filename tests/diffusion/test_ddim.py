@@ -1,0 +1,124 @@
+"""DDIM against diffusers' scheduler and pipeline, and what must hold of any sampler of ours."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from torch import Tensor
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, guided, initial_noise
+from tasks.diffusion.words import encode_prompts
+
+PROMPT = "a painting of a fox on the moon"
+GUIDANCE = 40.0  # far above what a trained model takes: the random one hardly listens to its text
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_base_folder: Path) -> StableDiffusionPipeline:
+    loaded = StableDiffusionPipeline.from_pretrained(tiny_base_folder, safety_checker=None, requires_safety_checker=False)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def sample_latents(base: BaseModel, seeds: list[int], prompts: list[str], guidance_scale: float, num_inference_steps: int = 5) -> Tensor:
+    hidden = encode_prompts(base, ["", *prompts])
+    return ddim_sample(base, initial_noise(base, seeds), hidden[1:], hidden[:1], num_inference_steps, guidance_scale)
+
+
+def invented_prediction(latents: Tensor, t: int) -> Tensor:
+    """A prediction that depends on its input and its time, and on no network."""
+    return torch.sin(3 * latents + t / 100)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("to_one", [True, False])
+def test_a_trajectory_is_the_schedulers(base: BaseModel, spacing: str, prediction_type: str, to_one: bool) -> None:
+    config = {**base.noise_scheduler.config, "timestep_spacing": spacing, "prediction_type": prediction_type, "set_alpha_to_one": to_one}
+    reference, ours = DDIMScheduler.from_config(config), DDIMScheduler.from_config(config)
+    noise, hidden = initial_noise(base, [0, 1]), torch.zeros(2, 1, 1)
+    reference.set_timesteps(7)
+    expected = noise
+    for t in reference.timesteps.tolist():
+        expected = reference.step(invented_prediction(expected, t), t, expected, eta=0.0).prev_sample
+
+    def unet(latents: Tensor, t: int, encoder_hidden_states: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=invented_prediction(latents, t))
+
+    latents = ddim_sample(replace(base, unet=unet, noise_scheduler=ours), noise, hidden, hidden[:1], 7, 1.0)
+    torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_step_to_its_own_noise_level_changes_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x_t, eps = torch.randn(2, 4, 8, 8, generator=generator), torch.randn(2, 4, 8, 8, generator=generator)
+    torch.testing.assert_close(ddim_step(x_t, eps, torch.tensor(0.4), torch.tensor(0.4)), x_t)
+
+
+def test_a_step_with_the_true_noise_to_the_end_is_the_picture() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x_0, eps = torch.randn(2, 4, 8, 8, generator=generator), torch.randn(2, 4, 8, 8, generator=generator)
+    x_t = 0.4**0.5 * x_0 + 0.6**0.5 * eps
+    torch.testing.assert_close(ddim_step(x_t, eps, torch.tensor(0.4), torch.tensor(1.0)), x_0)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0, GUIDANCE])
+def test_pictures_are_the_pipelines(base: BaseModel, pipeline: StableDiffusionPipeline, guidance_scale: float) -> None:
+    noise = initial_noise(base, [3])
+    expected = pipeline(PROMPT, latents=noise, guidance_scale=guidance_scale, num_inference_steps=5, output_type="latent").images
+    latents = sample_latents(base, [3], [PROMPT], guidance_scale)
+    torch.testing.assert_close(latents, expected, atol=1e-3, rtol=1e-3)
+    picture = pipeline(PROMPT, latents=noise, guidance_scale=guidance_scale, num_inference_steps=5).images[0]
+    difference = np.asarray(decode(base, latents)[0], dtype=int) - np.asarray(picture, dtype=int)
+    assert np.abs(difference).max() <= 1  # grey levels: a rounding
+
+
+def test_guidance_one_is_the_conditional_prediction(base: BaseModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    conditional, unconditional = torch.randn(2, 3, generator=generator), torch.randn(2, 3, generator=generator)
+    torch.testing.assert_close(guided(conditional, unconditional, 1.0), conditional)
+    assert torch.equal(guided(conditional, unconditional, 0.0), unconditional)
+    # The shortcut of one pass and the formula with two agree, and the text matters at all.
+    plain = sample_latents(base, [0], [PROMPT], 1.0)
+    torch.testing.assert_close(sample_latents(base, [0], [PROMPT], 1.0 + 1e-6), plain, atol=1e-3, rtol=1e-3)
+    assert (sample_latents(base, [0], [PROMPT], GUIDANCE) - plain).abs().max() > 0.1
+
+
+def test_a_picture_does_not_depend_on_its_companions(base: BaseModel) -> None:
+    prompts = [PROMPT, "a photo of a cat", "a pencil sketch of an apple"]
+    together = sample_latents(base, [5, 6, 7], prompts, GUIDANCE)
+    for index, seed in enumerate([5, 6, 7]):
+        # Kernels choose their order of summation by the batch, so this holds to rounding and not to the bit.
+        torch.testing.assert_close(together[index : index + 1], sample_latents(base, [seed], [prompts[index]], GUIDANCE), atol=1e-3, rtol=1e-3)
+
+
+def test_a_seed_is_a_picture(base: BaseModel) -> None:
+    first, again, other = (decode(base, sample_latents(base, [seed], [PROMPT], GUIDANCE))[0].tobytes() for seed in (11, 11, 12))
+    assert first == again
+    assert first != other
+
+
+def test_noise_of_a_seed_is_the_same_in_any_batch_and_ignores_the_global_generator(base: BaseModel) -> None:
+    torch.manual_seed(1)
+    alone = initial_noise(base, [42])
+    torch.manual_seed(2)
+    assert torch.equal(initial_noise(base, [41, 42])[1:], alone)
+
+
+def test_decode_in_parts_is_decode_at_once(base: BaseModel) -> None:
+    latents = initial_noise(base, [0, 1, 2])
+    parts, whole = decode(base, latents, batch_size=2), decode(base, latents, batch_size=3)
+    assert len(parts) == len(whole) == 3
+    for part, picture in zip(parts, whole, strict=True):
+        assert np.abs(np.asarray(part, dtype=int) - np.asarray(picture, dtype=int)).max() <= 1
+
+
+def test_progress_is_told_once_a_step(base: BaseModel) -> None:
+    hidden, calls = encode_prompts(base, [""]), []
+    ddim_sample(base, initial_noise(base, [0]), hidden, hidden, 4, 1.0, on_step=lambda: calls.append(1))
+    assert len(calls) == 4

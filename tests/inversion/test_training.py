@@ -1,0 +1,146 @@
+"""Training words: it learns, and a word is the same whatever happens around it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.words import initializer_row
+from tasks.inversion.textual_inversion import Word, draw_batch, new_word
+from tasks.inversion.training import batch_losses, train_words
+
+TEMPLATES = ("a photo of a {}", "a painting of a {}")
+
+
+def make(base: BaseModel, concept: str = "fox", seed: int = 0, num_vectors: int = 1, max_train_steps: int = 6, learning_rate: float = 5e-3) -> Word:
+    """A word on two invented pictures of its own."""
+    shape = (2, *base.latent_shape)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(len(concept))), torch.full(shape, 0.1)
+    coarse = "dog" if concept == "fox" else "cat"
+    return new_word(base, concept, f"<{concept}>", coarse, TEMPLATES, latents, num_vectors, 2, learning_rate, max_train_steps, seed)
+
+
+def trained(base: BaseModel, folder: Path, *words: Word, on_step: Callable[[Word], object] = lambda word: None) -> list[Tensor]:
+    """Train words, with a checkpoint at every second step, and return their rows."""
+    train_words(base, words, [folder / f"{word.concept}.pt" for word in words], 2, on_step)
+    return [word.rows.detach().clone() for word in words]
+
+
+def fixed_loss(base: BaseModel, word: Word) -> float:
+    """The loss on pictures, captions, noise and timesteps that are the same at every call."""
+    state, batch_size = word.generator.get_state(), word.batch_size
+    word.generator.manual_seed(99)
+    word.batch_size = 64
+    with torch.no_grad():
+        loss = float(batch_losses(base, [word])[0])
+    word.generator.set_state(state)
+    word.batch_size = batch_size
+    return loss
+
+
+def test_the_loss_falls(base: BaseModel, tmp_path: Path) -> None:
+    word = make(base, max_train_steps=30, learning_rate=2e-2)
+    before = fixed_loss(base, word)
+    trained(base, tmp_path, word)
+    assert fixed_loss(base, word) < before - 1e-4
+
+
+def test_the_loss_does_not_fall_without_training(base: BaseModel) -> None:
+    word = make(base)
+    assert fixed_loss(base, word) == fixed_loss(base, word)
+
+
+@pytest.mark.parametrize("num_vectors", [1, 2])
+def test_a_word_in_company_is_the_word_alone(base: BaseModel, tmp_path: Path, num_vectors: int) -> None:
+    alone = trained(base, tmp_path / "alone", make(base, num_vectors=num_vectors))[0]
+    longer, shorter = make(base, "teapot", seed=3, num_vectors=2, max_train_steps=9), make(base, "owls", max_train_steps=3)
+    company = longer, make(base, num_vectors=num_vectors), shorter
+    together = trained(base, tmp_path / "together", *company)[1]
+    # Kernels sum in another order in a larger batch; six steps of 5e-3 moved the rows by about 3e-2.
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert (alone[0] - initializer_row(base, "dog")).abs().max() > 1e-2
+    assert [word.step for word in company] == [9, 6, 3]
+
+
+def test_two_runs_are_the_same_bytes_and_another_seed_is_not(base: BaseModel, tmp_path: Path) -> None:
+    first, again, other = (trained(base, tmp_path / str(run), make(base, seed=seed))[0] for run, seed in enumerate([0, 0, 1]))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_training_ignores_the_global_generator(base: BaseModel, tmp_path: Path) -> None:
+    results = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        results.append(trained(base, tmp_path / str(seed), make(base))[0])
+    assert torch.equal(*results)
+
+
+def test_a_resumed_word_is_the_undisturbed_word(base: BaseModel, tmp_path: Path) -> None:
+    undisturbed = trained(base, tmp_path / "undisturbed", make(base))[0]
+    steps = []
+
+    def interrupt(word: Word) -> None:
+        if word.step == 5:  # between two checkpoints: step 4 is the last that is kept
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(base, tmp_path / "resumed", make(base), on_step=interrupt)
+    resumed = trained(base, tmp_path / "resumed", make(base), on_step=lambda word: steps.append(word.step))[0]
+    assert steps == [5, 6]
+    assert torch.equal(resumed, undisturbed)
+
+
+def test_a_finished_word_is_not_trained_again(base: BaseModel, tmp_path: Path) -> None:
+    finished = trained(base, tmp_path, make(base))[0]
+    assert torch.equal(trained(base, tmp_path, make(base), on_step=lambda word: pytest.fail("a step was taken"))[0], finished)
+
+
+def test_a_word_with_a_nan_loss_leaves_and_the_others_go_on(base: BaseModel, tmp_path: Path) -> None:
+    healthy = trained(base, tmp_path / "alone", make(base))[0]
+    sick, other = make(base, "teapot"), make(base)
+    states = []
+
+    def poison(word: Word) -> None:
+        if word is sick:
+            states.append(word.rows.detach().clone())
+            if word.step == 4:
+                word.means[:] = float("nan")
+
+    rows, together = trained(base, tmp_path / "together", sick, other, on_step=poison)
+    assert sick.step == 4
+    assert sick.error
+    assert "teapot" in sick.error
+    assert "step 5" in sick.error
+    assert other.error is None
+    assert other.step == 6
+    torch.testing.assert_close(together, healthy, atol=1e-5, rtol=0)
+    kept = torch.load(tmp_path / "together/teapot.pt", weights_only=True)
+    assert kept["step"] == 4
+    assert torch.equal(kept["rows"], states[3])
+    assert torch.equal(rows, states[3])
+
+
+def test_further_vectors_start_apart_but_near(base: BaseModel) -> None:
+    row, rows = initializer_row(base, "dog"), make(base, num_vectors=3).rows.detach()
+    assert torch.equal(rows[0], row)
+    apart = torch.cdist(rows, rows)[torch.triu_indices(3, 3, 1).unbind()] / row.norm()
+    assert ((apart > 1e-3) & (apart < 0.05)).all()
+    assert torch.equal(make(base, num_vectors=3).rows, rows)
+    assert not torch.equal(make(base, num_vectors=3, seed=1).rows, rows)
+
+
+def test_a_batch_is_drawn_from_the_words_own_pictures_and_captions(base: BaseModel) -> None:
+    word = make(base)
+    word.batch_size, word.stds = 64, torch.zeros_like(word.stds)
+    batch = draw_batch(word, 1000)
+    drawn = [[index for index, mean in enumerate(word.means) if torch.equal(latents, mean)] for latents in batch.latents]
+    assert all(len(found) == 1 for found in drawn)
+    assert {found[0] for found in drawn} == {0, 1}
+    assert len(set(map(tuple, batch.input_ids.tolist()))) == len(TEMPLATES)
+    assert (batch.input_ids == len(base.tokenizer)).sum(dim=1).tolist() == [1] * 64
+    assert 0 <= batch.timesteps.min() < 200
+    assert 800 < batch.timesteps.max() < 1000

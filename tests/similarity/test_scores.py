@@ -1,0 +1,118 @@
+"""The two scores by hand, and what a bootstrap interval promises."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from tasks.similarity.scorer import load_scorer
+from tasks.similarity.scores import Interval, bootstrap, editability, image_only_reconstruction, mean_cosine, reconstruction
+
+EAST, NORTH = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+DIAGONAL = torch.tensor([1.0, 1.0]) / math.sqrt(2)
+
+
+def group_mean(groups: list[Tensor]) -> float:
+    return float(groups[0].mean())
+
+
+def normal(n: int, seed: int) -> Tensor:
+    """n values with mean 1 and standard deviation 1."""
+    return 1 + torch.randn(n, 1, generator=torch.Generator().manual_seed(seed))
+
+
+def interval(n: int, seed: int = 0, samples: int = 200) -> Interval:
+    return bootstrap(group_mean, [normal(n, seed)], samples, 0.95, seed=0)
+
+
+def test_reconstruction_is_the_mean_over_all_pairs() -> None:
+    # East with east, north, diagonal: 1, 0, 0.7071. North with them: 0, 1, 0.7071.
+    assert reconstruction(torch.stack([EAST, NORTH]), torch.stack([EAST, NORTH, DIAGONAL])) == pytest.approx((2 + math.sqrt(2)) / 6)
+
+
+def test_image_only_leaves_out_a_picture_and_itself() -> None:
+    training = torch.stack([EAST, NORTH, DIAGONAL])
+    assert image_only_reconstruction(training) == pytest.approx(math.sqrt(2) / 3)  # pairs 0, 0.7071, 0.7071
+    assert image_only_reconstruction(training) < reconstruction(training, training) == pytest.approx((3 + 2 * math.sqrt(2)) / 9)
+    assert image_only_reconstruction(torch.stack([EAST, NORTH])) == pytest.approx(0)
+    assert image_only_reconstruction(EAST[None]) == 1
+
+
+def test_editability_takes_the_mean_picture_and_mean_cosine_the_mean_of_cosines() -> None:
+    generated = torch.stack([EAST, NORTH])
+    assert editability(generated, DIAGONAL) == pytest.approx(1)  # the mean picture points where the text points
+    assert mean_cosine(generated, DIAGONAL) == pytest.approx(1 / math.sqrt(2))
+    assert editability(generated, EAST) == pytest.approx(1 / math.sqrt(2))
+    assert mean_cosine(generated, EAST) == pytest.approx(0.5)
+    assert editability(EAST[None], DIAGONAL) == pytest.approx(mean_cosine(EAST[None], DIAGONAL))
+
+
+def test_editability_is_mean_cosine_over_the_length_of_the_mean_picture() -> None:
+    generated = F.normalize(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+    text = F.normalize(torch.randn(8, generator=torch.Generator().manual_seed(1)), dim=0)
+    assert editability(generated, text) == pytest.approx(mean_cosine(generated, text) / float(generated.mean(dim=0).norm()), rel=1e-4)
+
+
+def test_an_interval_contains_its_value_which_is_the_statistic_of_the_sample() -> None:
+    found = interval(20)
+    assert found.value == pytest.approx(float(normal(20, 0).mean()))
+    assert found.low < found.value < found.high
+
+
+def test_an_interval_is_decided_by_its_seed() -> None:
+    values = normal(20, 0)
+    torch.manual_seed(1)
+    first = bootstrap(group_mean, [values], 100, 0.95, seed=0)
+    torch.manual_seed(2)
+    assert bootstrap(group_mean, [values], 100, 0.95, seed=0) == first
+    assert bootstrap(group_mean, [values], 100, 0.95, seed=1) != first
+
+
+def test_an_interval_shrinks_with_the_root_of_n() -> None:
+    small, large = interval(50), interval(5000)
+    ratio = (small.high - small.low) / (large.high - large.low)
+    assert 6 < ratio < 16  # ten in the limit
+
+
+def test_more_confidence_is_a_wider_interval() -> None:
+    values = normal(30, 0)
+    narrow, wide = (bootstrap(group_mean, [values], 300, confidence, seed=0) for confidence in (0.5, 0.99))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_an_interval_covers_the_true_mean_at_about_its_level() -> None:
+    found = [interval(30, seed) for seed in range(150)]
+    coverage = sum(low <= 1 <= high for _, low, high in found) / len(found)
+    assert 0.87 <= coverage <= 0.99
+
+
+def test_groups_are_resampled_each_within_itself() -> None:
+    groups = [torch.zeros(3, 1), torch.ones(5, 1)]
+    sizes = set()
+
+    def statistic(drawn: list[Tensor]) -> float:
+        sizes.add(tuple(map(len, drawn)))
+        return float(drawn[1].mean() - drawn[0].mean())
+
+    assert bootstrap(statistic, groups, 100, 0.95, seed=0) == (1, 1, 1)
+    assert sizes == {(3, 5)}
+
+
+def test_features_are_of_unit_length_and_do_not_depend_on_the_batch(tiny_scorer_folder: Path) -> None:
+    scorer = load_scorer(f"local-dir:{tiny_scorer_folder}", None, "cpu")
+    pictures = [Image.new(mode, (20, 16), colour) for mode, colour in (("RGB", "red"), ("L", 90), ("RGB", "navy"))]
+    features = scorer.image_features(pictures)
+    torch.testing.assert_close(features.norm(dim=-1), torch.ones(3))
+    torch.testing.assert_close(scorer.image_features(pictures, batch_size=2), features, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(scorer.text_features(["a photo of a cat"]).norm(dim=-1), torch.ones(1))
+    assert not torch.allclose(features[0], features[2], atol=1e-3)
+
+
+@pytest.mark.parametrize("model", ["local-dir:no/such/folder", "ViT-of-nobody"])
+def test_a_scorer_that_does_not_exist_is_named(model: str) -> None:
+    with pytest.raises(ValueError, match=f"scorer.model '{model}'"):
+        load_scorer(model, None, "cpu")

@@ -1,0 +1,188 @@
+"""The declarations in step: params.yaml, dvc.yaml, tasks/versions.yaml, the flow, and who may import whom."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import build_catalog
+from tasks import catalog
+from tasks.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[1]
+PURE = ("diffusion", "inversion", "similarity", "pictures")
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+FOREACH = [name for name, stage in STAGES.items() if "foreach" in stage]
+VERSIONS = yaml.safe_load((ROOT / "tasks/versions.yaml").read_text(encoding="utf-8"))
+BANNED = {"utils", "common", "core", "helpers", "manager", "misc", "base_class"}
+METHODS = {"concept": {"concepts"}, "prompts": {"sample", "concepts"}}
+"""Which sections the methods of Settings read."""
+
+
+def definition(stage: str) -> dict[str, Any]:
+    return STAGES[stage].get("do", STAGES[stage])
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def declared_sections(stage: str) -> set[str]:
+    """The sections of params.yaml that a stage depends on; one concept counts as concepts."""
+    return {param.split(".")[0] for param in definition(stage)["params"] if isinstance(param, str)}
+
+
+def sections_read(stage: str) -> set[str]:
+    """The sections that a task module, or its page's template, names as `settings.<section>`."""
+    tree = ast.parse((ROOT / f"tasks/{stage}.py").read_text(encoding="utf-8"))
+    names = {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "settings"
+    }
+    template = ROOT / f"tasks/{stage}.html.j2"
+    if template.exists():
+        names |= set(re.findall(r"\bsettings\.(\w+)", template.read_text(encoding="utf-8")))
+    sections = set().union(*(METHODS.get(name, {name}) for name in names))
+    assert sections <= set(Settings.model_fields), f"tasks/{stage}.py reads what is no section"
+    return sections
+
+
+def producers(stage: str) -> set[str]:
+    """The stages whose outputs a stage depends on."""
+
+    def overlap(one: str, other: str) -> bool:
+        return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+    def outputs(name: str) -> list[str]:
+        return [out for kind in ("outs", "metrics", "plots") for out in definition(name).get(kind, [])]
+
+    return {name for name in STAGES if any(overlap(dep, out) for dep in definition(stage)["deps"] for out in outputs(name))}
+
+
+def imported(path: Path) -> set[str]:
+    """The full names of the modules that a source file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import; write it out"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_shipped_params_are_valid() -> None:
+    assert load_settings(ROOT / "params.yaml").concepts
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_a_task_module_of_its_name(stage: str) -> None:
+    source = (ROOT / f"tasks/{stage}.py").read_text(encoding="utf-8")
+    assert f"def {stage}(" in source
+    assert 'if __name__ == "__main__":' in source
+    foreach = stage in FOREACH
+    assert definition(stage)["cmd"] == f"python -m tasks.{stage}" + (" --concept ${key}" if foreach else "")
+    assert STAGES[stage].get("foreach", "${concepts}") == "${concepts}"
+    assert foreach == (stage != "report")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_its_number_and_on_no_source(stage: str) -> None:
+    numbers = [param["tasks/versions.yaml"] for param in definition(stage)["params"] if isinstance(param, dict)]
+    assert numbers == [[stage]]
+    assert isinstance(VERSIONS[stage], int)
+    assert VERSIONS[stage] >= 1
+    assert not [dep for dep in definition(stage)["deps"] if not dep.startswith("data/")]
+
+
+def test_every_number_is_of_a_stage() -> None:
+    assert list(VERSIONS) == list(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_sections_that_a_task_reads_are_params_of_its_stage(stage: str) -> None:
+    read, declared = sections_read(stage) - {"runtime"}, declared_sections(stage)
+    if stage == "report":
+        # The page repeats how the records that it depends on were made; when that changes, so do the records.
+        declared |= set().union(*map(declared_sections, producers(stage)))
+    assert read <= declared
+    assert declared <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("stage", FOREACH)
+def test_one_concept_does_not_make_another_stale(stage: str) -> None:
+    assert "concepts" not in definition(stage)["params"]
+    places = [*definition(stage)["deps"], *definition(stage).get("outs", []), *definition(stage).get("metrics", [])]
+    assert not [place for place in places if "${key}" not in place]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_runtime_makes_no_stage_stale(stage: str) -> None:
+    assert "runtime" not in declared_sections(stage)
+
+
+def test_one_order_everywhere() -> None:
+    assert list(build_catalog.STAGES) == list(catalog.STAGES) == FOREACH
+    assert all(task.fn.__name__ == name and task.fn.__module__ == f"tasks.{name}" for name, task in build_catalog.STAGES.items())
+    order = [*FOREACH, "report"]
+    assert order == list(STAGES)
+    for index, stage in enumerate(order):
+        assert producers(stage) <= set(order[:index]), f"{stage} comes before what it depends on"
+        assert index == 0 or producers(stage), f"{stage} depends on no other stage"
+
+
+def test_pure_packages_load_no_orchestration() -> None:
+    paths = [path.relative_to(ROOT).with_suffix("") for package in PURE for path in sources(f"tasks/{package}")]
+    modules = [".".join(path.parts).removesuffix(".__init__") for path in paths]
+    assert len(modules) > 10
+    program = f"import sys, {', '.join(modules)}; print(*sorted({{'prefect', 'dvc', 'mlflow'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_pure_packages_import_nothing_above_them(package: str) -> None:
+    allowed = tuple(f"tasks.{name}" for name in PURE)
+    for path in sources(f"tasks/{package}"):
+        ours = {name for name in imported(path) if name.split(".")[0] in ("tasks", "flows", "tests", "benchmarks")}
+        assert not {name for name in ours if not name.startswith(allowed)}, path
+        assert not {name.split(".")[0] for name in imported(path)} & {"prefect", "dvc", "mlflow"}, path
+
+
+def test_tasks_import_no_flow() -> None:
+    for path in sources("tasks"):
+        assert not {name for name in imported(path) if name.split(".")[0] in ("flows", "tests", "benchmarks")}, path
+
+
+@pytest.mark.parametrize(("library", "only"), [("dvc", "tasks/versioning.py"), ("mlflow", "tasks/registry.py")])
+def test_one_module_talks_to_each_service(library: str, only: str) -> None:
+    users = {path.relative_to(ROOT).as_posix() for path in sources("tasks", "flows") if library in {name.split(".")[0] for name in imported(path)}}
+    # registered_model.py is not run here: MLflow copies it into every version, where it stands alone.
+    assert users - {"tasks/registered_model.py"} == {only}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_task_module_is_short(stage: str) -> None:
+    assert len((ROOT / f"tasks/{stage}.py").read_text(encoding="utf-8").splitlines()) <= 115
+
+
+def test_a_module_over_320_lines_is_two_modules() -> None:
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in sources("tasks", "flows")}
+    assert lengths
+    assert not {name: lines for name, lines in lengths.items() if lines > 320}
+
+
+def test_names_say_something() -> None:
+    files = sources("tasks", "flows", "tests", "benchmarks")
+    places = {*files, *(path.parent for path in files)}
+    assert not [path for path in places if path.stem in BANNED or re.match(r"stage_\d+", path.stem)]
+
+
+def test_the_lock_holds_versions_and_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    assert re.search(r"^torch==", lock, flags=re.MULTILINE)
+    assert not re.search(r"https?://", lock)
