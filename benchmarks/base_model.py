@@ -61,7 +61,7 @@ def judge_scorer(scorer: Scorer, world: World, styles: Sequence[str], count: int
     rng = np.random.default_rng(UNSEEN + 1)
     samples = [draw_sample(rng, range(len(ALL_NOUNS)), pair_share=0) for _ in range(count)]
     pictures = [world.render(rng, sample, str(rng.choice(styles)) if styles else None) for sample in samples]
-    candidates = [f"a photo of {with_article(noun)}" for noun in ALL_NOUNS]
+    candidates = [f"a picture of {with_article(noun)}" for noun in ALL_NOUNS]
     return Row(case, top1(scorer, pictures, candidates, [sample.nouns[0] for sample in samples]), mark, "% top-1 noun")
 
 
@@ -70,7 +70,7 @@ def judge_nouns(base: BaseModel, scorer: Scorer, nouns: Sequence[str], seeds: in
     started = time.monotonic()
     pictures = generate(base, prompts, [UNSEEN + index for index in range(len(prompts))])
     pace = len(prompts) / (time.monotonic() - started)
-    candidates = [f"a photo of {with_article(noun)}" for noun in ALL_NOUNS]
+    candidates = [f"a picture of {with_article(noun)}" for noun in ALL_NOUNS]
     accuracy = top1(scorer, pictures, candidates, [ALL_NOUNS.index(noun) for noun in nouns for _ in range(seeds)])
     return [
         Row(f"generator, {len(nouns)} nouns x {seeds} seeds", accuracy, 35, "% top-1 noun"),

@@ -17,6 +17,7 @@ from tasks.pretraining.tokenizer import CONTEXT_LENGTH
 from tasks.pretraining.training import train
 
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest"}
+SHORT_SHARE = 0.4
 
 
 def scorer_config(vocab_size: int) -> dict:
@@ -48,7 +49,7 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     theta[:, 1, 1] = theta[:, 0, 0] * uniform(0.93, 1.07)
     theta[:, :, 2] = uniform(-0.12, 0.12, 2)
     moved = F.grid_sample(pictures, F.affine_grid(theta, list(pictures.shape), align_corners=False), padding_mode="border", align_corners=False)
-    coloured = moved * uniform(0.8, 1.15, 1, 1, 1) + uniform(-0.12, 0.12, 3, 1, 1)
+    coloured = moved * uniform(0.8, 1.15, 1, 1, 1) + uniform(-0.2, 0.2, 3, 1, 1)
     blurred = F.interpolate(F.avg_pool2d(coloured, 2), scale_factor=2, mode="bilinear", align_corners=False)
     mix = uniform(-0.6, 1.0, 1, 1, 1).clamp(0, 1)
     noise = torch.randn(pictures.shape, generator=generator, device=device) * uniform(-0.05, 0.12, 1, 1, 1).clamp(min=0)
@@ -56,19 +57,34 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train_scorer(
-    pictures: np.ndarray, captions: Sequence[str], tokenizer: CLIPTokenizer, folder: Path, max_train_steps: int, batch: int = 256, peak: float = 1e-3
+    pictures: np.ndarray,
+    captions: Sequence[tuple[str, str]],
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    max_train_steps: int,
+    batch: int = 256,
+    peak: float = 1e-3,
 ) -> nn.Module:
-    """Train with the symmetric contrastive loss of CLIP (Radford et al. 2021) on augmented composites and their captions."""
+    """Train with the symmetric contrastive loss of CLIP (Radford et al. 2021) on augmented composites.
+
+    captions: two for each picture, the full one and one that names just its things. A batch takes either; equal texts in it
+    are all right answers, so the short ones teach the things themselves, whatever the scene and medium.
+    """
     config = scorer_config(len(tokenizer))
     model = open_clip.model.CLIP(config["embed_dim"], open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"]))
-    tokens = tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt").input_ids
+    full, short = (
+        tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids for texts in zip(*captions, strict=True)
+    )
 
     def loss(model: nn.Module, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         rows = rng.integers(len(pictures), size=batch)
         images = augment(to_tensor(pictures[rows]).to(generator.device), generator)
-        image_features, text_features, scale = model(images.contiguous(memory_format=torch.channels_last), tokens[rows].to(generator.device))
+        brief = torch.from_numpy(rng.random(batch) < SHORT_SHARE)[:, None]
+        tokens = torch.where(brief, short[rows], full[rows]).to(generator.device)
+        image_features, text_features, scale = model(images.contiguous(memory_format=torch.channels_last), tokens)
         logits = scale.clamp(max=100) * image_features @ text_features.T
-        target = torch.arange(batch, device=logits.device)
+        target = (tokens[:, None] == tokens[None]).all(dim=-1).float()
+        target /= target.sum(dim=1, keepdim=True)
         return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
     return train("scorer", model, loss, folder, max_train_steps, peak, weight_decay=0.1)

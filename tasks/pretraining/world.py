@@ -118,6 +118,11 @@ def caption(rng: np.random.Generator, nouns: Sequence[str], scene: str, medium: 
     return f"{text} {where}".strip().lower()
 
 
+def things_of(sample: Sample) -> str:
+    """Say only what a picture shows."""
+    return "a picture of " + " and ".join(with_article(ALL_NOUNS[index]) for index in sample.nouns)
+
+
 def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence[Image.Image], medium: str) -> Image.Image:
     """Put one sprite in the middle, or two side by side, on a scene, and render the medium."""
     size, picture = background.width, background.copy()
@@ -148,7 +153,14 @@ class World:
         scenes = self.scenes[sample.scene]
         return compose(rng, scenes[rng.integers(len(scenes))], [sprites[index] for index in sample.nouns], sample.medium)
 
-    def batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int]) -> tuple[np.ndarray, list[Sample]]:
-        """Draw `count` composites: (count, 64, 64, 3) uint8 and what they show."""
+    def batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int], any_art: bool = False) -> tuple[np.ndarray, list[Sample]]:
+        """Draw `count` composites: (count, 64, 64, 3) uint8 and what they show.
+
+        With `any_art` a filter works on the art of any style, which teaches shapes and not one artist's hand.
+        """
         samples = [draw_sample(rng, nouns) for _ in range(count)]
-        return np.stack([np.asarray(self.render(rng, sample)) for sample in samples]), samples
+        pictures = []
+        for sample in samples:
+            style = str(rng.choice(list(self.sprites))) if any_art and MEDIA[sample.medium].filter else None
+            pictures.append(np.asarray(self.render(rng, sample, style)))
+        return np.stack(pictures), samples
