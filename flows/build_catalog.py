@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from prefect import Task, flow, get_run_logger
 
 from flows.progress import counted, stage_bar
-from tasks import versioning
+from tasks import artifacts, registry, versioning
 from tasks.curate import curate
 from tasks.invert import invert
 from tasks.register import register
 from tasks.report import report
 from tasks.sample import sample
 from tasks.score import score
-from tasks.settings import Settings, load_settings
+from tasks.settings import Settings, load_settings, tracking_uri
+from tasks.stage import device_lock
 
 STAGES: dict[str, Task] = {"curate": curate, "invert": invert, "sample": sample, "score": score, "register": register}
 
@@ -53,15 +54,19 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
         settings.concept(concept)
     with versioning.open_repo() as repo:
         versioning.fetch_images(repo, chosen)
+        if not registry.exists(tracking_uri(settings)):
+            for concept in chosen:  # what a lost or fresh registry does not have is not registered, whatever DVC's cache remembers
+                artifacts.registered(concept).unlink(missing_ok=True)
         stale = [concept for concept in chosen if versioning.stale(repo, [concept], list(STAGES))]
-        for concept in counted(stale):
-            started = time.monotonic()
-            try:
-                outcome.ran[concept] = build_concept(repo, concept, settings)
-            except Exception as error:
-                outcome.failed[concept] = str(error)
-                get_run_logger().error("%s failed", concept, exc_info=True)
-            outcome.seconds[concept] = time.monotonic() - started
+        with device_lock(settings.runtime.device):
+            for concept in counted(stale):
+                started = time.monotonic()
+                try:
+                    outcome.ran[concept] = build_concept(repo, concept, settings)
+                except Exception as error:
+                    outcome.failed[concept] = str(error)
+                    get_run_logger().error("%s failed", concept, exc_info=True)
+                outcome.seconds[concept] = time.monotonic() - started
         if versioning.why(repo, "report"):
             with versioning.recording(repo, "report"):
                 report(settings)

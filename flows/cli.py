@@ -112,8 +112,7 @@ def registered_rows(settings: Settings) -> list[dict[str, Any]]:
     from tasks import registry
 
     uri = tracking_uri(settings)
-    database = registry.sqlite_file(uri)
-    if database and not database.exists():
+    if not registry.exists(uri):
         return []
     registry.connect(uri)
     return registry.catalog()

@@ -8,7 +8,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tasks import artifacts, versioning
-from tasks.settings import Settings, check_concept_key, tracking_uri
+from tasks.settings import Settings, check_concept_key, parse_settings, tracking_uri
 
 STAGES = ("curate", "invert", "sample", "score", "register")
 """The stages of a concept in the graph's order."""
@@ -32,7 +32,7 @@ def add_concept(name: str, pictures: Sequence[Path], word: str, kind: str, setti
     yaml.preserve_quotes, yaml.width = True, 200
     document = yaml.load(params)
     document["concepts"][name] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
-    Settings.model_validate(document)
+    parse_settings(document, params)
     with artifacts.new_folder(artifacts.images(name)) as folder:
         for picture in pictures:
             shutil.copy(picture, folder / picture.name)

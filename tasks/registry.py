@@ -62,6 +62,12 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
+def exists(uri: str) -> bool:
+    """Say whether there is anything to read at `uri`; a server is taken at its word."""
+    database = sqlite_file(uri)
+    return database is None or database.exists()
+
+
 @contextmanager
 def one_writer(uri: str) -> Iterator[None]:
     """Hold the lock that processes of this machine share; MLflow itself does not stop two from registering the same thing."""

@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -176,9 +176,15 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
     if not path.exists():
         raise ValueError(f"{path} is not in {Path.cwd()}; run wordmint in the root of a catalog")
     try:
-        return Settings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return parse_settings(yaml.safe_load(path.read_text(encoding="utf-8")), path)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def parse_settings(document: Any, path: Path) -> Settings:
+    """Check the content of a params.yaml; `path` names it in errors."""
+    try:
+        return Settings.model_validate(document)
     except ValidationError as error:
         places = [f"{'.'.join(map(str, fault['loc'])) or 'concepts'}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
         raise ValueError(f"{path}: {'; '.join(places)}") from error

@@ -4,9 +4,12 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+
+from filelock import FileLock
 
 from tasks.settings import Settings, load_settings
 
@@ -20,7 +23,16 @@ def run_stage(stage: Callable[[str, Settings], Path]) -> None:
     with one_line_errors():
         settings = load_settings()
         settings.concept(concept)
-        print(stage(concept, settings))
+        with device_lock(settings.runtime.device):
+            print(stage(concept, settings))
+
+
+def device_lock(device: str) -> AbstractContextManager:
+    """Hold a GPU against every other build on this machine, whichever door it came through; a CPU is shared."""
+    from tasks.diffusion.base_model import pick_device
+
+    place = pick_device(device)
+    return nullcontext() if place == "cpu" else FileLock(Path(tempfile.gettempdir()) / f"wordmint-{place.replace(':', '-')}.lock")
 
 
 @contextmanager

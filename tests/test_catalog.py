@@ -1,0 +1,72 @@
+"""Adding concepts to a catalog, by the command."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from flows.cli import app
+from tasks import artifacts
+from tasks.settings import load_settings
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh Git and DVC repository with the shipped params.yaml and three pictures beside it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, name)
+    (tmp_path / "tasks").mkdir()
+    shutil.copy(ROOT / "tasks" / "versions.yaml", "tasks/versions.yaml")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, env=os.environ)
+    for number in range(3):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(f"{number}.png")
+    return tmp_path
+
+
+def add(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["add", *arguments])
+    return result.exit_code, result.output
+
+
+def test_add_copies_tracks_and_keeps_the_comments(catalog: Path) -> None:
+    comments = [line.partition("#")[2] for line in Path("params.yaml").read_text().splitlines() if "#" in line]
+    code, output = add("mug", "0.png", "1.png", "2.png", "--word", "cup")
+    assert code == 0, output
+    assert load_settings().concept("mug").model_dump() == {"kind": "object", "placeholder_token": "<mug>", "initializer_token": "cup"}
+    assert [line.partition("#")[2] for line in Path("params.yaml").read_text().splitlines() if "#" in line] == comments
+    assert sorted(path.name for path in artifacts.images("mug").iterdir()) == ["0.png", "1.png", "2.png"]
+    assert Path("data/images/mug.dvc").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("a b", "0.png", "--word", "cup"),
+        ("../x", "0.png", "--word", "cup"),
+        ("fox", "0.png", "--word", "dog"),
+        ("mug", "missing.png", "--word", "cup"),
+        ("mug", "0.png", "0.png", "--word", "cup"),
+        ("mug", "0.png", "--word", "two words"),
+        ("mug", "0.png", "--word", "cup", "--kind", "animal"),
+    ],
+)
+def test_a_bad_add_changes_nothing(catalog: Path, arguments: tuple[str, ...]) -> None:
+    before = Path("params.yaml").read_bytes()
+    assert add(*arguments)[0] == 1
+    assert Path("params.yaml").read_bytes() == before
+    assert not Path("data").exists()
+
+
+def test_a_catalog_that_registered_nothing_lists_nothing(catalog: Path) -> None:
+    result = CliRunner().invoke(app, ["list", "--json"])
+    assert (result.exit_code, result.output.strip()) == (0, "[]")
+    assert not Path("mlruns").exists()
