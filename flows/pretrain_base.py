@@ -114,7 +114,7 @@ def main(
 ) -> None:
     """Train the embedded models, or continue their training."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    pretrain_base(work, only, composites, autoencoder_steps, denoiser_steps, scorer_steps)  # type: ignore[arg-type]
+    pretrain_base(work, only, composites, autoencoder_steps, denoiser_steps, scorer_steps)
 
 
 if __name__ == "__main__":

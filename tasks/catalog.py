@@ -4,11 +4,15 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ruamel.yaml import YAML
 
 from tasks import artifacts, versioning
 from tasks.settings import Settings, check_concept_key, parse_settings, tracking_uri
+
+if TYPE_CHECKING:  # torch takes seconds to import, and adding a concept needs none of it
+    from torch import Tensor
 
 STAGES = ("curate", "invert", "sample", "score", "register")
 """The stages of a concept in the graph's order."""
@@ -61,7 +65,7 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
             raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     registry.connect(tracking_uri(settings))
-    learned = {}
+    learned: dict[str, Tensor] = {}
     for word in dict.fromkeys(words):
         path, tags = registry.champion(owners[word])
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:

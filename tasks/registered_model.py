@@ -66,7 +66,7 @@ class Concept(PythonModel):
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
-    def predict(self, model_input, params=None):  # type: ignore[override]
+    def predict(self, model_input, params=None):
         """Return one PNG file as bytes per prompt; the picture of prompt i depends on its words and on seed + i alone.
 
         model_input: a list of prompts, or a table whose column `prompt`, or first column, holds them.

@@ -260,7 +260,7 @@ def rows(models: str) -> list[dict[str, Any]]:
     found = []
     minted = (version for version in pages(client.search_model_versions, models) if "digest" in version.tags)  # others were not published here
     for version in sorted(minted, key=lambda version: (version.name, int(version.version))):
-        for alias in aliases.get((version.name, int(version.version)), [None]):  # type: ignore[list-item]
+        for alias in aliases.get((version.name, int(version.version)), [None]):
             found.append(
                 {
                     "concept": version.name.removeprefix(PREFIX),

@@ -1,12 +1,13 @@
 """The autoencoder of the embedded model: 64 px pictures to 16 x 16 x 4 latents."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from tasks.pretraining.training import batches, train
 
@@ -38,7 +39,7 @@ def edges(pictures: Tensor) -> tuple[Tensor, Tensor]:
 def train_autoencoder(pictures: np.ndarray, folder: Path, max_train_steps: int, batch: int = 32, peak: float = 2e-3) -> AutoencoderKL:
     """Train on crops of composites with L1, an edge loss and a light KL; `pictures` is (n, 64, 64, 3) uint8."""
 
-    def loss(model: nn.Module, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    def loss(model: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         rows = rng.integers(len(pictures), size=batch)
         tops, lefts = rng.integers(0, pictures.shape[1] - CROP + 1, (2, batch))
         crops = np.stack([pictures[row, top : top + CROP, left : left + CROP] for row, top, left in zip(rows, tops, lefts, strict=True)])
@@ -49,7 +50,7 @@ def train_autoencoder(pictures: np.ndarray, folder: Path, max_train_steps: int, 
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         return F.l1_loss(output, target) + F.mse_loss(output, target) + edge + 1e-4 * kl
 
-    return train("autoencoder", build_autoencoder(), loss, folder, max_train_steps, peak)  # type: ignore[return-value]
+    return train("autoencoder", build_autoencoder(), loss, folder, max_train_steps, peak)
 
 
 @torch.inference_mode()

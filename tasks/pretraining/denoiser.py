@@ -69,6 +69,20 @@ class TextToLatents(nn.Module):
         return self.unet(noisy_latents, timesteps, encoder_hidden_states).sample
 
 
+def draw_timesteps(batch: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
+    """Draw a quarter of the timesteps evenly and the rest logit-normally (Esser et al. 2024), where shapes are decided.
+
+    Both parts are stratified, so that every batch covers its range and the gradient is steadier. Returns (batch,).
+    """
+    device, even = generator.device, batch // 4
+
+    def strata(count: int) -> Tensor:
+        return (torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)) / count
+
+    shares = torch.cat([strata(even), torch.sigmoid(torch.special.ndtri(strata(batch - even).clamp(1e-6, 1 - 1e-6)) - 0.2)])
+    return (shares * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
+
+
 def train_denoiser(
     posteriors: Tensor,
     captions: Sequence[str],
@@ -91,10 +105,7 @@ def train_denoiser(
         mean, std = posteriors[rows].to(device).float().chunk(2, dim=1)
         latents = scaling_factor * (mean + std * torch.randn(mean.shape, generator=generator, device=device))
         noise = torch.randn(latents.shape, generator=generator, device=device)
-        # Stratified timesteps: every batch sees the whole range, which steadies the gradient.
-        timesteps = (
-            (torch.arange(batch, device=device) + torch.rand(batch, generator=generator, device=device)) * (len(alphas_cumprod) / batch)
-        ).long()
+        timesteps = draw_timesteps(batch, len(alphas_cumprod), generator)
         alpha_bar = alphas_cumprod.to(device)[timesteps].view(-1, 1, 1, 1)
         noisy_latents = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
         unconditional = torch.from_numpy(rng.random(batch) < empty_share)[:, None]

@@ -55,7 +55,7 @@ def train(
     sees the batches that an undisturbed one would have seen.
     """
     device = pick_device()
-    model.to(device, memory_format=torch.channels_last)  # a tenth faster on CPUs
+    model.to(device).to(memory_format=torch.channels_last)  # a tenth faster on CPUs
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from tasks.diffusion.base_model import pick_device, weights_sha256
 class Scorer:
     """A CLIP in evaluation mode."""
 
-    model: torch.nn.Module
+    model: Any
     preprocess: Any
     tokenizer: Any
     device: str
