@@ -15,8 +15,7 @@ from PIL import Image
 
 from benchmarks.result import Row, show
 from tasks.diffusion.base_model import BaseModel, load_base_model
-from tasks.diffusion.ddim import ddim_sample, decode, initial_noise
-from tasks.diffusion.words import encode_prompts
+from tasks.diffusion.ddim import generate
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import psnr
 from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
@@ -31,14 +30,9 @@ DRAWN_SCENES = [name for name in SCENES if name not in COLOURS and name != "plai
 GUIDANCE_SCALE, NUM_INFERENCE_STEPS = 4.0, 50
 
 
-def generate(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], batch_size: int = 32) -> list[Image.Image]:
-    """Generate one picture for each prompt and seed."""
-    pictures: list[Image.Image] = []
-    for start in range(0, len(prompts), batch_size):
-        hidden = encode_prompts(base, ["", *prompts[start : start + batch_size]])
-        noise = initial_noise(base, seeds[start : start + batch_size])
-        pictures += decode(base, ddim_sample(base, noise, hidden[1:], hidden[:1], NUM_INFERENCE_STEPS, GUIDANCE_SCALE))
-    return pictures
+def draw(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    """Generate one picture for each prompt and its seed."""
+    return list(generate(base, prompts, seeds, {}, NUM_INFERENCE_STEPS, GUIDANCE_SCALE, batch_size=32))
 
 
 def top1(scorer: Scorer, pictures: Sequence[Image.Image], candidates: Sequence[str], truth: Sequence[int]) -> float:
@@ -68,7 +62,7 @@ def judge_scorer(scorer: Scorer, world: World, styles: Sequence[str], count: int
 def judge_nouns(base: BaseModel, scorer: Scorer, nouns: Sequence[str], seeds: int) -> list[Row]:
     prompts = [f"a photo of {with_article(noun)}" for noun in nouns for _ in range(seeds)]
     started = time.monotonic()
-    pictures = generate(base, prompts, [UNSEEN + index for index in range(len(prompts))])
+    pictures = draw(base, prompts, [UNSEEN + index for index in range(len(prompts))])
     pace = len(prompts) / (time.monotonic() - started)
     candidates = [f"a picture of {with_article(noun)}" for noun in ALL_NOUNS]
     accuracy = top1(scorer, pictures, candidates, [ALL_NOUNS.index(noun) for noun in nouns for _ in range(seeds)])
@@ -83,7 +77,7 @@ def judge_crossed(base: BaseModel, scorer: Scorer, nouns: Sequence[str], each: i
     rng = np.random.default_rng(UNSEEN + 2)
     cases = [(medium, scene, with_article(str(rng.choice(nouns)))) for medium in MEDIA for scene in DRAWN_SCENES for _ in range(each)]
     prompts = [crossed(MEDIA[medium].words, thing, SCENES[scene][0]) for medium, scene, thing in cases]
-    features = scorer.image_features(generate(base, prompts, [UNSEEN + index for index in range(len(prompts))]))
+    features = scorer.image_features(draw(base, prompts, [UNSEEN + index for index in range(len(prompts))]))
     hits = {"scene": 0, "medium": 0}
     for feature, (medium, scene, thing) in zip(features, cases, strict=True):
         scenes = scorer.text_features([crossed(MEDIA[medium].words, thing, SCENES[other][0]) for other in DRAWN_SCENES])
@@ -99,7 +93,7 @@ def contact_sheet(base: BaseModel, path: Path) -> list[str]:
     """Draw 60 uncurated samples, six rows of ten, and return what they were asked to show, in reading order."""
     rng = np.random.default_rng(UNSEEN + 3)
     things = [str(noun) for noun in rng.choice(TRAINED_NOUNS, 60, replace=False)]
-    pictures = generate(base, [f"a photo of {with_article(noun)}" for noun in things], range(60))
+    pictures = draw(base, [f"a photo of {with_article(noun)}" for noun in things], range(60))
     sheet = grid(pictures, columns=10)
     sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path, optimize=True)
     return things

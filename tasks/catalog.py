@@ -57,7 +57,8 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
 
     from tasks import registry
     from tasks.diffusion.base_model import load_base_model
-    from tasks.sample import generate, save_pictures
+    from tasks.diffusion.ddim import generate
+    from tasks.sample import save_pictures
 
     owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
     for word in words:
@@ -74,7 +75,8 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
             )
         learned |= load_file(path)
     seeds = list(range(seed, seed + number))
-    pictures = generate(base, prompt, learned, seeds, settings.sample.num_inference_steps, settings.sample.guidance_scale)
+    rules, batch_size = settings.sample, settings.runtime.pictures_per_batch
+    pictures = list(generate(base, [prompt] * number, seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))
     folder = out / re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80]
     save_pictures(folder, pictures, seeds, {"prompt": prompt, "model": base.identity["model"]})
     return [folder / f"{seed:06d}.png" for seed in seeds]

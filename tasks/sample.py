@@ -4,7 +4,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -16,8 +17,7 @@ from torch import Tensor
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
-from tasks.diffusion.ddim import ddim_sample, decode, initial_noise
-from tasks.diffusion.words import encode_prompts
+from tasks.diffusion.ddim import generate
 from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
 
@@ -26,22 +26,23 @@ from tasks.stage import run_stage
 def sample(concept: str, settings: Settings, on_prompt: Callable[[], object] = lambda: None) -> Path:
     """Generate the pictures of one concept and return the path of samples.json."""
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    chosen, rules, prompts = settings.concept(concept), settings.sample, settings.prompts(concept)
-    embedding = artifacts.learned_embeds(concept)
-    learned = load_file(embedding)
-    seeds = list(range(rules.seed, rules.seed + rules.pictures_per_prompt))
+    chosen, rules = settings.concept(concept), settings.sample
+    prompts = {prompt: artifacts.prompt_slug(prompt) for prompt in settings.prompts(concept)}
+    embedding, seeds = artifacts.learned_embeds(concept), seeds_of(settings)
     info = {"concept": concept, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
+    texts = [prompt.format(chosen.placeholder_token) for prompt in prompts]
+    first = next(iter(prompts))
+    references = {f"prompt_only/{slug}": without_word(prompt) for prompt, slug in prompts.items()}
+    references[f"coarse_word/{prompts[first]}"] = first.format(chosen.initializer_token)
     with artifacts.new_folder(artifacts.samples(concept)) as folder:
-        for prompt in prompts:
-            slug, text = artifacts.prompt_slug(prompt), prompt.format(chosen.placeholder_token)
-            pictures = generate(base, text, learned, seeds, rules.num_inference_steps, rules.guidance_scale)
+        (folder / "grids").mkdir()
+        for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, load_file(embedding), settings), strict=True):
             save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
-            (folder / "grids").mkdir(exist_ok=True)
             grid(pictures).save(folder / "grids" / f"{slug}.png")
-            copy_reference(folder / "prompt_only" / slug, base, without_word(prompt), seeds, settings)
             on_prompt()
-        first = prompts[0]
-        copy_reference(folder / "coarse_word" / artifacts.prompt_slug(first), base, first.format(chosen.initializer_token), seeds, settings)
+        places = reference_pictures(base, list(references.values()), settings)
+        for name, text in references.items():
+            shutil.copytree(places[text], folder / name)
         record = {
             "concept": concept,
             "embedding_digest": artifacts.sha256(embedding),
@@ -49,10 +50,14 @@ def sample(concept: str, settings: Settings, on_prompt: Callable[[], object] = l
             "num_inference_steps": rules.num_inference_steps,
             "guidance_scale": rules.guidance_scale,
             "seeds": seeds,
-            "prompts": [{"prompt": prompt, "slug": artifacts.prompt_slug(prompt)} for prompt in prompts],
+            "prompts": [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()],
         }
         artifacts.write_json(folder / "samples.json", record)
     return artifacts.samples_record(concept)
+
+
+def seeds_of(settings: Settings) -> list[int]:
+    return list(range(settings.sample.seed, settings.sample.seed + settings.sample.pictures_per_prompt))
 
 
 def without_word(prompt: str) -> str:
@@ -60,20 +65,16 @@ def without_word(prompt: str) -> str:
     return " ".join(re.sub(r"(\b(an|a|the) )?\{\}", "", prompt).split())
 
 
-def generate(
-    base: BaseModel, prompt: str, learned: Mapping[str, Tensor], seeds: list[int], num_inference_steps: int, guidance_scale: float
-) -> list[Image.Image]:
-    """Generate one picture of a prompt for each seed; `learned` maps placeholders to (vectors, dim)."""
-    hidden = encode_prompts(base, ["", prompt], learned)
-    pictures = []
-    for start in range(0, len(seeds), 16):
-        noise = initial_noise(base, seeds[start : start + 16])
-        conditional = hidden[1:].expand(len(noise), -1, -1)
-        pictures += decode(base, ddim_sample(base, noise, conditional, hidden[:1], num_inference_steps, guidance_scale))
-    return pictures
+def pictures_of(base: BaseModel, prompts: Sequence[str], learned: Mapping[str, Tensor], settings: Settings) -> Iterator[list[Image.Image]]:
+    """Yield each prompt's pictures in the order of their seeds."""
+    seeds, rules = seeds_of(settings), settings.sample
+    each_prompt, each_seed = [prompt for prompt in prompts for _ in seeds], [seed for _ in prompts for seed in seeds]
+    pictures = generate(base, each_prompt, each_seed, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch)
+    for _ in prompts:
+        yield list(islice(pictures, len(seeds)))
 
 
-def save_pictures(folder: Path, pictures: list[Image.Image], seeds: list[int], info: Mapping[str, str | None]) -> None:
+def save_pictures(folder: Path, pictures: Sequence[Image.Image], seeds: Sequence[int], info: Mapping[str, str | None]) -> None:
     """Write pictures named by their seeds, with what made them in their PNG text."""
     folder.mkdir(parents=True, exist_ok=True)
     for picture, seed in zip(pictures, seeds, strict=True):
@@ -83,17 +84,18 @@ def save_pictures(folder: Path, pictures: list[Image.Image], seeds: list[int], i
         picture.save(folder / f"{seed:06d}.png", pnginfo=text)
 
 
-def copy_reference(folder: Path, base: BaseModel, prompt: str, seeds: list[int], settings: Settings) -> None:
-    """Bring the pictures of a prompt without any new word; concepts share them, so they are generated once and kept."""
-    rules = settings.sample
-    info = {"prompt": prompt, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
-    key = [info, seeds, rules.num_inference_steps, rules.guidance_scale, stage_version("sample"), str(base.device.type)]
-    cached = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    if not cached.exists():
-        pictures = generate(base, prompt, {}, seeds, rules.num_inference_steps, rules.guidance_scale)
-        with artifacts.new_folder(cached) as fresh:
+def reference_pictures(base: BaseModel, prompts: Sequence[str], settings: Settings) -> dict[str, Path]:
+    """Return the folder of each prompt's pictures without any new word; concepts share them, so they are generated once and kept."""
+    seeds, rules, places = seeds_of(settings), settings.sample, {}
+    for prompt in prompts:
+        key = [prompt, base.identity, seeds, rules.num_inference_steps, rules.guidance_scale, stage_version("sample"), base.device.type]
+        places[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    missing = [prompt for prompt, place in places.items() if not place.exists()]
+    for prompt, pictures in zip(missing, pictures_of(base, missing, {}, settings) if missing else (), strict=True):
+        info = {"prompt": prompt, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
+        with artifacts.new_folder(places[prompt]) as fresh:
             save_pictures(fresh, pictures, seeds, info)
-    shutil.copytree(cached, folder)
+    return places
 
 
 def grid(pictures: list[Image.Image], columns: int = 8) -> Image.Image:

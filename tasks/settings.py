@@ -127,6 +127,8 @@ class Concept(Section):
 class Runtime(Section):
     checkpoint_every: int = Field(ge=1)
     """Optimizer steps between an inversion's checkpoints."""
+    pictures_per_batch: int = Field(ge=1)
+    """Generated at once; guidance doubles it inside the denoiser."""
     device: str
     """auto, cpu, cuda, cuda:1 ..."""
     tracking_uri: str | None

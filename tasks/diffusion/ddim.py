@@ -1,6 +1,6 @@
 """DDIM sampling with classifier-free guidance, one generator per picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.objective import to_epsilon
+from tasks.diffusion.words import encode_prompts
 
 
 def ddim_step(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
@@ -38,7 +39,6 @@ def ddim_sample(
     unconditional: Tensor,
     num_inference_steps: int,
     guidance_scale: float,
-    on_step: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Denoise latents with DDIM.
 
@@ -61,7 +61,6 @@ def ddim_sample(
             prediction = guided(within, without, guidance_scale)
         eps = to_epsilon(prediction, latents, alpha_bar_t, scheduler.config.prediction_type)
         latents = ddim_step(latents, eps, alpha_bar_t, alpha_bar_prev)
-        on_step()
     return latents
 
 
@@ -74,6 +73,30 @@ def decode(base: BaseModel, latents: Tensor, batch_size: int = 16) -> list[Image
         pixels = (output / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         pictures += [Image.fromarray(picture) for picture in pixels]
     return pictures
+
+
+def generate(
+    base: BaseModel,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    learned: Mapping[str, Tensor],
+    num_inference_steps: int,
+    guidance_scale: float,
+    batch_size: int,
+) -> Iterator[Image.Image]:
+    """Yield one picture for each pair of a prompt and a seed; different prompts share batches and are encoded once.
+
+    `learned` maps placeholders to (vectors, dim).
+    """
+    texts = ["", *dict.fromkeys(prompts)]
+    rows = [texts.index(prompt, 1) for prompt in prompts]
+    encoder_hidden_states = encode_prompts(base, texts, learned)
+    for start in range(0, len(rows), batch_size):
+        part = slice(start, start + batch_size)
+        latents = ddim_sample(
+            base, initial_noise(base, seeds[part]), encoder_hidden_states[rows[part]], encoder_hidden_states[:1], num_inference_steps, guidance_scale
+        )
+        yield from decode(base, latents)
 
 
 @torch.inference_mode()

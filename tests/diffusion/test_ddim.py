@@ -116,9 +116,3 @@ def test_decode_in_parts_is_decode_at_once(base: BaseModel) -> None:
     assert len(parts) == len(whole) == 3
     for part, picture in zip(parts, whole, strict=True):
         assert np.abs(np.asarray(part, dtype=int) - np.asarray(picture, dtype=int)).max() <= 1
-
-
-def test_progress_is_told_once_a_step(base: BaseModel) -> None:
-    hidden, calls = encode_prompts(base, [""]), []
-    ddim_sample(base, initial_noise(base, [0]), hidden, hidden, 4, 1.0, on_step=lambda: calls.append(1))
-    assert len(calls) == 4
