@@ -49,29 +49,26 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
 def print_outcome(outcome: "Outcome", settings: Settings) -> None:
     """Print what a build did as a table of the whole catalog."""
     table = Table(title="" if outcome.ran or outcome.failed else "nothing to do: every concept is up to date", title_justify="left")
-    for heading in ("concept", "version", "reconstruction", "Image-Only", "editability", "Prompt-Only", "seconds"):
-        table.add_column(heading, justify="left" if heading == "concept" else "right")
+    for heading in ("concept", "version", "reconstruction", "bounds", "editability", "bounds", "seconds"):
+        table.add_column(heading, justify="left" if heading in ("concept", "version") else "right", no_wrap=True)
     for key in settings.concepts:
         seconds = f"{outcome.seconds[key]:.0f}" if key in outcome.seconds else "-"
         if key in outcome.failed:
             table.add_row(key, "[red]failed", "", "", "", "", seconds)
         elif artifacts.scores(key).exists() and artifacts.registered(key).exists():
             scores, record = artifacts.read_json(artifacts.scores(key)), artifacts.read_json(artifacts.registered(key))
-            reconstruction, editability = scores["reconstruction"], scores["editability"]
-            version = " ".join([f"v{record['version']}", *record["aliases"]])
-            table.add_row(
-                key,
-                version,
-                interval(reconstruction),
-                f"{reconstruction['image_only']:.3f}",
-                interval(editability),
-                f"{editability['prompt_only']:.3f}",
-                seconds,
-            )
+            cells = [cell for name in ("reconstruction", "editability") for cell in (f"{scores[name]['value']:.3f}", bounds(scores[name]))]
+            table.add_row(key, " ".join([f"v{record['version']}", *record["aliases"]]), *cells, seconds)
     console.print(table)
     index = artifacts.REPORT / "index.html"
     if index.exists():
         console.print(f"report: {index.absolute().as_uri()}", soft_wrap=True)
+
+
+def bounds(score: dict[str, float]) -> str:
+    """Return the two references that a score lies between: pictures without the word, and the training pictures themselves."""
+    low, high = sorted((score["prompt_only"], score["image_only"]))
+    return f"{low:.2f}-{high:.2f}"
 
 
 def interval(score: dict[str, float]) -> str:
