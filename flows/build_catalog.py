@@ -7,16 +7,21 @@ from prefect import Task, flow, get_run_logger
 
 from flows.progress import counted, stage_bar
 from tasks import artifacts, registry, versioning
-from tasks.curate import curate
-from tasks.invert import invert
-from tasks.register import register
+from tasks.catalog import STAGES
 from tasks.report import report
-from tasks.sample import sample
-from tasks.score import score
 from tasks.settings import Settings, load_settings, tracking_uri
 from tasks.stage import device_lock
 
-STAGES: dict[str, Task] = {"curate": curate, "invert": invert, "sample": sample, "score": score, "register": register}
+
+def load_stages() -> dict[str, Task]:
+    """Import the stages in the graph's order: torch and diffusers take many seconds, and finding nothing to do needs neither."""
+    from tasks.curate import curate
+    from tasks.invert import invert
+    from tasks.register import register
+    from tasks.sample import sample
+    from tasks.score import score
+
+    return {"curate": curate, "invert": invert, "sample": sample, "score": score, "register": register}
 
 
 @dataclass
@@ -57,16 +62,10 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
         if not registry.exists(tracking_uri(settings)):
             for concept in chosen:  # what a lost or fresh registry does not have is not registered, whatever DVC's cache remembers
                 artifacts.registered(concept).unlink(missing_ok=True)
-        stale = [concept for concept in chosen if versioning.stale(repo, [concept], list(STAGES))]
-        with device_lock(settings.runtime.device):
-            for concept in counted(stale):
-                started = time.monotonic()
-                try:
-                    outcome.ran[concept] = build_concept(repo, concept, settings)
-                except Exception as error:
-                    outcome.failed[concept] = str(error)
-                    get_run_logger().error("%s failed", concept, exc_info=True)
-                outcome.seconds[concept] = time.monotonic() - started
+        stale = [concept for concept in chosen if versioning.stale(repo, [concept], STAGES)]
+        if stale:
+            with device_lock(settings.runtime.device):
+                build_concepts(repo, stale, settings, outcome)
         if versioning.why(repo, "report"):
             with versioning.recording(repo, "report"):
                 report(settings)
@@ -75,10 +74,23 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
     return outcome
 
 
-def build_concept(repo: versioning.Repo, concept: str, settings: Settings) -> list[str]:
+def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
+    """Build concepts one after the other and note in `outcome` what ran, what failed and how long it took."""
+    stages = load_stages()
+    for concept in counted(concepts):
+        started = time.monotonic()
+        try:
+            outcome.ran[concept] = build_concept(repo, concept, settings, stages)
+        except Exception as error:
+            outcome.failed[concept] = str(error)
+            get_run_logger().error("%s failed", concept, exc_info=True)
+        outcome.seconds[concept] = time.monotonic() - started
+
+
+def build_concept(repo: versioning.Repo, concept: str, settings: Settings, stages: dict[str, Task]) -> list[str]:
     """Run the stale stages of one concept in the graph's order, record each in DVC, and return their names."""
     ran = []
-    for name, stage in STAGES.items():
+    for name, stage in stages.items():
         if not versioning.why(repo, f"{name}@{concept}"):
             continue
         with versioning.recording(repo, f"{name}@{concept}"), stage_bar(concept, name, settings) as on_step:

@@ -48,7 +48,12 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
 
 def print_outcome(outcome: "Outcome", settings: Settings) -> None:
     """Print what a build did as a table of the whole catalog."""
-    table = Table(title="" if outcome.ran or outcome.failed else "nothing to do: every concept is up to date", title_justify="left")
+    table = Table(
+        title="" if outcome.ran or outcome.failed else "nothing to do: every concept is up to date",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
     for heading in ("concept", "version", "reconstruction", "bounds", "editability", "bounds", "seconds"):
         table.add_column(heading, justify="left" if heading in ("concept", "version") else "right", no_wrap=True)
     for key in settings.concepts:

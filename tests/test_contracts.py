@@ -126,8 +126,8 @@ def test_runtime_makes_no_stage_stale(stage: str) -> None:
 
 
 def test_one_order_everywhere() -> None:
-    assert list(build_catalog.STAGES) == list(catalog.STAGES) == FOREACH
-    assert all(task.fn.__name__ == name and task.fn.__module__ == f"tasks.{name}" for name, task in build_catalog.STAGES.items())
+    assert list(build_catalog.load_stages()) == list(catalog.STAGES) == FOREACH
+    assert all(task.fn.__name__ == name and task.fn.__module__ == f"tasks.{name}" for name, task in build_catalog.load_stages().items())
     order = [*FOREACH, "report"]
     assert order == list(STAGES)
     for index, stage in enumerate(order):
