@@ -183,7 +183,7 @@ class Bullet:
     x: float
     low: float
     high: float
-    coarse_word: float
+    coarse_word: float | None
     bounds: tuple[Bound, Bound]
 
 
@@ -194,7 +194,8 @@ def bullet(score: dict[str, float], axis: Axis) -> Bullet:
     left = min(max(axis.at(ends[0][0]), half), axis.end - 3 * half)
     right = max(min(axis.at(ends[1][0]), axis.end - half), left + 2 * half)
     bounds = tuple(Bound(name, value, axis.at(value), text_x) for (value, name), text_x in zip(ends, (left, right), strict=True))
-    x, low, high, coarse_word = (axis.at(score[name]) for name in ("value", "low", "high", "coarse_word"))
+    x, low, high = (axis.at(score[name]) for name in ("value", "low", "high"))
+    coarse_word = None if score["coarse_word"] is None else axis.at(score["coarse_word"])
     return Bullet(axis.end, x, low, high, coarse_word, (bounds[0], bounds[1]))
 
 
@@ -207,7 +208,7 @@ def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     points = [(score["concept"], found["reconstruction"], found["editability"]) for score, found in zip(scores, intervals, strict=True)]
     mean = {(name, bound): fmean(score[name][bound] for score in scores) for name in names for bound in BOUNDS}
     guides = [(label, mean["reconstruction", bound], mean["editability", bound]) for bound, label in BOUNDS.items()]
-    axes = {name: spanning([value for score in scores for value in score[name].values()], 0, 340) for name in names}
+    axes = {name: spanning([value for score in scores for value in score[name].values() if value is not None], 0, 340) for name in names}
     return {
         "planes": {"wide": plane(points, guides), "narrow": plane(points, guides, width=350, height=400)},
         "bullets": {score["concept"]: {name: bullet(score[name], axes[name]) for name in names} for score in scores},

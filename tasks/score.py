@@ -53,7 +53,7 @@ def score(concept: str, settings: Settings) -> Path:
             interval(lambda groups: fmean(map(editability, groups, (texts[prompt] for prompt in edits))), [word[prompt] for prompt in edits]),
             image_only=mean_editability(lambda prompt: training),
             prompt_only=mean_editability(prompt_only.__getitem__),
-            coarse_word=mean_editability(lambda prompt: coarse_word),
+            coarse_word=None,  # its pictures answer the first prompt alone
         ),
         "prompts": [
             {
@@ -73,9 +73,9 @@ def read_features(scorer: Scorer, folder: Path) -> Tensor:
     return scorer.image_features([Image.open(path) for path in sorted(folder.glob("*.png"))])
 
 
-def bounded(interval: Interval, **bounds: float) -> dict[str, float]:
-    """Return a score with its interval and the references beside it, to five places."""
-    return {name: round(value, 5) for name, value in {**interval._asdict(), **bounds}.items()}
+def bounded(interval: Interval, **bounds: float | None) -> dict[str, float | None]:
+    """Return a score with its interval and the references beside it, to five places; a reference that was not measured is None."""
+    return {name: None if value is None else round(value, 5) for name, value in {**interval._asdict(), **bounds}.items()}
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def alike(found: Any, recorded: Any) -> bool:
         return found.keys() == recorded.keys() and all(alike(found[key], recorded[key]) for key in found)
     if isinstance(found, list) and isinstance(recorded, list):
         return len(found) == len(recorded) and all(map(alike, found, recorded))
-    if isinstance(found, str) or isinstance(recorded, str):
+    if not isinstance(found, int | float) or not isinstance(recorded, int | float):
         return found == recorded
     return found == pytest.approx(recorded, rel=1e-3, abs=1e-3)
 

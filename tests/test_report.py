@@ -46,7 +46,7 @@ def score(key: str, value: float, prompts: list[str]) -> dict[str, object]:
         "embedding_digest": "ab" * 32,
         "scorer": {"model": "local-dir:/home/somebody/clip", "weights_sha256": "cd" * 32, "prompt_suite": "ef" * 32},
         "reconstruction": {"value": value, "low": value - 0.02, "high": value + 0.03, "image_only": 0.9, "prompt_only": 0.4, "coarse_word": 0.5},
-        "editability": {"value": 0.25, "low": 0.24, "high": 0.27, "image_only": 0.1, "prompt_only": 0.35, "coarse_word": 0.3},
+        "editability": {"value": 0.25, "low": 0.24, "high": 0.27, "image_only": 0.1, "prompt_only": 0.35, "coarse_word": None},
         "prompts": [{"prompt": prompt, "editability": 0.25, "reconstruction": value} for prompt in prompts],
     }
 
