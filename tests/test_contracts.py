@@ -12,6 +12,7 @@ import yaml
 
 from flows import build_catalog
 from tasks import catalog
+from tasks.diffusion.base_model import weights_sha256
 from tasks.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,12 @@ def imported(path: Path) -> set[str]:
             assert node.level == 0, f"{path} has a relative import; write it out"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+@pytest.mark.parametrize("model", ["emoji-ldm", "emoji-clip"])
+def test_model_card_names_the_weights_beside_it(model: str) -> None:
+    folder = ROOT / "data/base" / model
+    assert weights_sha256(folder) in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_shipped_params_are_valid() -> None:

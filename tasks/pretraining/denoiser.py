@@ -38,7 +38,7 @@ def build_unet() -> UNet2DConditionModel:
         sample_size=16,
         in_channels=4,
         out_channels=4,
-        block_out_channels=(48, 96, 160),
+        block_out_channels=(32, 64, 128),
         # No attention at 16 x 16: it costs most there and the layout is decided below.
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -46,6 +46,10 @@ def build_unet() -> UNet2DConditionModel:
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,
+        # The pooled prompt joins the timestep and scales every block, so that the noun reaches 16 x 16 too (Saharia et al. 2022).
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+        resnet_time_scale_shift="scale_shift",
     )
     unet.set_attn_processor(AttnProcessor())  # the fused attention's backward is slower on CPUs at these sizes
     return unet
@@ -114,7 +118,9 @@ def train_denoiser(
         snr = (alpha_bar / (1 - alpha_bar)).view(-1)
         return ((prediction - noise).square().mean((1, 2, 3)) * (snr.clamp(max=5) / snr)).mean()
 
-    return train("denoiser", TextToLatents(tokenizer), loss, folder, max_train_steps, peak)  # type: ignore[return-value]
+    model = TextToLatents(tokenizer)
+    model.unet.compile()  # a quarter faster on CPUs
+    return train("denoiser", model, loss, folder, max_train_steps, peak)  # type: ignore[return-value]
 
 
 def save_pipeline(model: TextToLatents, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer, folder: Path) -> None:
