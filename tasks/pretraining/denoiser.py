@@ -125,6 +125,7 @@ def train_denoiser(
 
 def save_pipeline(model: TextToLatents, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write a `StableDiffusionPipeline` folder in float16."""
+    tokenizer.backend_tokenizer.no_padding()  # the padding of the last call would be written too
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=model.text_encoder,

@@ -93,6 +93,7 @@ def train_scorer(
 def save_scorer(model: nn.Module, tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write a folder that `open_clip.create_model_and_transforms("local-dir:...")` loads."""
     folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.backend_tokenizer.no_padding()  # the padding of the last call would be written too
     tokenizer.save_pretrained(folder)
     config = {"model_cfg": scorer_config(len(tokenizer)), "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
