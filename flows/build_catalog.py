@@ -1,6 +1,8 @@
 """The scheduled job, the main job: every stale concept, start to finish."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from prefect import Task, flow, get_run_logger
@@ -16,12 +18,12 @@ from tasks.stage import device_lock
 def load_stages() -> dict[str, Task]:
     """Import the stages in the graph's order: torch and diffusers take many seconds, and finding nothing to do needs neither."""
     from tasks.curate import curate
-    from tasks.invert import invert
+    from tasks.invert import invert_together
     from tasks.register import register
     from tasks.sample import sample
     from tasks.score import score
 
-    return {"curate": curate, "invert": invert, "sample": sample, "score": score, "register": register}
+    return {"curate": curate, "invert": invert_together, "sample": sample, "score": score, "register": register}
 
 
 @dataclass
@@ -75,25 +77,62 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
 
 
 def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
-    """Build concepts one after the other and note in `outcome` what ran, what failed and how long it took."""
-    stages = load_stages()
-    for concept in counted(concepts):
-        started = time.monotonic()
+    """Build concepts batch by batch and note in `outcome` what ran, what failed and how long it took.
+
+    The words of a batch are trained together; every other stage takes one concept after the other.
+    """
+    stages, size = load_stages(), settings.runtime.concepts_per_batch
+    with counted(concepts) as done:
+        for start in range(0, len(concepts), size):
+            batch = concepts[start : start + size]
+            for concept in batch:
+                build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
+            invert_batch(repo, [concept for concept in batch if concept not in outcome.failed], settings, stages["invert"], outcome)
+            for concept in batch:
+                build_stages(repo, concept, settings, {name: stages[name] for name in ("sample", "score", "register")}, outcome)
+                done()
+
+
+def build_stages(repo: versioning.Repo, concept: str, settings: Settings, stages: dict[str, Task], outcome: Outcome) -> None:
+    """Run the stale ones of some stages of one concept and record each in DVC; a concept that failed before is left alone."""
+    if concept in outcome.failed:
+        return
+    with accounted(outcome, concept):
+        for name, stage in stages.items():
+            if versioning.why(repo, f"{name}@{concept}"):
+                with versioning.recording(repo, f"{name}@{concept}"), stage_bar([concept], name, settings) as on_step:
+                    stage(concept, settings, *((on_step,) if name == "sample" else ()))
+                outcome.ran.setdefault(concept, []).append(name)
+
+
+def invert_batch(repo: versioning.Repo, concepts: list[str], settings: Settings, invert_together: Task, outcome: Outcome) -> None:
+    """Train the stale words of a batch at once and record each in DVC."""
+    stale = [concept for concept in concepts if versioning.why(repo, f"invert@{concept}")]
+    if not stale:
+        return
+    started, before = time.monotonic(), {concept: versioning.snapshot(repo, f"invert@{concept}") for concept in stale}
+    with stage_bar(stale, "invert", settings) as on_step:
         try:
-            outcome.ran[concept] = build_concept(repo, concept, settings, stages)
-        except Exception as error:
-            outcome.failed[concept] = str(error)
-            get_run_logger().error("%s failed", concept, exc_info=True)
-        outcome.seconds[concept] = time.monotonic() - started
+            errors = invert_together(stale, settings, on_step)
+        except Exception as error:  # of the batch as a whole, such as too little memory
+            errors = dict.fromkeys(stale, error)
+    share = (time.monotonic() - started) / len(stale)
+    for concept in stale:
+        with accounted(outcome, concept, share):
+            if concept in errors:
+                raise errors[concept]
+            versioning.record(repo, f"invert@{concept}", before[concept])
+            outcome.ran.setdefault(concept, []).append("invert")
 
 
-def build_concept(repo: versioning.Repo, concept: str, settings: Settings, stages: dict[str, Task]) -> list[str]:
-    """Run the stale stages of one concept in the graph's order, record each in DVC, and return their names."""
-    ran = []
-    for name, stage in stages.items():
-        if not versioning.why(repo, f"{name}@{concept}"):
-            continue
-        with versioning.recording(repo, f"{name}@{concept}"), stage_bar(concept, name, settings) as on_step:
-            stage(concept, settings, *((on_step,) if name in ("invert", "sample") else ()))
-        ran.append(name)
-    return ran
+@contextmanager
+def accounted(outcome: Outcome, concept: str, seconds: float = 0.0) -> Iterator[None]:
+    """Add the block's time to a concept's, and note its error instead of raising it."""
+    started = time.monotonic() - seconds
+    try:
+        yield
+    except Exception as error:
+        outcome.failed[concept] = str(error)
+        get_run_logger().error("%s failed", concept, exc_info=True)
+    finally:
+        outcome.seconds[concept] = outcome.seconds.get(concept, 0.0) + time.monotonic() - started

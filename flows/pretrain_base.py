@@ -24,7 +24,7 @@ from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
 from tasks.pretraining.scorer import save_scorer, train_scorer
 from tasks.pretraining.tokenizer import train_tokenizer
 from tasks.pretraining.training import finished
-from tasks.pretraining.world import Sample, World, draw_sample, things_of
+from tasks.pretraining.world import Sample, World, draw_sample, setting_of, things_of
 
 GENERATOR = DATA / "base" / "emoji-ldm"
 SCORER = DATA / "base" / "emoji-clip"
@@ -82,7 +82,7 @@ def train_generator(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, comp
 def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, scorer_steps: int) -> Path:
     """Train the scorer on composites of every noun."""
     pictures, drawn = World(art_folder, seed=1).batch(np.random.default_rng(SEEDS["scorer"]), composites, range(len(ALL_NOUNS)), any_art=True)
-    captions = [(sample.caption, things_of(sample)) for sample in drawn]
+    captions = [(sample.caption, things_of(sample), setting_of(sample)) for sample in drawn]
     save_scorer(train_scorer(pictures, captions, tokenizer, work, scorer_steps), tokenizer, SCORER)
     return SCORER
 

@@ -24,29 +24,29 @@ def progress(console: Console) -> Iterator[None]:
             BAR.reset(token)
 
 
-def counted(concepts: Sequence[str]) -> Iterator[str]:
-    """Yield concepts while a bar counts them."""
+@contextmanager
+def counted(concepts: Sequence[str]) -> Iterator[Callable[[], object]]:
+    """Give what is called when a concept is done."""
     bar = BAR.get()
-    if bar is None or not concepts:
-        yield from concepts
+    if bar is None:
+        yield lambda: None
         return
     line = bar.add_task("concepts", total=len(concepts))
-    for concept in concepts:
-        yield concept
-        bar.advance(line)
+    yield lambda: bar.advance(line)
 
 
 @contextmanager
-def stage_bar(concept: str, stage: str, settings: Settings) -> Iterator[Callable[..., object]]:
+def stage_bar(concepts: Sequence[str], stage: str, settings: Settings) -> Iterator[Callable[..., object]]:
     """Give what a stage calls at every step of its own; a stage without steps has none to count."""
     bar = BAR.get()
     if bar is None:
         yield lambda *_: None
         return
-    totals = {"invert": settings.invert.max_train_steps, "sample": len(settings.prompts(concept))}
-    line = bar.add_task(f"{concept}: {stage}", total=totals.get(stage, 1))
+    totals = {"invert": settings.invert.max_train_steps, "sample": len(settings.prompts(concepts[0]))}
+    lines = {concept: bar.add_task(f"{concept}: {stage}", total=totals.get(stage, 1)) for concept in concepts}
     try:
         # An inversion tells its word, whose step counts on from a checkpoint.
-        yield lambda word=None: bar.update(line, completed=word.step) if word else bar.advance(line)
+        yield lambda word=None: bar.update(lines[word.concept], completed=word.step) if word else bar.advance(lines[concepts[0]])
     finally:
-        bar.remove_task(line)
+        for line in lines.values():
+            bar.remove_task(line)

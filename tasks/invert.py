@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,29 +24,50 @@ from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
 
 
-@task(task_run_name="invert-{concept}", cache_policy=NO_CACHE)
-def invert(concept: str, settings: Settings, on_step: Callable[[Word], object] = lambda word: None) -> Path:
+@task(task_run_name="invert", cache_policy=NO_CACHE)
+def invert_together(concepts: Sequence[str], settings: Settings, on_step: Callable[[Word], object] = lambda word: None) -> dict[str, Exception]:
+    """Find the embeddings of several concepts in one batch, write them, and return the errors of the concepts that failed."""
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    started, words, records, checkpoints, errors = time.monotonic(), [], {}, {}, {}
+    for concept in concepts:
+        try:
+            words.append(prepare(concept, settings, base))
+        except Exception as error:
+            errors[concept] = error
+            continue
+        records[concept] = training_record(concept, settings, base)
+        digest = hashlib.sha256(json.dumps(records[concept], sort_keys=True).encode()).hexdigest()
+        checkpoints[concept] = artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt"
+    train_words(base, words, list(checkpoints.values()), settings.runtime.checkpoint_every, on_step)
+    seconds = round((time.monotonic() - started) / max(1, len(words)), 2)
+    for word in words:
+        if word.error:
+            errors[word.concept] = FloatingPointError(word.error)
+            continue
+        write(word, records[word.concept], seconds, settings, base)
+        checkpoints[word.concept].unlink(missing_ok=True)
+    return errors
+
+
+def invert(concept: str, settings: Settings) -> Path:
     """Find the embedding of one concept and return the path of learned_embeds.safetensors.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
     """
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    record = training_record(concept, settings, base)
-    started, word = time.monotonic(), prepare(concept, settings, base)
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-    checkpoint = artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt"
-    train_words(base, [word], [checkpoint], settings.runtime.checkpoint_every, on_step)
-    if word.error:
-        raise FloatingPointError(word.error)
+    for error in invert_together.fn([concept], settings).values():
+        raise error
+    return artifacts.learned_embeds(concept)
+
+
+def write(word: Word, record: dict, seconds: float, settings: Settings, base: BaseModel) -> None:
+    """Write a trained word's embedding and train.json; `seconds` is its share of the batch's time."""
     rows = word.rows.detach().cpu()
-    path = artifacts.learned_embeds(concept)
-    artifacts.write_bytes(path, in_order(save({word.placeholder_token: rows}, metadata=metadata(concept, record, rows))))
+    data = save({word.placeholder_token: rows}, metadata=metadata(word.concept, record, rows))
+    artifacts.write_bytes(artifacts.learned_embeds(word.concept), in_order(data))
     norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
-    progress = {"optimizer_steps": word.step, "stopped": "cap", "seconds": round(time.monotonic() - started, 2)}
-    artifacts.write_json(artifacts.train_record(concept), {"concept": concept, "method": settings.invert.method, **progress, **norms, **record})
-    checkpoint.unlink(missing_ok=True)
-    return path
+    progress = {"method": settings.invert.method, "optimizer_steps": word.step, "stopped": "cap", "seconds": seconds}
+    artifacts.write_json(artifacts.train_record(word.concept), {"concept": word.concept, **progress, **norms, **record})
 
 
 def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
@@ -108,4 +129,4 @@ def metadata(concept: str, record: dict, rows: torch.Tensor) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run_stage(invert.fn)
+    run_stage(invert)

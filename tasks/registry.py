@@ -1,11 +1,12 @@
 """What is published: one MLflow model `concept.<key>` per concept; the only module that talks to MLflow."""
 
+import io
 import logging
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,8 @@ def create_database(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     for suffix in ("", "-wal", "-shm", "-journal"):
         temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # else a line for each of dozens of migrations
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # else a line for each of dozens of migrations
     engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{temporary}")
     _initialize_tables(engine)
     engine.dispose()
@@ -136,7 +138,8 @@ def publish(
             model_id = log_concept(name, embedding, params=params, metrics=metrics, model_config=model_config, pictures=pictures)
             verify(model_id, embedding)
             # The tags are created with the version, so one with a digest is never half described.
-            number = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)
+            with redirect_stderr(io.StringIO()):  # it announces every version there, across a build's progress
+                number = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)
         else:
             version = client.get_model_version(name, str(number))
             model_id = str(version.source).removeprefix("models:/")

@@ -1,5 +1,6 @@
 """The only module that talks to DVC: what is stale, and recording exactly what ran."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ Snapshot = dict[str, Any]
 
 
 def open_repo() -> Repo:
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell of every line that it writes to dvc.lock
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
     return Repo(".", _wait_for_lock=True)
 
@@ -53,21 +55,26 @@ def snapshot(repo: Repo, name: str) -> Snapshot:
     return inputs
 
 
-@contextmanager
-def recording(repo: Repo, name: str) -> Iterator[None]:
-    """Record one stage in dvc.lock and the cache after the block has run it.
+def record(repo: Repo, name: str, before: Snapshot) -> None:
+    """Record one stage in dvc.lock and the cache, if its inputs are still those of the snapshot from before it ran.
 
     Raises:
         ValueError: a dependency or parameter changed meanwhile; what was written stays on disk, unrecorded and so stale.
     """
-    before = snapshot(repo, name)
-    yield
     after = snapshot(repo, name)
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if changed:
         raise ValueError(f"{', '.join(changed)} changed while {name} ran, so its result is not recorded; run the build again")
     # A bare `dvc commit -f` would bless every stale output; this names one stage.
     repo.commit(name, force=True)
+
+
+@contextmanager
+def recording(repo: Repo, name: str) -> Iterator[None]:
+    """Record one stage after the block has run it; see `record`."""
+    before = snapshot(repo, name)
+    yield
+    record(repo, name, before)
 
 
 def fetch_images(repo: Repo, concepts: Sequence[str]) -> None:

@@ -189,6 +189,15 @@ def test_params_edited_meanwhile_are_not_recorded(built: Path) -> None:
     assert "sample@fox" not in stale_stages()
 
 
+def test_a_word_that_cannot_start_leaves_its_batch_alone(built: Path) -> None:
+    edit_params(invert={"learning_rate": 0.003}, concepts={"ink": {**CONCEPTS["ink"], "initializer_token": "cartoonist"}})
+    code, output = build()
+    assert code == 1
+    assert "ink failed: initializer_token 'cartoonist'" in output
+    assert stale_stages() >= {"invert@ink"} and not any(name.endswith("@fox") for name in stale_stages())
+    edit_params(concepts={"ink": CONCEPTS["ink"]})
+
+
 def test_one_broken_concept_leaves_the_other_alone(built: Path) -> None:
     for path in artifacts.images("ink").iterdir():
         path.write_bytes(b"no picture")

@@ -65,8 +65,8 @@ def draw_pictures(folder: Path) -> None:
 def build(settings: Settings) -> dict[str, Any]:
     """Run the four stages in the current folder and return what they computed, per stage its number and a few values."""
     draw_pictures(artifacts.images(CONCEPT))
-    for stage in (curate, invert, sample, score):
-        stage.fn(CONCEPT, settings)
+    for stage in (curate.fn, invert, sample.fn, score.fn):
+        stage(CONCEPT, settings)
     pictures = artifacts.read_json(artifacts.manifest(CONCEPT))["pictures"]
     rows = load_file(artifacts.learned_embeds(CONCEPT))["<golden>"]
     train = artifacts.read_json(artifacts.train_record(CONCEPT))

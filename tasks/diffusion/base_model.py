@@ -82,7 +82,13 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         raise ValueError(f"base.revision is {revision}, but the weights in {model} are {weights[:12]}; restore the folder or change params.yaml")
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False, dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder,
+        safety_checker=None,
+        requires_safety_checker=False,
+        dtype=torch.float32,
+        low_cpu_mem_usage=False,  # which would need accelerate
+    )
     for part in (pipeline.text_encoder, pipeline.vae, pipeline.unet):
         part.to(pick_device(device), memory_format=torch.channels_last).eval().requires_grad_(False)
     if pipeline.scheduler.config.get("rescale_betas_zero_snr"):

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -43,8 +43,8 @@ def train_words(
         for word, _ in healthy:
             word.optimizer.step()
             word.step += 1
-            if word.step % checkpoint_every == 0 or word.step == word.max_train_steps:
-                save_checkpoint(word, paths[word.concept])
+        save_checkpoints({paths[word.concept]: word for word, _ in healthy if word.step % checkpoint_every == 0 or word.step == word.max_train_steps})
+        for word, _ in healthy:
             on_step(word)
         for word in active:
             if all(word is not other for other, _ in healthy):
@@ -71,8 +71,11 @@ def batch_losses(base: BaseModel, words: Sequence[Word]) -> list[Tensor]:
     return [part.mean() for part in losses.split([word.batch_size for word in words])]
 
 
-def save_checkpoint(word: Word, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    torch.save(word.state(), temporary)
-    os.replace(temporary, path)
+def save_checkpoints(words: Mapping[Path, Word]) -> None:
+    """Write the checkpoints of a step; all move into place together, so that the words of a batch continue at the same step."""
+    temporaries = {path: path.with_suffix(f".{os.getpid()}.tmp") for path in words}
+    for path, word in words.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(word.state(), temporaries[path])
+    for path, temporary in temporaries.items():
+        os.replace(temporary, path)

@@ -17,7 +17,6 @@ from tasks.pretraining.tokenizer import CONTEXT_LENGTH
 from tasks.pretraining.training import train
 
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest"}
-SHORT_SHARE = 0.4
 
 
 def scorer_config(vocab_size: int) -> dict:
@@ -58,36 +57,43 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 def train_scorer(
     pictures: np.ndarray,
-    captions: Sequence[tuple[str, str]],
+    captions: Sequence[tuple[str, str, str]],
     tokenizer: CLIPTokenizer,
     folder: Path,
     max_train_steps: int,
-    batch: int = 256,
+    batch: int = 128,
     peak: float = 1e-3,
 ) -> nn.Module:
     """Train with the symmetric contrastive loss of CLIP (Radford et al. 2021) on augmented composites.
 
-    captions: two for each picture, the full one and one that names just its things. A batch takes either; equal texts in it
-    are all right answers, so the short ones teach the things themselves, whatever the scene and medium.
+    captions: three for each picture: the whole one, one that names just its things, one that names just its medium and scene.
+    A batch is matched with the whole ones and with one of the parts. Without the parts the noun alone tells most captions of a
+    batch apart, and the model learns little of media and scenes.
     """
     config = scorer_config(len(tokenizer))
     model = open_clip.model.CLIP(config["embed_dim"], open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"]))
-    full, short = (
+    whole, *parts = (
         tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids for texts in zip(*captions, strict=True)
     )
 
-    def loss(model: nn.Module, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    def loss(model: open_clip.model.CLIP, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         rows = rng.integers(len(pictures), size=batch)
         images = augment(to_tensor(pictures[rows]).to(generator.device), generator)
-        brief = torch.from_numpy(rng.random(batch) < SHORT_SHARE)[:, None]
-        tokens = torch.where(brief, short[rows], full[rows]).to(generator.device)
-        image_features, text_features, scale = model(images.contiguous(memory_format=torch.channels_last), tokens)
-        logits = scale.clamp(max=100) * image_features @ text_features.T
-        target = (tokens[:, None] == tokens[None]).all(dim=-1).float()
-        target /= target.sum(dim=1, keepdim=True)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        image_features = model.encode_image(images.contiguous(memory_format=torch.channels_last), normalize=True)
+        scale = model.logit_scale.exp().clamp(max=100)
+        part = parts[rng.integers(len(parts))]
+        losses = [contrast(scale * image_features, model, tokens[rows].to(generator.device)) for tokens in (whole, part)]
+        return torch.stack(losses).sum()
 
     return train("scorer", model, loss, folder, max_train_steps, peak, weight_decay=0.1)
+
+
+def contrast(image_features: Tensor, model: open_clip.model.CLIP, tokens: Tensor) -> Tensor:
+    """Match (n, dim) scaled features with the texts of their rows (n, length); equal texts are all right answers, encoded once."""
+    texts, answer = tokens.unique(dim=0, return_inverse=True)
+    logits = image_features @ model.encode_text(texts, normalize=True).T
+    right = F.one_hot(answer, len(texts)).T.float()
+    return (F.cross_entropy(logits, answer) + F.cross_entropy(logits.T, right / right.sum(dim=1, keepdim=True))) / 2
 
 
 def save_scorer(model: nn.Module, tokenizer: CLIPTokenizer, folder: Path) -> None:

@@ -123,6 +123,11 @@ def things_of(sample: Sample) -> str:
     return "a picture of " + " and ".join(with_article(ALL_NOUNS[index]) for index in sample.nouns)
 
 
+def setting_of(sample: Sample) -> str:
+    """Say only how and where a picture shows it."""
+    return f"{MEDIA[sample.medium].words} {SCENES[sample.scene][0]}".strip()
+
+
 def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence[Image.Image], medium: str) -> Image.Image:
     """Put one sprite in the middle, or two side by side, on a scene, and render the medium."""
     size, picture = background.width, background.copy()

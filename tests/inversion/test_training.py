@@ -79,8 +79,12 @@ def test_training_ignores_the_global_generator(base: BaseModel, tmp_path: Path) 
     assert torch.equal(*results)
 
 
-def test_a_resumed_word_is_the_undisturbed_word(base: BaseModel, tmp_path: Path) -> None:
-    undisturbed = trained(base, tmp_path / "undisturbed", make(base))[0]
+@pytest.mark.parametrize("concepts", [["fox"], ["fox", "teapot"]])
+def test_resumed_words_are_the_undisturbed_words(base: BaseModel, tmp_path: Path, concepts: list[str]) -> None:
+    def words() -> list[Word]:
+        return [make(base, concept) for concept in concepts]
+
+    undisturbed = trained(base, tmp_path / "undisturbed", *words())
     steps = []
 
     def interrupt(word: Word) -> None:
@@ -88,10 +92,10 @@ def test_a_resumed_word_is_the_undisturbed_word(base: BaseModel, tmp_path: Path)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(base, tmp_path / "resumed", make(base), on_step=interrupt)
-    resumed = trained(base, tmp_path / "resumed", make(base), on_step=lambda word: steps.append(word.step))[0]
-    assert steps == [5, 6]
-    assert torch.equal(resumed, undisturbed)
+        trained(base, tmp_path / "resumed", *words(), on_step=interrupt)
+    resumed = trained(base, tmp_path / "resumed", *words(), on_step=lambda word: steps.append(word.step))
+    assert steps == [step for step in (5, 6) for _ in concepts]
+    assert all(map(torch.equal, resumed, undisturbed))
 
 
 def test_a_finished_word_is_not_trained_again(base: BaseModel, tmp_path: Path) -> None:
