@@ -18,12 +18,12 @@ from tasks.stage import device_lock
 def load_stages() -> dict[str, Task]:
     """Import the stages in the graph's order: torch and diffusers take many seconds, and finding nothing to do needs neither."""
     from tasks.curate import curate
-    from tasks.invert import invert_together
+    from tasks.invert import invert
     from tasks.register import register
     from tasks.sample import sample
     from tasks.score import score
 
-    return {"curate": curate, "invert": invert_together, "sample": sample, "score": score, "register": register}
+    return {"curate": curate, "invert": invert, "sample": sample, "score": score, "register": register}
 
 
 @dataclass
@@ -105,7 +105,7 @@ def build_stages(repo: versioning.Repo, concept: str, settings: Settings, stages
                 outcome.ran.setdefault(concept, []).append(name)
 
 
-def invert_batch(repo: versioning.Repo, concepts: list[str], settings: Settings, invert_together: Task, outcome: Outcome) -> None:
+def invert_batch(repo: versioning.Repo, concepts: list[str], settings: Settings, invert: Task, outcome: Outcome) -> None:
     """Train the stale words of a batch at once and record each in DVC."""
     stale = [concept for concept in concepts if versioning.why(repo, f"invert@{concept}")]
     if not stale:
@@ -113,7 +113,7 @@ def invert_batch(repo: versioning.Repo, concepts: list[str], settings: Settings,
     started, before = time.monotonic(), {concept: versioning.snapshot(repo, f"invert@{concept}") for concept in stale}
     with stage_bar(stale, "invert", settings) as on_step:
         try:
-            errors = invert_together(stale, settings, on_step)
+            errors = invert(stale, settings, on_step)
         except Exception as error:  # of the batch as a whole, such as too little memory
             errors = dict.fromkeys(stale, error)
     share = (time.monotonic() - started) / len(stale)

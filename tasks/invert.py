@@ -7,25 +7,24 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from PIL import Image
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from safetensors.torch import save
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import TEMPLATES
 from tasks.inversion import METHODS
+from tasks.inversion.embedding_file import embedding_file
 from tasks.inversion.textual_inversion import Word
 from tasks.inversion.training import train_words
 from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
 
 
-@task(task_run_name="invert", cache_policy=NO_CACHE)
-def invert_together(concepts: Sequence[str], settings: Settings, on_step: Callable[[Word], object] = lambda word: None) -> dict[str, Exception]:
+@task(cache_policy=NO_CACHE)
+def invert(concepts: Sequence[str], settings: Settings, on_step: Callable[[Word], object] = lambda word: None) -> dict[str, Exception]:
     """Find the embeddings of several concepts in one batch, write them, and return the errors of the concepts that failed."""
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     started, words, records, checkpoints, errors = time.monotonic(), [], {}, {}, {}
@@ -49,13 +48,13 @@ def invert_together(concepts: Sequence[str], settings: Settings, on_step: Callab
     return errors
 
 
-def invert(concept: str, settings: Settings) -> Path:
+def invert_one(concept: str, settings: Settings) -> Path:
     """Find the embedding of one concept and return the path of learned_embeds.safetensors.
 
     Raises:
         FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
     """
-    for error in invert_together.fn([concept], settings).values():
+    for error in invert.fn([concept], settings).values():
         raise error
     return artifacts.learned_embeds(concept)
 
@@ -63,8 +62,7 @@ def invert(concept: str, settings: Settings) -> Path:
 def write(word: Word, record: dict, seconds: float, settings: Settings, base: BaseModel) -> None:
     """Write a trained word's embedding and train.json; `seconds` is its share of the batch's time."""
     rows = word.rows.detach().cpu()
-    data = save({word.placeholder_token: rows}, metadata=metadata(word.concept, record, rows))
-    artifacts.write_bytes(artifacts.learned_embeds(word.concept), in_order(data))
+    artifacts.write_bytes(artifacts.learned_embeds(word.concept), embedding_file(word.concept, rows, record))
     norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
     progress = {"method": settings.invert.method, "optimizer_steps": word.step, "stopped": "cap", "seconds": seconds}
     artifacts.write_json(artifacts.train_record(word.concept), {"concept": word.concept, **progress, **norms, **record})
@@ -100,33 +98,5 @@ def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     return {"seed": settings.invert.seed, "base": base.identity, "data_sha256": data, "settings": rules, "versions": versions}
 
 
-def in_order(data: bytes) -> bytes:
-    """Return a safetensors file whose header is in the order of its keys: the library writes metadata in a random one."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # the format aligns tensors to eight bytes
-    return len(header).to_bytes(8, "little") + header + data[end:]
-
-
-def metadata(concept: str, record: dict, rows: torch.Tensor) -> dict[str, str]:
-    """Return the file's own description: ModelSpec keys (as kohya writes them) and our record."""
-    values = {
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "stable-diffusion-v1/textual-inversion",
-        "modelspec.implementation": "diffusers",
-        "modelspec.title": concept,
-        "modelspec.trigger_phrase": record["settings"]["placeholder_token"],
-        "concept": concept,
-        "num_vectors": len(rows),
-        "placeholder_token": record["settings"]["placeholder_token"],
-        "initializer_token": record["settings"]["initializer_token"],
-        **{f"base_{name}": value for name, value in record["base"].items()},
-        "data_sha256": record["data_sha256"],
-        "settings": record["settings"],
-        "versions": record["versions"],
-    }
-    return {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in sorted(values.items())}
-
-
 if __name__ == "__main__":
-    run_stage(invert)
+    run_stage(invert_one)

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from tasks import artifacts
 from tasks.curate import curate
-from tasks.invert import invert
+from tasks.invert import invert_one
 from tasks.sample import sample
 from tasks.score import score
 from tasks.settings import Settings, stage_version
@@ -65,7 +65,7 @@ def draw_pictures(folder: Path) -> None:
 def build(settings: Settings) -> dict[str, Any]:
     """Run the four stages in the current folder and return what they computed, per stage its number and a few values."""
     draw_pictures(artifacts.images(CONCEPT))
-    for stage in (curate.fn, invert, sample.fn, score.fn):
+    for stage in (curate.fn, invert_one, sample.fn, score.fn):
         stage(CONCEPT, settings)
     pictures = artifacts.read_json(artifacts.manifest(CONCEPT))["pictures"]
     rows = load_file(artifacts.learned_embeds(CONCEPT))["<golden>"]
