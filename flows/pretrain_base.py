@@ -93,8 +93,8 @@ def pretrain_base(
     only: Literal["generator", "scorer"] | None = None,
     composites: int = 40_000,
     autoencoder_steps: int = 3_500,
-    denoiser_steps: int = 5_000,
-    scorer_steps: int = 2_000,
+    denoiser_steps: int = 10_500,
+    scorer_steps: int = 3_100,
 ) -> None:
     """Fetch the art, then train the generator and the scorer, each from its last checkpoint."""
     art_folder, tokenizer = fetch_art(work), make_tokenizer(work)
@@ -109,8 +109,8 @@ def main(
     only: Annotated[str | None, typer.Option(help="generator or scorer")] = None,
     composites: int = 40_000,
     autoencoder_steps: int = 3_500,
-    denoiser_steps: int = 5_000,
-    scorer_steps: int = 2_000,
+    denoiser_steps: int = 10_500,
+    scorer_steps: int = 3_100,
 ) -> None:
     """Train the embedded models, or continue their training."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
