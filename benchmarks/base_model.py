@@ -32,7 +32,7 @@ GUIDANCE_SCALE, NUM_INFERENCE_STEPS = 4.0, 50
 
 def draw(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
     """Generate one picture for each prompt and its seed."""
-    return list(generate(base, prompts, seeds, {}, NUM_INFERENCE_STEPS, GUIDANCE_SCALE, batch_size=32))
+    return list(generate(base, prompts, seeds, {}, NUM_INFERENCE_STEPS, GUIDANCE_SCALE, batch_size=128))
 
 
 def top1(scorer: Scorer, pictures: Sequence[Image.Image], candidates: Sequence[str], truth: Sequence[int]) -> float:

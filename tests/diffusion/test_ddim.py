@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, guided, initial_noise
+from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, even_parts, guided, initial_noise
 from tasks.diffusion.words import encode_prompts
 
 PROMPT = "a painting of a fox on the moon"
@@ -116,3 +116,13 @@ def test_decode_in_parts_is_decode_at_once(base: BaseModel) -> None:
     assert len(parts) == len(whole) == 3
     for part, picture in zip(parts, whole, strict=True):
         assert np.abs(np.asarray(part, dtype=int) - np.asarray(picture, dtype=int)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "multiple", "sizes"),
+    [(80, 64, 2, [40, 40]), (80, 32, 2, [20] * 4), (5, 2, 1, [1, 2, 2]), (1, 32, 2, [1]), (16, 1, 64, [1] * 16)],
+)
+def test_parts_are_even_and_keep_every_core_busy(count: int, most: int, multiple: int, sizes: list[int]) -> None:
+    parts = even_parts(count, most, multiple)
+    assert [part.stop - part.start for part in parts] == sizes
+    assert [row for part in parts for row in range(count)[part]] == list(range(count))
