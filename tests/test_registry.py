@@ -159,7 +159,7 @@ def test_a_version_carries_its_evidence(settings: Settings) -> None:
     assert tags == {
         "digest": digest,
         "placeholder_token": "<fox>",
-        "initializer_token": "dog",
+        "initializer_token": settings.concepts["fox"].initializer_token,
         "kind": "object",
         "reconstruction": "0.75",
         "editability": "0.25",
