@@ -89,12 +89,12 @@ def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composit
 
 @flow(name="pretrain-base")
 def pretrain_base(
-    work: Path = Path(".cache/pretraining"),
-    only: Literal["generator", "scorer"] | None = None,
-    composites: int = 40_000,
-    autoencoder_steps: int = 3_500,
-    denoiser_steps: int = 10_500,
-    scorer_steps: int = 3_100,
+    work: Path,
+    only: Literal["generator", "scorer"] | None,
+    composites: int,
+    autoencoder_steps: int,
+    denoiser_steps: int,
+    scorer_steps: int,
 ) -> None:
     """Fetch the art, then train the generator and the scorer, each from its last checkpoint."""
     art_folder, tokenizer = fetch_art(work), make_tokenizer(work)
