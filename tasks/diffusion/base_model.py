@@ -12,6 +12,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from tasks.diffusion.group_norm import use_channels_last_norms
+
 
 @dataclass(frozen=True)
 class BaseModel:
@@ -89,8 +91,11 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         dtype=torch.float32,
         low_cpu_mem_usage=False,  # which would need accelerate
     )
+    place = pick_device(device)
     for part in (pipeline.text_encoder, pipeline.vae, pipeline.unet):
-        part.to(pick_device(device), memory_format=torch.channels_last).eval().requires_grad_(False)
+        part.to(place, memory_format=torch.channels_last).eval().requires_grad_(False)
+        if place == "cpu":
+            use_channels_last_norms(part)
     if pipeline.scheduler.config.get("rescale_betas_zero_snr"):
         raise ValueError(
             f"{model} rescales its betas to zero terminal SNR, where a DDIM step divides by zero; use a model without rescale_betas_zero_snr"
