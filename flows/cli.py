@@ -186,12 +186,13 @@ def imagine(
     number: Annotated[int, typer.Option("-n", min=1, help="pictures")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="of the first picture")] = 0,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
+    any_base: Annotated[bool, typer.Option("--any-base", help="use words that were learned on another base model")] = False,
 ) -> None:
     """Generate pictures of a prompt with the champion versions of the words in it."""
     with one_line_errors():
         from tasks.catalog import imagine_pictures
 
-        for path in imagine_pictures(prompt, re.findall(r"<[^<>\s]+>", prompt), number, seed, out, load_settings()):
+        for path in imagine_pictures(prompt, re.findall(r"<[^<>\s]+>", prompt), number, seed, out, load_settings(), any_base):
             print(path)
 
 

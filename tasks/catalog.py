@@ -1,5 +1,6 @@
 """What a person does with a catalog besides building it: add a concept, imagine with its words."""
 
+import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from tasks.settings import Settings, check_concept_key, parse_settings, tracking
 
 if TYPE_CHECKING:  # torch takes seconds to import, and adding a concept needs none of it
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 STAGES = ("curate", "invert", "sample", "score", "register")
 """The stages of a concept in the graph's order."""
@@ -47,17 +50,16 @@ def add_concept(name: str, pictures: Sequence[Path], word: str, kind: str, setti
     temporary.replace(params)
 
 
-def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, out: Path, settings: Settings) -> list[Path]:
+def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, out: Path, settings: Settings, any_base: bool = False) -> list[Path]:
     """Generate pictures of a prompt with the champions of its words; return the paths, named by the prompt and the seeds.
 
     Raises:
-        ValueError: no concept has such a word, or a word was learned on another base model.
+        ValueError: no concept has such a word, or a word was learned on another base model; `any_base` turns the latter into a warning.
     """
-    from safetensors.torch import load_file
-
     from tasks import registry
     from tasks.diffusion.base_model import load_base_model
     from tasks.diffusion.ddim import generate
+    from tasks.inversion.embedding_file import read_rows
     from tasks.sample import save_pictures
 
     owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
@@ -70,10 +72,11 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
     for word in dict.fromkeys(words):
         path, tags = registry.champion(owners[word])
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
-            raise ValueError(
-                f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}; rebuild it"
-            )
-        learned |= load_file(path)
+            said = f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}"
+            if not any_base:
+                raise ValueError(f"{said}; rebuild it, or try it with --any-base")
+            logger.warning("%s; what it means here is anybody's guess", said)
+        learned |= read_rows(path)
     seeds = list(range(seed, seed + number))
     rules, batch_size = settings.sample, settings.runtime.pictures_per_batch
     pictures = list(generate(base, [prompt] * number, seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))

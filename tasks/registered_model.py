@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,27 @@ def find_base(config: dict[str, Any]) -> Path:
     return folder
 
 
+def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
+    """Give a pipeline the word, and return how a prompt is to be written for it."""
+    import torch
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    if "clip_l" in tensors:  # SDXL: a word of two text encoders
+        pipeline.load_textual_inversion(tensors["clip_l"], token=placeholder, text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer)
+        pipeline.load_textual_inversion(tensors["clip_g"], token=placeholder, text_encoder=pipeline.text_encoder_2, tokenizer=pipeline.tokenizer_2)
+        return str
+    if hasattr(pipeline, "load_textual_inversion"):
+        pipeline.load_textual_inversion(path)
+        return str
+    # The paper's latent diffusion, whose pipeline knows no new words: its table gets the rows at its end.
+    rows, table = tensors[placeholder], pipeline.bert.get_input_embeddings()
+    names = [placeholder, *(f"{placeholder}_{index}" for index in range(1, len(rows)))]
+    pipeline.tokenizer.add_tokens(names)
+    pipeline.bert.model.embed_tokens = torch.nn.Embedding.from_pretrained(torch.cat([table.weight.detach(), rows]))
+    return lambda prompt: prompt.replace(placeholder, " ".join(names))
+
+
 class Concept(PythonModel):
     """A learned word and the frozen text-to-image model that it belongs to."""
 
@@ -55,14 +77,14 @@ class Concept(PythonModel):
 
     def load_context(self, context: Any) -> None:
         import torch
-        from diffusers import DDIMScheduler, StableDiffusionPipeline
+        from diffusers import DDIMScheduler, DiffusionPipeline
 
         # Without use_safetensors, weights in another format, which the hash does not cover, could be read instead.
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            find_base(context.model_config), safety_checker=None, requires_safety_checker=False, use_safetensors=True
-        )
+        folder = find_base(context.model_config)
+        unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
+        pipeline = DiffusionPipeline.from_pretrained(folder, **unused, use_safetensors=True)
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-        pipeline.load_textual_inversion(context.artifacts["learned_embeds"])
+        self.expand = teach(pipeline, context.artifacts["learned_embeds"], context.model_config["placeholder_token"])
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -78,7 +100,7 @@ class Concept(PythonModel):
         pictures = []
         for index, prompt in enumerate(prompts_of(model_input)):
             image = self.pipeline(
-                prompt,
+                self.expand(prompt),
                 num_inference_steps=params["num_inference_steps"],
                 guidance_scale=params["guidance_scale"],
                 generator=torch.Generator("cpu").manual_seed(params["seed"] + index),

@@ -12,12 +12,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
+from tasks.inversion.embedding_file import read_rows
 from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
 
@@ -36,7 +36,7 @@ def sample(concept: str, settings: Settings, on_prompt: Callable[[], object] = l
     references[f"coarse_word/{prompts[first]}"] = first.format(chosen.initializer_token)
     with artifacts.new_folder(artifacts.samples(concept)) as folder:
         (folder / "grids").mkdir()
-        for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, load_file(embedding), settings), strict=True):
+        for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, read_rows(embedding), settings), strict=True):
             save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
             grid(pictures).save(folder / "grids" / f"{slug}.png")
             on_prompt()

@@ -57,9 +57,9 @@ def undamaged(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def fingerprint(model: BaseModel) -> str:
     """Return one digest over all that a test could change: weights, gradients, the embedding's class, the vocabulary and the schedule."""
-    embedding = type(model.text_encoder.get_input_embeddings()).__name__
+    embedding = [type(encoder.table).__name__ for encoder in model.text_encoders]
     digest = hashlib.sha256(repr((embedding, len(model.tokenizer), dict(model.noise_scheduler.config))).encode())
-    for part in (model.text_encoder, model.vae, model.unet):
+    for part in (*(encoder.model for encoder in model.text_encoders), model.vae, model.unet):
         for name, value in part.state_dict(keep_vars=True).items():
             flags = repr((name, value.requires_grad, value.grad is None, part.training)).encode()
             digest.update(flags + value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

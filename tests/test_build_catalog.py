@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tasks import artifacts, versioning
-from tasks.catalog import STAGES
+from tasks.catalog import STAGES, imagine_pictures
+from tasks.settings import load_settings
+from tests.tiny import save_tiny_pipeline
 
 ROOT = Path(__file__).parent.parent
 CONCEPTS = {
@@ -147,6 +149,18 @@ def test_list_show_and_imagine_speak_of_the_champion(built: Path) -> None:
     result = CliRunner().invoke(app, ["imagine", "a <fox> in the style of <ink>", "-n", "2", "--out", "out"])
     assert result.exit_code == 0, result.output
     assert len(list(Path("out").rglob("*.png"))) == 2
+
+
+def test_a_word_of_another_base_needs_a_flag(built: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = load_settings()
+    other = settings.base.model_copy(update={"model": str(save_tiny_pipeline(built.parent / "other", seed=1))})
+    moved = settings.model_copy(update={"base": other})
+    prompt, words, out = "a photo of a <fox>", ["<fox>"], Path("elsewhere")
+    with pytest.raises(ValueError, match=r"<fox> was learned on base \w{12}, this one is \w{12}; rebuild it, or try it with --any-base"):
+        imagine_pictures(prompt, words, 1, 0, out, moved)
+    assert not out.exists()
+    assert len(imagine_pictures(prompt, words, 1, 0, out, moved, any_base=True)) == 1
+    assert "<fox> was learned on base" in caplog.text
 
 
 def test_a_word_that_nobody_has_is_one_line(built: Path) -> None:

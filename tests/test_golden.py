@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
 
 from tasks import artifacts
 from tasks.curate import curate
+from tasks.inversion.embedding_file import read_rows
 from tasks.invert import invert_one
 from tasks.sample import sample
 from tasks.score import score
@@ -68,7 +68,7 @@ def build(settings: Settings) -> dict[str, Any]:
     for stage in (curate.fn, invert_one, sample.fn, score.fn):
         stage(CONCEPT, settings)
     pictures = artifacts.read_json(artifacts.manifest(CONCEPT))["pictures"]
-    rows = load_file(artifacts.learned_embeds(CONCEPT))["<golden>"]
+    rows = read_rows(artifacts.learned_embeds(CONCEPT))["<golden>"]
     train = artifacts.read_json(artifacts.train_record(CONCEPT))
     scores = artifacts.read_json(artifacts.scores(CONCEPT))
     values: dict[str, Any] = {

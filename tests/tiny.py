@@ -1,14 +1,24 @@
-"""A random Stable Diffusion pipeline of 4 MB and a random CLIP: real classes and real files, no training."""
+"""Random pipelines of 4 MB, one of each family, and a random CLIP: real classes and real files, no training."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    LDMTextToImagePipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import BertTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 WORDS = (
     "a an the of on in and with style photo picture painting oil pencil sketch cat dog bird fox coffee teapot alien robot cartoon moon beach apple"
@@ -18,20 +28,18 @@ RESOLUTION = 16  # px
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789<>_,.-!"]
 
 
-def save_tiny_pipeline(folder: Path, seed: int = 0) -> Path:
+def save_tiny_pipeline(folder: Path, seed: int = 0, family: str = "sd1") -> Path:
     """Write a diffusers folder that makes pictures of 16 x 16 px and return it; one seed gives the same bytes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tiny_pipeline().save_pretrained(folder)
+        FAMILIES[family]().save_pretrained(folder)
     return folder
 
 
-def tiny_pipeline() -> StableDiffusionPipeline:
-    """Build the pipeline from configs; the weights come from torch's global generator."""
-    tokenizer = tiny_tokenizer()
-    text_config = CLIPTextConfig(
+def tiny_text_config(tokenizer: CLIPTokenizer, width: int = 32) -> CLIPTextConfig:
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=width,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -41,17 +49,24 @@ def tiny_pipeline() -> StableDiffusionPipeline:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    unet = UNet2DConditionModel(
+
+
+def tiny_unet(cross_attention_dim: int = 32, **changes: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
         sample_size=RESOLUTION // 2,
         block_out_channels=(32, 64),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=32,
+        cross_attention_dim=cross_attention_dim,
         attention_head_dim=8,
         norm_num_groups=8,
+        **changes,
     )
-    vae = AutoencoderKL(
+
+
+def tiny_vae() -> AutoencoderKL:
+    return AutoencoderKL(
         sample_size=RESOLUTION,
         block_out_channels=(16, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -59,19 +74,69 @@ def tiny_pipeline() -> StableDiffusionPipeline:
         latent_channels=4,
         norm_num_groups=4,
     )
-    noise_scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+
+
+def tiny_noise_scheduler(prediction_type: str = "epsilon") -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
     )
+
+
+def tiny_sd(prediction_type: str = "epsilon", width: int = 32) -> StableDiffusionPipeline:
+    """Build the pipeline from configs; the weights come from torch's global generator."""
+    tokenizer = tiny_tokenizer()
+    unet, vae = tiny_unet(width), tiny_vae()
     return StableDiffusionPipeline(
         vae=vae,
-        text_encoder=CLIPTextModel(text_config),
+        text_encoder=CLIPTextModel(tiny_text_config(tokenizer, width)),
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=noise_scheduler,
+        scheduler=tiny_noise_scheduler(prediction_type),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def tiny_sdxl() -> StableDiffusionXLPipeline:
+    """Two text encoders of different widths, a pooled prompt, and the sizes of the picture."""
+    first, second = tiny_tokenizer(), tiny_tokenizer()
+    second.pad_token = "!"
+    added = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 32 + 6 * 8}
+    return StableDiffusionXLPipeline(
+        vae=tiny_vae(),
+        text_encoder=CLIPTextModel(tiny_text_config(first)),
+        text_encoder_2=CLIPTextModelWithProjection(tiny_text_config(second, 48)),
+        tokenizer=first,
+        tokenizer_2=second,
+        unet=tiny_unet(32 + 48, **added),
+        scheduler=tiny_noise_scheduler(),
+    )
+
+
+def tiny_ldm() -> LDMTextToImagePipeline:
+    """The paper's family: a BERT encoder of its own making."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = {token: index for index, token in enumerate([*special, *WORDS.split(), *LETTERS, *(f"##{letter}" for letter in LETTERS)])}
+    sizes = {"encoder_layers": 2, "encoder_ffn_dim": 64, "encoder_attention_heads": 2, "head_dim": 16, "d_model": 32}
+    config = LDMBertConfig(vocab_size=len(vocabulary), max_position_embeddings=77, **sizes)
+    return LDMTextToImagePipeline(
+        vqvae=tiny_vae(), bert=LDMBertModel(config), tokenizer=BertTokenizer(vocab=vocabulary), unet=tiny_unet(), scheduler=tiny_noise_scheduler()
+    )
+
+
+FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
+    "sd1": tiny_sd,
+    "sd2": lambda: tiny_sd("v_prediction", width=48),
+    "sdxl": tiny_sdxl,
+    "ldm": tiny_ldm,
+}
 
 
 def save_tiny_scorer(folder: Path, seed: int = 0) -> Path:

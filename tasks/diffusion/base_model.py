@@ -1,31 +1,98 @@
-"""Loading a frozen text-to-image model; every number about it comes from its own config."""
+"""Loading a frozen text-to-image model of any family in `FAMILIES`; every number about it comes from its own config."""
 
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.diffusion.group_norm import use_channels_last_norms
+
+
+class Family(NamedTuple):
+    """Where a pipeline class of diffusers keeps its parts."""
+
+    architecture: str
+    """As ModelSpec names it."""
+    encoders: tuple[tuple[str, str], ...]
+    """(tokenizer, text encoder), in the order in which their outputs are joined."""
+    vae: str
+
+
+FAMILIES = {
+    # Stable Diffusion 1.x and 2.x: which of them, and whether it predicts the noise or v, is in the configs.
+    "StableDiffusionPipeline": Family("stable-diffusion-v1", (("tokenizer", "text_encoder"),), "vae"),
+    "StableDiffusionXLPipeline": Family("stable-diffusion-xl-v1-base", (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")), "vae"),
+    # The paper's own model.
+    "LDMTextToImagePipeline": Family("latent-diffusion", (("tokenizer", "bert"),), "vqvae"),
+}
+
+
+class Condition(NamedTuple):
+    """What the denoiser reads of prompts."""
+
+    hidden: Tensor
+    """encoder_hidden_states: (prompts, length, dim)."""
+    pooled: Tensor | None = None
+    """(prompts, dim), of families that have it."""
+
+    def rows(self, index: slice | list[int]) -> "Condition":
+        """Return the condition of some of the prompts."""
+        return Condition(self.hidden[index], None if self.pooled is None else self.pooled[index])
+
+    def repeat(self, count: int) -> "Condition":
+        """Return the condition of one prompt `count` times."""
+        return Condition(self.hidden.expand(count, -1, -1), None if self.pooled is None else self.pooled.expand(count, -1))
+
+    def followed_by(self, other: "Condition") -> "Condition":
+        """Return these prompts and then the others."""
+        pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
+        return Condition(torch.cat([self.hidden, other.hidden]), pooled)
+
+
+class TextEncoder(NamedTuple):
+    """A frozen text encoder and its tokenizer."""
+
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+
+    @property
+    def table_owner(self) -> tuple[nn.Module, str]:
+        """The module that holds the embedding table, and the name under which it does."""
+        table = self.table
+        return next((module, name) for module in self.model.modules() for name, child in module.named_children() if child is table)
+
+    @property
+    def table(self) -> nn.Embedding:
+        """The frozen embedding table."""
+        return self.model.get_input_embeddings()
 
 
 @dataclass(frozen=True)
 class BaseModel:
     """The frozen parts of a latent diffusion model and the identity of its weights."""
 
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    family: Family
+    text_encoders: tuple[TextEncoder, ...]
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     noise_scheduler: DDIMScheduler
     identity: dict[str, str | None]
     """model and revision as in params.yaml, and weights_sha256."""
+    zeros_for_nothing: bool = False
+    """Whether no prompt at all is zeros instead of the empty prompt, as SDXL was trained."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The first tokenizer; a second one has the same words and ids."""
+        return self.text_encoders[0].tokenizer
 
     @property
     def device(self) -> torch.device:
@@ -37,9 +104,29 @@ class BaseModel:
         return self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size
 
     @property
+    def resolution(self) -> int:
+        """Side of a picture in px."""
+        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def widths(self) -> list[int]:
+        """The dimensions that each text encoder's words have; a learned row is one word of all of them, end to end."""
+        return [encoder.table.embedding_dim for encoder in self.text_encoders]
+
+    @property
     def vocabulary(self) -> Tensor:
-        """The frozen embedding table: (words, dim)."""
-        return self.text_encoder.get_input_embeddings().weight
+        """The frozen embedding tables side by side: (words, dim)."""
+        weights = [encoder.table.weight for encoder in self.text_encoders]
+        return torch.cat(weights, dim=1) if len(weights) > 1 else weights[0]
+
+    def denoise(self, latents: Tensor, timesteps: Tensor | int, condition: Condition) -> Tensor:
+        """Return the denoiser's prediction for noisy latents (batch, channels, height, width)."""
+        if condition.pooled is None:
+            return self.unet(latents, timesteps, condition.hidden).sample
+        side = self.resolution
+        sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=latents.dtype, device=latents.device)  # of the original, its crop, the target
+        added = {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(latents), -1)}
+        return self.unet(latents, timesteps, condition.hidden, added_cond_kwargs=added).sample
 
 
 def pick_device(device: str) -> str:
@@ -60,9 +147,22 @@ def weights_sha256(folder: Path) -> str:
 def base_resolution(model: str, revision: str | None) -> int:
     """Return the side of the base model's pictures in px, read from its configs alone."""
     hub_revision = None if Path(model).is_dir() else revision
+    family = family_of(DiffusionPipeline.load_config(model, revision=hub_revision), model)
     unet = UNet2DConditionModel.load_config(model, subfolder="unet", revision=hub_revision)
-    vae = AutoencoderKL.load_config(model, subfolder="vae", revision=hub_revision)
+    vae = AutoencoderKL.load_config(model, subfolder=family.vae, revision=hub_revision)
     return unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+
+
+def family_of(model_index: dict[str, Any], model: str) -> Family:
+    """Return the family of a pipeline's model_index.json.
+
+    Raises:
+        ValueError: the pipeline is of no family that words can be learned for.
+    """
+    name = model_index["_class_name"]
+    if name not in FAMILIES:
+        raise ValueError(f"{model} is a {name}; base.model in params.yaml takes a {', a '.join(FAMILIES)}")
+    return FAMILIES[name]
 
 
 @lru_cache(maxsize=1)
@@ -78,21 +178,22 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
     folder = Path(model)
     is_folder = folder.is_dir()
     if not is_folder:
-        folder = Path(StableDiffusionPipeline.download(model, revision=revision, use_safetensors=True))
+        folder = Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
+    family = family_of(DiffusionPipeline.load_config(folder), model)
+    if not any(folder.rglob("*.safetensors")):
+        raise ValueError(
+            f"{model} has no weights in safetensors; write it once with DiffusionPipeline.from_pretrained({model!r}).save_pretrained(FOLDER)"
+        )
     weights = weights_sha256(folder)
     if is_folder and revision and not weights.startswith(revision):
         raise ValueError(f"base.revision is {revision}, but the weights in {model} are {weights[:12]}; restore the folder or change params.yaml")
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder,
-        safety_checker=None,
-        requires_safety_checker=False,
-        dtype=torch.float32,
-        low_cpu_mem_usage=False,  # which would need accelerate
-    )
-    place = pick_device(device)
-    for part in (pipeline.text_encoder, pipeline.vae, pipeline.unet):
+    unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
+    pipeline = DiffusionPipeline.from_pretrained(folder, **unused, dtype=torch.float32, low_cpu_mem_usage=False)  # which would need accelerate
+    place, vae = pick_device(device), getattr(pipeline, family.vae)
+    encoders = tuple(TextEncoder(getattr(pipeline, tokenizer), getattr(pipeline, model)) for tokenizer, model in family.encoders)
+    for part in (*(encoder.model for encoder in encoders), vae, pipeline.unet):
         part.to(place, memory_format=torch.channels_last).eval().requires_grad_(False)
         if place == "cpu":
             use_channels_last_norms(part)
@@ -101,10 +202,11 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
             f"{model} rescales its betas to zero terminal SNR, where a DDIM step divides by zero; use a model without rescale_betas_zero_snr"
         )
     return BaseModel(
-        tokenizer=pipeline.tokenizer,
-        text_encoder=pipeline.text_encoder,
-        vae=pipeline.vae,
+        family=family,
+        text_encoders=encoders,
+        vae=vae,
         unet=pipeline.unet,
         noise_scheduler=DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False),  # latents have no range
         identity={"model": model, "revision": revision, "weights_sha256": weights},
+        zeros_for_nothing=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
     )

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.base_model import BaseModel, Condition
 from tasks.diffusion.objective import to_epsilon
-from tasks.diffusion.words import encode_prompts
+from tasks.diffusion.words import encode_prompts, unconditional
 
 
 def ddim_step(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
@@ -37,29 +37,28 @@ def initial_noise(base: BaseModel, seeds: Sequence[int]) -> Tensor:
 def ddim_sample(
     base: BaseModel,
     noise: Tensor,
-    encoder_hidden_states: Tensor,
-    unconditional: Tensor,
+    prompts: Condition,
+    nothing: Condition,
     num_inference_steps: int,
     guidance_scale: float,
 ) -> Tensor:
     """Denoise latents with DDIM.
 
-    noise: (batch, channels, height, width). encoder_hidden_states: (batch, length, dim) of the prompts.
-    unconditional: (1, length, dim) of the empty prompt. Returns latents like `noise`.
+    noise: (batch, channels, height, width). prompts: as many rows. nothing: the one row of no prompt. Returns latents like `noise`.
     """
     scheduler = base.noise_scheduler
     scheduler.set_timesteps(num_inference_steps)
     alphas = scheduler.alphas_cumprod
     stride = scheduler.config.num_train_timesteps // num_inference_steps
     latents = noise.contiguous(memory_format=torch.channels_last)
-    both = torch.cat([unconditional.expand_as(encoder_hidden_states), encoder_hidden_states])
+    both = nothing.repeat(len(noise)).followed_by(prompts)
     for t in scheduler.timesteps.tolist():
         alpha_bar_t = alphas[t]
         alpha_bar_prev = alphas[t - stride] if t >= stride else scheduler.final_alpha_cumprod
         if guidance_scale == 1:
-            prediction = base.unet(latents, t, encoder_hidden_states).sample
+            prediction = base.denoise(latents, t, prompts)
         else:
-            without, within = base.unet(torch.cat([latents, latents]), t, both).sample.chunk(2)
+            without, within = base.denoise(torch.cat([latents, latents]), t, both).chunk(2)
             prediction = guided(within, without, guidance_scale)
         eps = to_epsilon(prediction, latents, alpha_bar_t, scheduler.config.prediction_type)
         latents = ddim_step(latents, eps, alpha_bar_t, alpha_bar_prev)
@@ -90,13 +89,13 @@ def generate(
 
     `learned` maps placeholders to (vectors, dim). `batch_size` pictures are in the making at once.
     """
-    texts = ["", *dict.fromkeys(prompts)]
-    rows = [texts.index(prompt, 1) for prompt in prompts]
-    encoder_hidden_states = encode_prompts(base, texts, learned)
+    texts = list(dict.fromkeys(prompts))
+    rows = [texts.index(prompt) for prompt in prompts]
+    conditions, nothing = encode_prompts(base, texts, learned), unconditional(base)
 
     def draw(part: slice) -> list[Image.Image]:
-        noise, within = initial_noise(base, seeds[part]), encoder_hidden_states[rows[part]]
-        return decode(base, ddim_sample(base, noise, within, encoder_hidden_states[:1], num_inference_steps, guidance_scale))
+        latents = ddim_sample(base, initial_noise(base, seeds[part]), conditions.rows(rows[part]), nothing, num_inference_steps, guidance_scale)
+        return decode(base, latents)
 
     if base.device.type != "cpu":
         parts = even_parts(len(rows), batch_size)

@@ -1,14 +1,14 @@
 """New words beside a frozen vocabulary: token ids past its end read learned rows, and nothing else ever moves."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import PreTrainedTokenizerBase
 
-from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.base_model import BaseModel, Condition, TextEncoder
 
 
 class SplicedEmbedding(nn.Module):
@@ -30,14 +30,14 @@ class SplicedEmbedding(nn.Module):
 
 
 @contextmanager
-def spliced(text_encoder: CLIPTextModel, first_id: int, learned: Tensor) -> Iterator[None]:
-    """Let ids from `first_id` read `learned` (vectors, dim) while the block runs."""
-    frozen = text_encoder.get_input_embeddings()
-    text_encoder.set_input_embeddings(SplicedEmbedding(frozen, first_id, learned))
+def spliced(encoder: TextEncoder, learned: Tensor) -> Iterator[None]:
+    """Let ids from the end of the vocabulary read `learned` (vectors, dim) while the block runs."""
+    (owner, name), frozen = encoder.table_owner, encoder.table
+    setattr(owner, name, SplicedEmbedding(frozen, len(encoder.tokenizer), learned))
     try:
         yield
     finally:
-        text_encoder.set_input_embeddings(frozen)
+        setattr(owner, name, frozen)
 
 
 def vector_tokens(placeholder_token: str, num_vectors: int) -> list[str]:
@@ -45,7 +45,7 @@ def vector_tokens(placeholder_token: str, num_vectors: int) -> list[str]:
     return [placeholder_token, *(f"{placeholder_token}_{index}" for index in range(1, num_vectors))]
 
 
-def extend_tokenizer(tokenizer: CLIPTokenizer, words: Mapping[str, int]) -> CLIPTokenizer:
+def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, words: Mapping[str, int]) -> PreTrainedTokenizerBase:
     """Return a copy that knows new words; `words` maps each placeholder to its number of vectors.
 
     Raises:
@@ -68,13 +68,21 @@ def expand(prompt: str, words: Mapping[str, int]) -> str:
     return prompt
 
 
-def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
-    """Return (prompts, model_max_length) token ids, padded and cut as the pipeline does."""
-    return tokenizer(list(prompts), padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
+def token_ids(base: BaseModel, prompts: Sequence[str], words: Mapping[str, int]) -> Tensor:
+    """Return (prompts, text encoders, length) token ids of prompts that may use new words, padded and cut as the pipelines do.
+
+    `words` maps each placeholder to its number of vectors; their ids count from the end of the vocabulary.
+    """
+    texts, ids = [expand(prompt, words) for prompt in prompts], []
+    for tokenizer, model in base.text_encoders:
+        length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+        extended = extend_tokenizer(tokenizer, words)
+        ids.append(extended(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids)
+    return torch.stack(ids, dim=1)
 
 
 def initializer_row(base: BaseModel, initializer_token: str) -> Tensor:
-    """Return the embedding of the coarse word: (dim,).
+    """Return the embedding of the coarse word: (dim,), of several text encoders end to end.
 
     Raises:
         ValueError: the word is not exactly one token.
@@ -85,20 +93,42 @@ def initializer_row(base: BaseModel, initializer_token: str) -> Tensor:
         raise ValueError(
             f"initializer_token {initializer_token!r} is {len(ids)} tokens ({pieces}) of {base.identity['model']}; choose a word of one token"
         )
-    return base.vocabulary[ids[0]].detach().clone()
+    return torch.cat([encoder.table.weight[ids[0]] for encoder in base.text_encoders]).detach().clone()
+
+
+def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor) -> Condition:
+    """Return what the text encoders make of token ids (prompts, text encoders, length) whose new words read `rows` (vectors, dim)."""
+    ids = input_ids.to(base.device).unbind(dim=1)
+    with ExitStack() as splices:
+        for encoder, part in zip(base.text_encoders, rows.split(base.widths, dim=1), strict=True):
+            splices.enter_context(spliced(encoder, part))
+        if len(base.text_encoders) == 1:
+            return Condition(base.text_encoders[0].model(ids[0]).last_hidden_state)
+        # SDXL joins the last but one layers, and pools with its second encoder.
+        outputs = [encoder.model(part, output_hidden_states=True) for encoder, part in zip(base.text_encoders, ids, strict=True)]
+        return Condition(torch.cat([output.hidden_states[-2] for output in outputs], dim=-1), outputs[-1].text_embeds)
 
 
 @torch.inference_mode()
-def encode_prompts(base: BaseModel, prompts: Sequence[str], learned: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Return encoder_hidden_states of prompts that may use learned words: (prompts, length, dim).
+def encode_prompts(base: BaseModel, prompts: Sequence[str], learned: Mapping[str, Tensor] | None = None) -> Condition:
+    """Return the condition of prompts that may use learned words; `learned` maps placeholders to (vectors, dim).
 
-    `learned` maps placeholders to (vectors, dim).
+    Raises:
+        ValueError: a word's vectors have another width than the base model's.
     """
-    learned = learned or {}
-    words = {word: len(rows) for word, rows in learned.items()}
-    tokenizer = extend_tokenizer(base.tokenizer, words)
-    input_ids = tokenize(tokenizer, [expand(prompt, words) for prompt in prompts]).to(base.device)
-    dim = base.vocabulary.shape[1]
-    rows = torch.cat([rows.to(base.device, torch.float32) for rows in learned.values()] or [torch.zeros(1, dim, device=base.device)])
-    with spliced(base.text_encoder, len(base.tokenizer), rows):
-        return base.text_encoder(input_ids).last_hidden_state
+    learned, width = learned or {}, sum(base.widths)
+    for word, rows in learned.items():
+        if rows.shape[1] != width:
+            raise ValueError(
+                f"{word} has vectors of {rows.shape[1]} values, those of {base.identity['model']} have {width}; learn it on this base model"
+            )
+    rows = torch.cat([rows.to(base.device, torch.float32) for rows in learned.values()] or [torch.zeros(1, width, device=base.device)])
+    return encode_tokens(base, token_ids(base, prompts, {word: len(rows) for word, rows in learned.items()}), rows)
+
+
+def unconditional(base: BaseModel) -> Condition:
+    """Return the condition of no prompt at all, for classifier-free guidance: one row."""
+    empty = encode_prompts(base, [""])
+    if not base.zeros_for_nothing:
+        return empty
+    return Condition(torch.zeros_like(empty.hidden), None if empty.pooled is None else torch.zeros_like(empty.pooled))

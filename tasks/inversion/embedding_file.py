@@ -1,14 +1,38 @@
-"""learned_embeds.safetensors: one tensor named by its placeholder, which diffusers loads unchanged, with its own description."""
+"""learned_embeds.safetensors: a word's rows with their own description, as diffusers loads them.
+
+A base model with one text encoder has one tensor, named by the placeholder; SDXL has two, `clip_l` and `clip_g`.
+"""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
+import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+PARTS = ("clip_l", "clip_g")
 
-def embedding_file(concept: str, rows: Tensor, record: dict) -> bytes:
-    """Return the file of a word's rows (vectors, dim); `record` is everything that decided them."""
-    return in_order(save({record["settings"]["placeholder_token"]: rows}, metadata=metadata(concept, record, rows)))
+
+def embedding_file(concept: str, rows: Tensor, record: dict, widths: Sequence[int], architecture: str) -> bytes:
+    """Return the file of a word's rows (vectors, dim).
+
+    record: everything that decided them. widths: the dimensions of each text encoder; they sum up to dim.
+    """
+    placeholder = record["settings"]["placeholder_token"]
+    names = [placeholder] if len(widths) == 1 else PARTS
+    tensors = {name: part.contiguous() for name, part in zip(names, rows.split(list(widths), dim=1), strict=True)}
+    return in_order(save(tensors, metadata=metadata(concept, record, rows, architecture)))
+
+
+def read_rows(path: Path) -> dict[str, Tensor]:
+    """Return placeholder -> rows (vectors, dim) of a file that `embedding_file` made."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+        if set(tensors) == set(PARTS):
+            return {file.metadata()["placeholder_token"]: torch.cat([tensors[name] for name in PARTS], dim=1)}
+    return tensors
 
 
 def in_order(data: bytes) -> bytes:
@@ -19,11 +43,11 @@ def in_order(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[end:]
 
 
-def metadata(concept: str, record: dict, rows: Tensor) -> dict[str, str]:
+def metadata(concept: str, record: dict, rows: Tensor, architecture: str) -> dict[str, str]:
     """Return the file's own description: ModelSpec keys (as kohya writes them) and our record."""
     values = {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "stable-diffusion-v1/textual-inversion",
+        "modelspec.architecture": f"{architecture}/textual-inversion",
         "modelspec.implementation": "diffusers",
         "modelspec.title": concept,
         "modelspec.trigger_phrase": record["settings"]["placeholder_token"],

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.words import expand, extend_tokenizer, initializer_row, tokenize
+from tasks.diffusion.words import initializer_row, token_ids
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Word:
     concept: str
     placeholder_token: str
     input_ids: Tensor
-    """(templates, length); the word's vectors count from the end of the vocabulary."""
+    """(templates, text encoders, length); the word's vectors count from the end of the vocabulary."""
     means: Tensor
     """(pictures, channels, height, width): the pictures' scaled latents."""
     stds: Tensor
@@ -69,8 +69,6 @@ def new_word(
     Raises:
         ValueError: the placeholder is a word already, or the coarse word is not one token.
     """
-    words = {placeholder_token: num_vectors}
-    tokenizer = extend_tokenizer(base.tokenizer, words)
     generator = torch.Generator().manual_seed(seed)
     row = initializer_row(base, initializer_token).cpu()
     rows = row.repeat(num_vectors, 1)
@@ -79,7 +77,7 @@ def new_word(
     return Word(
         concept=concept,
         placeholder_token=placeholder_token,
-        input_ids=tokenize(tokenizer, [expand(template.format(placeholder_token), words) for template in templates]),
+        input_ids=token_ids(base, [template.format(placeholder_token) for template in templates], {placeholder_token: num_vectors}),
         means=latents[0],
         stds=latents[1],
         rows=rows,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.objective import add_noise, per_picture_loss, target
-from tasks.diffusion.words import spliced
+from tasks.diffusion.words import encode_tokens
 from tasks.inversion.textual_inversion import Word, draw_batch
 
 logger = logging.getLogger(__name__)
@@ -63,10 +63,9 @@ def batch_losses(base: BaseModel, words: Sequence[Word]) -> list[Tensor]:
     latents, noise = torch.cat([batch.latents for batch in batches]), torch.cat([batch.noise for batch in batches])
     timesteps = torch.cat([batch.timesteps for batch in batches])
     alpha_bar = scheduler.alphas_cumprod.to(base.device)[timesteps].view(-1, 1, 1, 1)
-    with spliced(base.text_encoder, first_id, torch.cat([word.rows for word in words])):
-        encoder_hidden_states = base.text_encoder(torch.cat(input_ids)).last_hidden_state
+    condition = encode_tokens(base, torch.cat(input_ids), torch.cat([word.rows for word in words]))
     noisy_latents = add_noise(latents, noise, alpha_bar).contiguous(memory_format=torch.channels_last)
-    prediction = base.unet(noisy_latents, timesteps, encoder_hidden_states).sample
+    prediction = base.denoise(noisy_latents, timesteps, condition)
     losses = per_picture_loss(prediction, target(latents, noise, alpha_bar, scheduler.config.prediction_type))
     return [part.mean() for part in losses.split([word.batch_size for word in words])]
 

@@ -32,7 +32,7 @@ def test_encode_is_the_autoencoders_own_posterior(base: BaseModel) -> None:
 
 
 def test_every_part_is_frozen_and_in_evaluation_mode(base: BaseModel) -> None:
-    for part in (base.text_encoder, base.vae, base.unet):
+    for part in (base.text_encoders[0].model, base.vae, base.unet):
         assert not part.training
         assert not any(parameter.requires_grad for parameter in part.parameters())
 

@@ -10,9 +10,9 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.base_model import BaseModel, Condition
 from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, even_parts, guided, initial_noise
-from tasks.diffusion.words import encode_prompts
+from tasks.diffusion.words import encode_prompts, unconditional
 
 PROMPT = "a painting of a fox on the moon"
 GUIDANCE = 40.0  # far above what a trained model takes: the random one hardly listens to its text
@@ -26,8 +26,7 @@ def pipeline(tiny_base_folder: Path) -> StableDiffusionPipeline:
 
 
 def sample_latents(base: BaseModel, seeds: list[int], prompts: list[str], guidance_scale: float, num_inference_steps: int = 5) -> Tensor:
-    hidden = encode_prompts(base, ["", *prompts])
-    return ddim_sample(base, initial_noise(base, seeds), hidden[1:], hidden[:1], num_inference_steps, guidance_scale)
+    return ddim_sample(base, initial_noise(base, seeds), encode_prompts(base, prompts), unconditional(base), num_inference_steps, guidance_scale)
 
 
 def invented_prediction(latents: Tensor, t: int) -> Tensor:
@@ -50,7 +49,7 @@ def test_a_trajectory_is_the_schedulers(base: BaseModel, spacing: str, predictio
     def unet(latents: Tensor, t: int, encoder_hidden_states: Tensor) -> SimpleNamespace:
         return SimpleNamespace(sample=invented_prediction(latents, t))
 
-    latents = ddim_sample(replace(base, unet=unet, noise_scheduler=ours), noise, hidden, hidden[:1], 7, 1.0)
+    latents = ddim_sample(replace(base, unet=unet, noise_scheduler=ours), noise, Condition(hidden), Condition(hidden[:1]), 7, 1.0)
     torch.testing.assert_close(latents, expected, atol=1e-4, rtol=1e-4)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.words import encode_prompts, expand, extend_tokenizer, initializer_row, spliced, tokenize, vector_tokens
+from tasks.diffusion.words import encode_prompts, expand, extend_tokenizer, initializer_row, spliced, token_ids, vector_tokens
 from tasks.inversion.textual_inversion import new_word
 from tasks.inversion.training import train_words
 
@@ -27,13 +27,12 @@ def rows(base: BaseModel) -> Tensor:
 
 @pytest.fixture
 def input_ids(base: BaseModel) -> Tensor:
-    words = {WORD: 2}
-    return tokenize(extend_tokenizer(base.tokenizer, words), [expand(prompt, words) for prompt in PROMPTS])
+    return token_ids(base, PROMPTS, {WORD: 2})[:, 0]
 
 
 def resized_encoder(base: BaseModel, rows: Tensor) -> CLIPTextModel:
     """The other way: a text encoder of its own with a table that is longer by `rows`."""
-    encoder = deepcopy(base.text_encoder)
+    encoder = deepcopy(base.text_encoders[0].model)
     encoder.resize_token_embeddings(len(base.tokenizer) + len(rows), mean_resizing=False)
     with torch.no_grad():
         encoder.get_input_embeddings().weight[len(base.tokenizer) :] = rows
@@ -41,19 +40,20 @@ def resized_encoder(base: BaseModel, rows: Tensor) -> CLIPTextModel:
 
 
 def test_spliced_embedding_is_a_longer_table(base: BaseModel, rows: Tensor, input_ids: Tensor) -> None:
-    expected = resized_encoder(base, rows)(input_ids).last_hidden_state
-    with spliced(base.text_encoder, len(base.tokenizer), rows):
-        found = base.text_encoder(input_ids).last_hidden_state
+    expected, encoder = resized_encoder(base, rows)(input_ids).last_hidden_state, base.text_encoders[0]
+    with spliced(encoder, rows):
+        found = encoder.model(input_ids).last_hidden_state
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
-    assert not torch.allclose(found[0], base.text_encoder(input_ids.clamp(max=len(base.tokenizer) - 1)).last_hidden_state[0], atol=1e-3)
+    assert not torch.allclose(found[0], encoder.model(input_ids.clamp(max=len(base.tokenizer) - 1)).last_hidden_state[0], atol=1e-3)
 
 
 def test_the_splice_ends_with_its_block_even_after_an_error(base: BaseModel, rows: Tensor) -> None:
-    table = base.text_encoder.get_input_embeddings()
-    with pytest.raises(RuntimeError, match="stop"), spliced(base.text_encoder, len(base.tokenizer), rows):
-        assert base.text_encoder.get_input_embeddings() is not table
+    encoder = base.text_encoders[0]
+    table = encoder.table
+    with pytest.raises(RuntimeError, match="stop"), spliced(encoder, rows):
+        assert encoder.table is not table
         raise RuntimeError("stop")
-    assert base.text_encoder.get_input_embeddings() is table
+    assert encoder.table is table
 
 
 def test_25_steps_are_25_steps_of_resize_and_restore(base: BaseModel, rows: Tensor, input_ids: Tensor) -> None:
@@ -64,8 +64,8 @@ def test_25_steps_are_25_steps_of_resize_and_restore(base: BaseModel, rows: Tens
     optimizer = torch.optim.AdamW([learned], lr=5e-3, weight_decay=0.0)
     for _ in range(25):
         optimizer.zero_grad()
-        with spliced(base.text_encoder, first_id, learned):
-            (base.text_encoder(input_ids).last_hidden_state - wanted).square().mean().backward()
+        with spliced(base.text_encoders[0], learned):
+            (base.text_encoders[0].model(input_ids).last_hidden_state - wanted).square().mean().backward()
         optimizer.step()
 
     encoder = resized_encoder(base, rows)
@@ -84,7 +84,7 @@ def test_25_steps_are_25_steps_of_resize_and_restore(base: BaseModel, rows: Tens
 
 
 def test_training_moves_the_rows_and_nothing_else(base: BaseModel, tmp_path: Path) -> None:
-    parts = {"text_encoder": base.text_encoder, "unet": base.unet, "vae": base.vae}
+    parts = {"text_encoder": base.text_encoders[0].model, "unet": base.unet, "vae": base.vae}
     before = {name: {key: value.clone() for key, value in part.state_dict().items()} for name, part in parts.items()}
     latents = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.zeros(2, *base.latent_shape)
     word = new_word(base, "fox", "<fox>", "dog", ("a photo of a {}",), latents, 1, 2, 5e-3, 5, seed=0)
@@ -137,7 +137,7 @@ def test_a_word_of_several_vectors_is_written_out(base: BaseModel) -> None:
     words = {"<fox>": 2, "<owl>": 1}
     assert expand("a <fox> and an <owl>", words) == "a <fox> <fox>_1 and an <owl>"
     first_id = len(base.tokenizer)
-    input_ids = tokenize(extend_tokenizer(base.tokenizer, words), [expand("a <fox> and an <owl>", words)])[0]
+    input_ids = token_ids(base, ["a <fox> and an <owl>"], words)[0, 0]
     assert input_ids[input_ids >= first_id].tolist() == [first_id, first_id + 1, first_id + 2]
 
 
@@ -146,14 +146,14 @@ def test_encode_prompts_is_the_pipelines_own(base: BaseModel, tiny_base_folder: 
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_base_folder, safety_checker=None, requires_safety_checker=False)
     save_file({WORD: rows[:num_vectors]}, tmp_path / "learned_embeds.safetensors")
     pipeline.load_textual_inversion(tmp_path / "learned_embeds.safetensors")
-    found = encode_prompts(base, PROMPTS, {WORD: rows[:num_vectors]})
+    found = encode_prompts(base, PROMPTS, {WORD: rows[:num_vectors]}).hidden
     for index, prompt in enumerate(PROMPTS):
         expected = pipeline.encode_prompt(prompt, "cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)[0]
         torch.testing.assert_close(found[index : index + 1], expected, atol=1e-5, rtol=1e-4)
 
 
 def test_two_words_in_one_prompt_read_their_own_rows(base: BaseModel, rows: Tensor) -> None:
-    both = encode_prompts(base, ["a <fox> and an <owl>"], {"<fox>": rows[:1], "<owl>": rows[1:]})
-    swapped = encode_prompts(base, ["a <owl> and an <fox>"], {"<owl>": rows[:1], "<fox>": rows[1:]})
+    both = encode_prompts(base, ["a <fox> and an <owl>"], {"<fox>": rows[:1], "<owl>": rows[1:]}).hidden
+    swapped = encode_prompts(base, ["a <owl> and an <fox>"], {"<owl>": rows[:1], "<fox>": rows[1:]}).hidden
     torch.testing.assert_close(both, swapped)
-    assert not torch.allclose(both, encode_prompts(base, ["a <fox> and an <owl>"], {"<fox>": rows[1:], "<owl>": rows[:1]}), atol=1e-3)
+    assert not torch.allclose(both, encode_prompts(base, ["a <fox> and an <owl>"], {"<fox>": rows[1:], "<owl>": rows[:1]}).hidden, atol=1e-3)

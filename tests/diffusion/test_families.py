@@ -1,0 +1,97 @@
+"""Every family of base models: three steps of training, the file, and a plain diffusers pipeline that draws the same pictures with it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from torch import Tensor
+
+from tasks import registered_model
+from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
+from tasks.diffusion.ddim import encode, generate
+from tasks.diffusion.words import encode_prompts, initializer_row
+from tasks.inversion.embedding_file import embedding_file, read_rows
+from tasks.inversion.textual_inversion import new_word
+from tasks.inversion.training import train_words
+from tests.tiny import FAMILIES, RESOLUTION, save_tiny_pipeline
+
+PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
+RECORD = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": {}, "data_sha256": "", "versions": {}}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_pipeline(tmp_path_factory.mktemp(request.param), family=request.param)
+
+
+@pytest.fixture(scope="module")
+def family_base(folder: Path) -> BaseModel:
+    return load_base_model.__wrapped__(str(folder), None, "cpu")  # past the cache, which holds the other tests' model
+
+
+def train(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
+    pictures = [Image.new("RGB", (RESOLUTION, RESOLUTION), colour) for colour in ("red", "blue", "green")]
+    word = new_word(base, "fox", "<fox>", "dog", ("a photo of a {}", "the {}"), encode(base, pictures), num_vectors, 2, 5e-2, 3, seed=0)
+    train_words(base, [word], [folder / "fox.pt"], 100)
+    assert word.error is None
+    return word.rows.detach()
+
+
+def test_resolution_is_read_from_the_configs(folder: Path, family_base: BaseModel) -> None:
+    assert base_resolution(str(folder), None) == RESOLUTION == family_base.resolution
+
+
+@pytest.mark.parametrize("num_vectors", [1, 2])
+def test_train_save_load_generate(folder: Path, family_base: BaseModel, tmp_path: Path, num_vectors: int) -> None:
+    rows = train(family_base, tmp_path, num_vectors)
+    start, width = initializer_row(family_base, "dog"), 0
+    assert rows.shape == (num_vectors, sum(family_base.widths))
+    for part in family_base.widths:  # the rows of every text encoder have moved
+        assert (rows[0, width : width + part] - start[width : width + part]).abs().mean() > 0.01
+        width += part
+    file = tmp_path / "learned_embeds.safetensors"
+    file.write_bytes(embedding_file("fox", rows, RECORD, family_base.widths, family_base.family.architecture))
+    learned = read_rows(file)
+    torch.testing.assert_close(learned["<fox>"], rows)
+
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    write = registered_model.teach(pipeline, str(file), "<fox>")
+    ours = list(generate(family_base, PROMPTS, [0, 1], learned, num_inference_steps=4, guidance_scale=6.0, batch_size=2))
+    for seed, (prompt, picture) in enumerate(zip(PROMPTS, ours, strict=True)):
+        generator = torch.Generator().manual_seed(seed)
+        side = RESOLUTION if "vae" in pipeline.components else 8 * family_base.latent_shape[1]  # the paper's pipeline divides by eight, come what may
+        theirs = pipeline([write(prompt)], height=side, width=side, num_inference_steps=4, guidance_scale=6.0, generator=generator).images[0]
+        difference = np.abs(np.asarray(picture, dtype=int) - np.asarray(theirs, dtype=int))
+        assert difference.max() <= 2, f"{prompt}: up to {difference.max()} grey levels"
+        assert np.asarray(picture).std() > 1
+
+
+def test_a_word_changes_its_prompt_and_no_other(family_base: BaseModel) -> None:
+    rows = initializer_row(family_base, "dog")[None]
+    before, after = (encode_prompts(family_base, PROMPTS, {"<fox>": value}) for value in (rows, 2 * rows))
+    assert not torch.allclose(before.hidden[0], after.hidden[0], atol=1e-3)
+    torch.testing.assert_close(before.hidden[1], after.hidden[1])
+    if before.pooled is not None and after.pooled is not None:
+        assert not torch.allclose(before.pooled[0], after.pooled[0], atol=1e-3)
+
+
+def test_a_word_of_another_width_is_refused(family_base: BaseModel) -> None:
+    width = sum(family_base.widths)
+    with pytest.raises(ValueError, match=rf"<fox> has vectors of {width + 1} values, those of .* have {width}; learn it on this base model"):
+        encode_prompts(family_base, PROMPTS, {"<fox>": torch.zeros(1, width + 1)})
+
+
+def test_another_family_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline", "_diffusers_version": "0.42.1"}')
+    with pytest.raises(ValueError, match=r"is a FluxPipeline; base\.model in params\.yaml takes a StableDiffusionPipeline, a "):
+        base_resolution(str(tmp_path), None)
+
+
+def test_a_folder_of_pickles_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "LDMTextToImagePipeline", "_diffusers_version": "0.42.1"}')
+    with pytest.raises(ValueError, match=r"no weights in safetensors; write it once with .*save_pretrained"):
+        load_base_model.__wrapped__(str(tmp_path), None, "cpu")
