@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from prefect import Task, flow, get_run_logger
 
 from flows.progress import counted, stage_bar
-from tasks import artifacts, registry, versioning
+from tasks import artifacts, fingerprints, registry, versioning
 from tasks.catalog import STAGES
 from tasks.report import report
 from tasks.settings import Settings, load_settings, tracking_uri
@@ -59,21 +59,40 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
     chosen = list(settings.concepts) if concepts is None else concepts
     for concept in chosen:
         settings.concept(concept)
+    if not registry.exists(tracking_uri(settings)):
+        for concept in chosen:  # what a lost or fresh registry does not have is not registered, whatever DVC's cache remembers
+            artifacts.registered(concept).unlink(missing_ok=True)
+    changed = fingerprints.changed(fingerprints.fingerprints_of(chosen))
     with versioning.open_repo() as repo:
-        versioning.fetch_images(repo, chosen)
-        if not registry.exists(tracking_uri(settings)):
-            for concept in chosen:  # what a lost or fresh registry does not have is not registered, whatever DVC's cache remembers
-                artifacts.registered(concept).unlink(missing_ok=True)
-        stale = [concept for concept in chosen if versioning.stale(repo, [concept], STAGES)]
+        versioning.fetch_images(repo, changed)
+        stale = stale_ones(repo, changed)
         if stale:
             with device_lock(settings.runtime.device):
                 build_concepts(repo, stale, settings, outcome)
-        if versioning.why(repo, "report"):
-            with versioning.recording(repo, "report"):
-                report(settings)
+        build_report(repo, settings)
     if outcome.failed:
         raise BuildFailed(outcome)
     return outcome
+
+
+def stale_ones(repo: versioning.Repo, concepts: list[str]) -> list[str]:
+    """Ask DVC which concepts are stale; what is up to date is remembered as it was before the question."""
+    before = fingerprints.fingerprints_of(concepts)
+    stale = [concept for concept in concepts if versioning.stale(repo, [concept], STAGES)]
+    fingerprints.remember({concept: before[concept] for concept in concepts if concept not in stale})
+    return stale
+
+
+def build_report(repo: versioning.Repo, settings: Settings) -> None:
+    """Write the page if what it shows changed."""
+    before = fingerprints.report_fingerprint(fingerprints.fingerprints_of(list(settings.concepts)))
+    if not fingerprints.changed(before):
+        return
+    if versioning.why(repo, "report"):
+        with versioning.recording(repo, "report"):
+            report(settings)
+    else:
+        fingerprints.remember(before)
 
 
 def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:

@@ -4,19 +4,17 @@ import json
 import logging
 import os
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tasks import artifacts
+from tasks import artifacts, fingerprints
 from tasks.settings import Settings, load_settings, tracking_uri
 from tasks.stage import one_line_errors
-
-if TYPE_CHECKING:
-    from flows.build_catalog import Outcome
 
 app = typer.Typer(help="Mint new words of a text-to-image model from pictures, and keep them as a catalog.", no_args_is_help=True)
 console = Console()
@@ -34,6 +32,9 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         settings = load_settings()
         for concept in concepts or []:
             settings.concept(concept)
+        if fingerprints.nothing_to_do(settings, concepts):
+            print_catalog(settings, {}, ())
+            return
         from flows.build_catalog import BuildFailed, build_catalog
         from flows.progress import progress
 
@@ -41,24 +42,20 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
             with progress(console):
                 outcome = build_catalog(concepts or None)
         except BuildFailed as error:
-            print_outcome(error.outcome, settings)
+            print_catalog(settings, error.outcome.seconds, error.outcome.failed)
             raise ValueError(str(error)) from error
-        print_outcome(outcome, settings)
+        print_catalog(settings, outcome.seconds, outcome.failed)
 
 
-def print_outcome(outcome: "Outcome", settings: Settings) -> None:
-    """Print what a build did as a table of the whole catalog."""
-    table = Table(
-        title="" if outcome.ran or outcome.failed else "nothing to do: every concept is up to date",
-        title_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
+def print_catalog(settings: Settings, took: Mapping[str, float], failed: Collection[str]) -> None:
+    """Print every concept that is built, with its scores and their bounds, and where the report lies."""
+    title = "" if took else "nothing to do: every concept is up to date"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for heading in ("concept", "version", "reconstruction", "bounds", "editability", "bounds", "seconds"):
         table.add_column(heading, justify="left" if heading in ("concept", "version") else "right", no_wrap=True)
     for key in settings.concepts:
-        seconds = f"{outcome.seconds[key]:.0f}" if key in outcome.seconds else "-"
-        if key in outcome.failed:
+        seconds = f"{took[key]:.0f}" if key in took else "-"
+        if key in failed:
             table.add_row(key, "[red]failed", "", "", "", "", seconds)
         elif artifacts.scores(key).exists() and artifacts.registered(key).exists():
             scores, record = artifacts.read_json(artifacts.scores(key)), artifacts.read_json(artifacts.registered(key))

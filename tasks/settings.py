@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from tasks.artifacts import prompt_slug
 
+VERSIONS = Path(__file__).parent / "versions.yaml"
 CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -177,10 +178,19 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
     Raises:
         ValueError: a key is unknown or missing, or a value breaks its rule; every such place is named.
     """
+    return parse_settings(read_params(path), path)
+
+
+def read_params(path: Path = Path("params.yaml")) -> Any:
+    """Return the content of params.yaml as it is written.
+
+    Raises:
+        ValueError: there is no such file, or it is not YAML.
+    """
     if not path.exists():
         raise ValueError(f"{path} is not in {Path.cwd()}; run wordmint in the root of a catalog")
     try:
-        return parse_settings(yaml.safe_load(path.read_text(encoding="utf-8")), path)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # ten times as fast as the one in Python
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
@@ -196,7 +206,7 @@ def parse_settings(document: Any, path: Path) -> Settings:
 
 def stage_version(stage: str) -> int:
     """Return the version number of what a stage computes."""
-    return int(yaml.safe_load((Path(__file__).parent / "versions.yaml").read_text(encoding="utf-8"))[stage])
+    return int(yaml.safe_load(VERSIONS.read_text(encoding="utf-8"))[stage])
 
 
 def tracking_uri(settings: Settings) -> str:

@@ -1,0 +1,141 @@
+"""Many words at once against one word at a time: `python -m benchmarks.inversion [--steps N] [--json]`.
+
+The peer is a minimal re-statement of diffusers' example `textual_inversion.py`: the whole embedding table under AdamW, its old rows copied
+back after every step, the pictures encoded anew in every step, one concept after the other. Its pictures are decoded and resized beforehand,
+which favours it. Both see the same model, pictures, batch size and number of optimizer steps; rounds alternate, so that a noisy machine
+is noisy for both.
+"""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from PIL import Image
+
+from benchmarks.result import Row, show
+from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.ddim import encode
+from tasks.diffusion.templates import OBJECT_TEMPLATES
+from tasks.inversion.textual_inversion import new_word
+from tasks.inversion.training import train_words
+from tasks.settings import load_settings
+
+PICTURES = 4  # of a concept
+WORD = "apple"
+
+
+def draw_pictures(side: int, concept: int) -> list[Image.Image]:
+    """Return pictures of noise; speed does not depend on what they show."""
+    pixels = np.random.default_rng(concept).integers(0, 256, (PICTURES, side, side, 3), dtype=np.uint8)
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+def train_ours(base: BaseModel, concepts: int, batch_size: int, learning_rate: float, steps: int) -> None:
+    words = []
+    for concept in range(concepts):
+        latents = encode(base, draw_pictures(base.resolution, concept))
+        name = f"word{concept}"
+        words.append(new_word(base, name, f"<{name}>", WORD, OBJECT_TEMPLATES, latents, 1, batch_size, learning_rate, steps, seed=concept))
+    with tempfile.TemporaryDirectory() as folder:
+        train_words(base, words, [Path(folder) / f"{word.concept}.pt" for word in words], checkpoint_every=steps + 1)
+
+
+def train_like_the_example(pipeline: StableDiffusionPipeline, pictures: list[Image.Image], batch_size: int, learning_rate: float, steps: int) -> None:
+    """Train one concept as diffusers' example does."""
+    tokenizer, text_encoder, vae, unet = pipeline.tokenizer, pipeline.text_encoder, pipeline.vae, pipeline.unet
+    tokenizer.add_tokens("<peer>")
+    new_id = tokenizer.convert_tokens_to_ids("<peer>")
+    text_encoder.resize_token_embeddings(len(tokenizer))
+    table = text_encoder.get_input_embeddings().weight
+    with torch.no_grad():
+        table[new_id] = table[tokenizer.encode(WORD, add_special_tokens=False)[0]]
+    for part in (vae, unet, text_encoder):
+        part.requires_grad_(False)
+    table.requires_grad_(True)
+    text_encoder.train()
+    optimizer = torch.optim.AdamW([table], lr=learning_rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
+    noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    original, kept = table.detach().clone(), torch.arange(len(tokenizer)) != new_id
+    pixels = torch.stack([torch.from_numpy(np.asarray(picture)).permute(2, 0, 1).float() / 127.5 - 1 for picture in pictures]).to(table.device)
+    for _ in range(steps):
+        chosen = torch.randint(len(pixels), (batch_size,))
+        captions = [OBJECT_TEMPLATES[index].format("<peer>") for index in torch.randint(len(OBJECT_TEMPLATES), (batch_size,)).tolist()]
+        input_ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(table.device)
+        latents = vae.encode(pixels[chosen]).latent_dist.sample().detach() * vae.config.scaling_factor
+        noise = torch.randn_like(latents)
+        timesteps = torch.randint(0, noise_scheduler.config.num_train_timesteps, (batch_size,), device=latents.device)
+        noisy_latents = noise_scheduler.add_noise(latents, noise, timesteps)
+        prediction = unet(noisy_latents, timesteps, text_encoder(input_ids)[0]).sample
+        target = noise_scheduler.get_velocity(latents, noise, timesteps) if noise_scheduler.config.prediction_type == "v_prediction" else noise
+        F.mse_loss(prediction.float(), target.float()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        with torch.no_grad():
+            table[kept] = original[kept]
+
+
+def measured(work: Callable[[], object]) -> tuple[float, float]:
+    """Return seconds and the peak of memory in GB while `work` ran: of the card, or of this process above what it held before."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    peak, done = [resident()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak.append(resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    started = time.monotonic()
+    try:
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    finally:
+        seconds = time.monotonic() - started
+        done.set()
+        watcher.join()
+    return seconds, torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else (max(peak) - peak[0]) / 2**30
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def main(
+    steps: Annotated[int, typer.Option(help="optimizer steps of each concept in a round")] = 20,
+    rounds: Annotated[int, typer.Option(help="the best round of each counts")] = 3,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Measure concept-steps per second for 1, 2, 4, 8 and 16 concepts."""
+    settings = load_settings()
+    rules = settings.invert
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, low_cpu_mem_usage=False).to(base.device)
+    pictures = draw_pictures(base.resolution, 0)
+
+    def peer() -> None:
+        train_like_the_example(pipeline, pictures, rules.batch_size, rules.learning_rate, steps)
+
+    rows = []
+    for concepts in (1, 2, 4, 8, 16):
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(measured(lambda n=concepts: train_ours(base, n, rules.batch_size, rules.learning_rate, steps)))  # type: ignore[misc]
+            theirs.append(measured(peer))
+        rows.append(Row(f"{concepts} concepts in a batch", concepts * steps / min(ours)[0], steps / min(theirs)[0], "concept-steps/s"))
+        rows.append(Row(f"{concepts} concepts in a batch, peak", max(memory for _, memory in ours), max(memory for _, memory in theirs), "GB"))
+    show("inversion", rows, "diffusers' way", as_json)
+
+
+if __name__ == "__main__":
+    typer.run(main)

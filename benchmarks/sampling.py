@@ -1,0 +1,53 @@
+"""Our DDIM loop against `StableDiffusionPipeline.__call__`: `python -m benchmarks.sampling [--json]`.
+
+Same model, prompts, seeds, steps and guidance; the pipeline gets all pictures in one call. Rounds alternate; the best of each counts.
+"""
+
+import time
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+from benchmarks.result import Row, show
+from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.ddim import generate
+from tasks.settings import load_settings
+
+
+def main(
+    pictures: Annotated[int, typer.Option(help="pictures of a round")] = 64,
+    rounds: Annotated[int, typer.Option(help="the best round of each counts")] = 3,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Measure pictures per second, and how far the two sets of pictures are apart."""
+    settings = load_settings()
+    rules = settings.sample
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, low_cpu_mem_usage=False).to(base.device)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    prompts = [f"a photo of a {noun} on the {place}" for noun in ("cat", "car", "apple", "rocket") for place in ("moon", "beach")]
+    prompts = [prompts[index % len(prompts)] for index in range(pictures)]
+    seeds = list(range(pictures))
+    ours, theirs = [], []
+    for _ in range(rounds):
+        started = time.monotonic()
+        drawn = list(generate(base, prompts, seeds, {}, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch))
+        ours.append(pictures / (time.monotonic() - started))
+        started = time.monotonic()
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        peer = pipeline(prompts, num_inference_steps=rules.num_inference_steps, guidance_scale=rules.guidance_scale, generator=generators).images
+        theirs.append(pictures / (time.monotonic() - started))
+    apart = np.mean([np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean() for one, other in zip(drawn, peer, strict=True)])
+    rows = [
+        Row(f"{pictures} pictures, {rules.num_inference_steps} steps, guidance {rules.guidance_scale:g}", max(ours), max(theirs), "pictures/s"),
+        Row("mean difference of the pictures, one grey level allowed", float(apart), 1.0, "grey levels"),
+    ]
+    show("sampling", rows, "diffusers", as_json)
+
+
+if __name__ == "__main__":
+    typer.run(main)
