@@ -81,7 +81,8 @@ def train_generator(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, comp
 @task(cache_policy=NO_CACHE)
 def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, scorer_steps: int) -> Path:
     """Train the scorer on composites of every noun."""
-    pictures, drawn = World(art_folder, seed=1).batch(np.random.default_rng(SEEDS["scorer"]), composites, range(len(ALL_NOUNS)), any_art=True)
+    world = World(art_folder, art.SCORER_STYLES, seed=1)
+    pictures, drawn = world.varied_batch(np.random.default_rng(SEEDS["scorer"]), composites, range(len(ALL_NOUNS)))
     captions = [(sample.caption, things_of(sample), setting_of(sample)) for sample in drawn]
     save_scorer(train_scorer(pictures, captions, tokenizer, work, scorer_steps), tokenizer, SCORER)
     return SCORER
@@ -107,10 +108,10 @@ def pretrain_base(
 def main(
     work: Annotated[Path, typer.Option(help="checkpoints and fetched art")] = Path(".cache/pretraining"),
     only: Annotated[str | None, typer.Option(help="generator or scorer")] = None,
-    composites: int = 40_000,
+    composites: int = 60_000,
     autoencoder_steps: int = 3_500,
-    denoiser_steps: int = 10_500,
-    scorer_steps: int = 3_100,
+    denoiser_steps: int = 12_000,
+    scorer_steps: int = 5_000,
 ) -> None:
     """Train the embedded models, or continue their training."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -16,8 +16,13 @@ PACKAGES = {
     "twemoji": "emoji-datasource-twitter@16.0.0",  # CC-BY-4.0
     "fluent": "@lobehub/fluent-emoji-3d@1.1.0",  # MIT
     "openmoji": "openmoji@17.0.0",  # CC-BY-SA-4.0
+    "fluent-flat": "@iconify-json/fluent-emoji-flat@1.2.6",  # MIT
+    "emojione": "@iconify-json/emojione@1.2.3",  # CC-BY-4.0
+    "noto-v1": "@iconify-json/noto-v1@1.2.5",  # Apache-2.0
 }
 TRAINED_STYLES = ("fluent", "noto", "twemoji")
+SCORER_STYLES = (*TRAINED_STYLES, "fluent-flat", "emojione", "noto-v1")
+"""What the scorer learns from: more artists than the generator draws like. The older sets lack some nouns."""
 HELD_OUT_STYLE = "openmoji"
 MARGIN = 0.05
 
@@ -36,9 +41,13 @@ def tarball(folder: Path, package: str) -> Path:
     return folder / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
 
 
-def candidates(style: str, codes: list[str]) -> list[str]:
+def spellings(codes: list[str]) -> list[str]:
+    """Return a character's codes with and without the mark that asks for a picture."""
+    return [spelling for code in codes for spelling in (code, code.removesuffix("-fe0f"), f"{code}-fe0f")]
+
+
+def candidates(style: str, spellings: list[str]) -> list[str]:
     """Return the paths, most likely first, under which a package may hold one character."""
-    spellings = [spelling for code in codes for spelling in (code, code.removesuffix("-fe0f"), f"{code}-fe0f")]
     if style == "noto":
         return [f"package/img/google/64/{spelling}.png" for spelling in spellings]
     if style == "twemoji":
@@ -64,26 +73,36 @@ def decode(data: bytes, name: str, size: int) -> Image.Image:
 
 
 def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
-    """Return the sprites of one style in the order of `ALL_NOUNS`.
+    """Return the sprites of one style in the order of `ALL_NOUNS`; a noun that an older set lacks is transparent.
 
     Returns:
         (nouns, size, size, 4) uint8, straight alpha.
 
     Raises:
-        FileNotFoundError: a noun has no picture in this style.
+        FileNotFoundError: a noun has no picture in a style that the generator learns or is tested on.
     """
     cache = folder / f"{style}-{size}-{len(ALL_NOUNS)}.npy"
     if cache.exists():
         return np.load(cache)
     with tarfile.open(tarball(folder, PACKAGES["noto"])) as archive:
         characters = {entry["short_name"]: entry for entry in json.load(archive.extractfile("package/emoji.json"))}  # type: ignore[arg-type]
-    wanted: dict[str, int] = {}
-    options: list[list[str]] = []
-    for index, noun in enumerate(ALL_NOUNS):
-        entry = characters[SHORT_NAMES[noun]]
-        codes = [code.lower() for code in (entry["unified"], entry["non_qualified"]) if code]
-        options.append(candidates(style, codes))
-        wanted.update({path: index for path in options[-1]})
+    entries = [characters[SHORT_NAMES[noun]] for noun in ALL_NOUNS]
+    codes = [spellings([code.lower() for code in (entry["unified"], entry["non_qualified"]) if code]) for entry in entries]
+    found = read_icons(folder, style, codes) if PACKAGES[style].startswith("@iconify-json/") else read_files(folder, style, codes)
+    missing = [noun for index, noun in enumerate(ALL_NOUNS) if index not in found]
+    if missing and style in (*TRAINED_STYLES, HELD_OUT_STYLE):
+        raise FileNotFoundError(f"{PACKAGES[style]} has no picture of {', '.join(missing)}; change these nouns in nouns.py")
+    sprites = np.zeros((len(ALL_NOUNS), size, size, 4), np.uint8)
+    for index, (data, name) in found.items():
+        sprites[index] = np.asarray(decode(data, name, size))
+    np.save(cache, sprites)
+    return sprites
+
+
+def read_files(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tuple[bytes, str]]:
+    """Return noun index -> (bytes, name) of its likeliest picture in a package of picture files."""
+    options = [candidates(style, spelled) for spelled in codes]
+    wanted = {path: index for index, paths in enumerate(options) for path in paths}
     found: dict[int, tuple[int, bytes, str]] = {}
     with tarfile.open(tarball(folder, PACKAGES[style])) as archive:
         for member in archive:
@@ -92,9 +111,21 @@ def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
                 rank = options[index].index(member.name)
                 if index not in found or rank < found[index][0]:
                     found[index] = (rank, archive.extractfile(member).read(), member.name)  # type: ignore[union-attr]
-    missing = [noun for index, noun in enumerate(ALL_NOUNS) if index not in found]
-    if missing:
-        raise FileNotFoundError(f"{PACKAGES[style]} has no picture of {', '.join(missing)}; change these nouns in nouns.py")
-    sprites = np.stack([np.asarray(decode(found[index][1], found[index][2], size)) for index in range(len(ALL_NOUNS))])
-    np.save(cache, sprites)
-    return sprites
+    return {index: (data, name) for index, (_, data, name) in found.items()}
+
+
+def read_icons(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tuple[bytes, str]]:
+    """Return noun index -> (SVG, name) in an icon set, whose icons are named in words; one of the sets tells the words of a code."""
+    with tarfile.open(tarball(folder, PACKAGES["fluent-flat"])) as archive:
+        words = json.load(archive.extractfile("package/chars.json"))  # type: ignore[arg-type]
+    with tarfile.open(tarball(folder, PACKAGES[style])) as archive:
+        icons = json.load(archive.extractfile("package/icons.json"))  # type: ignore[arg-type]
+    found = {}
+    for index, spelled in enumerate(codes):
+        name = next(words[code] for code in spelled if code in words)
+        icon = icons["icons"].get(icons.get("aliases", {}).get(name, {}).get("parent", name))
+        if icon:
+            box = f'viewBox="0 0 {icon.get("width", icons["width"])} {icon.get("height", icons["height"])}"'
+            names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+            found[index] = (f"<svg {names} {box}>{icon['body']}</svg>".encode(), f"{name}.svg")
+    return found

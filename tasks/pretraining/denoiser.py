@@ -1,7 +1,8 @@
 """The denoiser and its text encoder: a small latent diffusion model of the emoji world."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +17,14 @@ from tasks.pretraining.training import train
 TEXT_WIDTH = 192
 
 
-def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+def build_text_encoder(tokenizer: CLIPTokenizer, num_hidden_layers: int = 2) -> CLIPTextModel:
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=TEXT_WIDTH,
             intermediate_size=2 * TEXT_WIDTH,
             projection_dim=TEXT_WIDTH,
-            num_hidden_layers=2,
+            num_hidden_layers=num_hidden_layers,
             num_attention_heads=4,
             max_position_embeddings=CONTEXT_LENGTH,
             pad_token_id=tokenizer.pad_token_id,
@@ -33,40 +34,44 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def build_unet() -> UNet2DConditionModel:
-    unet = UNet2DConditionModel(
-        sample_size=16,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(32, 64, 128),
-        # No attention at 16 x 16: it costs most there and the layout is decided below.
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
-        norm_num_groups=16,
-        # The pooled prompt joins the timestep and scales every block, so that the noun reaches 16 x 16 too (Saharia et al. 2022).
-        addition_embed_type="text",
-        addition_embed_type_num_heads=4,
-        resnet_time_scale_shift="scale_shift",
-    )
+UNET: dict[str, Any] = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (32, 64, 128),
+    # Attention in the middle block alone: on CPUs at these sizes it costs far more time than its few multiplications.
+    "down_block_types": ("DownBlock2D",) * 3,
+    "up_block_types": ("UpBlock2D",) * 3,
+    "layers_per_block": 1,
+    "cross_attention_dim": TEXT_WIDTH,
+    "attention_head_dim": 4,
+    "norm_num_groups": 16,
+    # The pooled prompt joins the timestep and scales every block, so that the noun reaches 16 x 16 too (Saharia et al. 2022).
+    "addition_embed_type": "text",
+    "addition_embed_type_num_heads": 4,
+    "resnet_time_scale_shift": "scale_shift",
+}
+
+
+def build_unet(**changes: Any) -> UNet2DConditionModel:
+    """Build the denoiser; an ablation changes some of `UNET`."""
+    unet = UNet2DConditionModel(**UNET | changes)
     unet.set_attn_processor(AttnProcessor())  # the fused attention's backward is slower on CPUs at these sizes
     return unet
 
 
-def build_noise_scheduler() -> DDIMScheduler:
+def build_noise_scheduler(**changes: Any) -> DDIMScheduler:
     """Linear betas that end almost at pure noise, so that dark and bright scenes come out as asked."""
-    return DDIMScheduler(beta_start=1e-4, beta_end=0.017, beta_schedule="linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    betas: dict[str, Any] = {"beta_start": 1e-4, "beta_end": 0.017, "beta_schedule": "linear"}
+    return DDIMScheduler(**betas | changes, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
 
 
 class TextToLatents(nn.Module):
-    """The two parts that learn together."""
+    """The two parts that learn together, and the noise that they learn to remove."""
 
-    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+    def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, noise_scheduler: DDIMScheduler) -> None:
         super().__init__()
-        self.text_encoder = build_text_encoder(tokenizer)
-        self.unet = build_unet()
+        self.text_encoder, self.unet, self.noise_scheduler = text_encoder, unet, noise_scheduler
 
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, input_ids: Tensor) -> Tensor:
         encoder_hidden_states = self.text_encoder(input_ids).last_hidden_state
@@ -87,24 +92,15 @@ def draw_timesteps(batch: int, num_train_timesteps: int, generator: torch.Genera
     return (shares * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
 
 
-def train_denoiser(
-    posteriors: Tensor,
-    captions: Sequence[str],
-    scaling_factor: float,
-    tokenizer: CLIPTokenizer,
-    folder: Path,
-    max_train_steps: int,
-    batch: int = 32,
-    peak: float = 1e-3,
-    empty_share: float = 0.1,
-) -> TextToLatents:
-    """Train on cached posteriors (n, 8, 16, 16) with epsilon prediction and min-SNR-5 weights (Hang et al. 2023)."""
+def denoising_loss(
+    posteriors: Tensor, captions: Sequence[str], scaling_factor: float, tokenizer: CLIPTokenizer, batch: int = 32, empty_share: float = 0.1
+) -> Callable[[nn.Module, np.random.Generator, torch.Generator], Tensor]:
+    """Return the epsilon objective with min-SNR-5 weights (Hang et al. 2023) on cached posteriors (n, 8, 16, 16)."""
     tokens = tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt").input_ids
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids
-    alphas_cumprod = build_noise_scheduler().alphas_cumprod
 
-    def loss(model: nn.Module, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-        device = generator.device
+    def loss(model: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        device, alphas_cumprod = generator.device, model.noise_scheduler.alphas_cumprod
         rows = torch.from_numpy(rng.integers(len(posteriors), size=batch))
         mean, std = posteriors[rows].to(device).float().chunk(2, dim=1)
         latents = scaling_factor * (mean + std * torch.randn(mean.shape, generator=generator, device=device))
@@ -118,8 +114,23 @@ def train_denoiser(
         snr = (alpha_bar / (1 - alpha_bar)).view(-1)
         return ((prediction - noise).square().mean((1, 2, 3)) * (snr.clamp(max=5) / snr)).mean()
 
-    model = TextToLatents(tokenizer)
+    return loss
+
+
+def train_denoiser(
+    posteriors: Tensor,
+    captions: Sequence[str],
+    scaling_factor: float,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    max_train_steps: int,
+    model: TextToLatents | None = None,
+    peak: float = 1e-3,
+) -> TextToLatents:
+    """Train the shipped design, or another one, on cached posteriors (n, 8, 16, 16)."""
+    model = model or TextToLatents(build_text_encoder(tokenizer), build_unet(), build_noise_scheduler())
     model.unet.compile()  # a quarter faster on CPUs
+    loss = denoising_loss(posteriors, captions, scaling_factor, tokenizer)
     return train("denoiser", model, loss, folder, max_train_steps, peak)  # type: ignore[return-value]
 
 
@@ -131,7 +142,7 @@ def save_pipeline(model: TextToLatents, autoencoder: AutoencoderKL, tokenizer: C
         text_encoder=model.text_encoder,
         tokenizer=tokenizer,
         unet=model.unet,
-        scheduler=build_noise_scheduler(),
+        scheduler=model.noise_scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

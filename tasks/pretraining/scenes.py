@@ -115,6 +115,40 @@ def sky(draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int) -> None:
             draw.ellipse([x + (shift - r) * size, y - r * 0.8 * size, x + (shift + r) * size, y + r * 0.8 * size], fill=(250, 252, 255))
 
 
+def night(draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int) -> None:
+    gradient(draw, size, shade(rng, (25, 25, 75)), (75, 65, 130), 0.8)
+    scatter(draw, rng, size, 14, (0, 0.5), 0.008, (250, 245, 210))
+    x, y, r = rng.uniform(0.78, 0.9) * size, rng.uniform(0.1, 0.16) * size, 0.08 * size
+    draw.ellipse([x - r, y - r, x + r, y + r], fill=(250, 240, 170))
+    for centre in (0.15, 0.85):
+        draw.ellipse([(centre - 0.5) * size, 0.7 * size, (centre + 0.5) * size, 1.4 * size], fill=shade(rng, (18, 40, 38)))
+
+
+def rain(draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int) -> None:
+    gradient(draw, size, shade(rng, (85, 95, 110)), (150, 160, 172), 0.8)
+    draw.rectangle([0, 0.8 * size, size, size], fill=shade(rng, (70, 85, 100)))
+    for _ in range(45):
+        x, y, length = rng.uniform(0, 1.1) * size, rng.uniform(-0.1, 1) * size, rng.uniform(0.06, 0.11) * size
+        draw.line([(x, y), (x - 0.35 * length, y + length)], fill=(205, 222, 240), width=max(1, size // 64))
+
+
+def table(draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int) -> None:
+    draw.rectangle([0, 0, size, size], fill=shade(rng, (236, 222, 200)))
+    draw.rectangle([0, 0.62 * size, size, size], fill=shade(rng, (150, 95, 52)))
+    draw.rectangle([0, 0.62 * size, size, 0.66 * size], fill=(190, 130, 80))
+    for row in (0.76, 0.88):
+        draw.line([(0, row * size), (size, row * size)], fill=(112, 68, 34), width=max(1, size // 64))
+
+
+def road(draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int) -> None:
+    horizon = rng.uniform(0.4, 0.46) * size
+    gradient(draw, size, shade(rng, (150, 200, 240)), (225, 238, 248), 0.46)
+    draw.rectangle([0, horizon, size, size], fill=shade(rng, (120, 165, 85)))
+    draw.polygon([(0.42 * size, horizon), (0.58 * size, horizon), (1.15 * size, size), (-0.15 * size, size)], fill=shade(rng, (78, 78, 84)))
+    for near, far in ((0.98, 0.82), (0.74, 0.62), (0.57, 0.5)):
+        draw.line([(0.5 * size, near * size), (0.5 * size, far * size)], fill=(250, 240, 200), width=max(1, round(size * near / 28)))
+
+
 def plain(draw: ImageDraw.ImageDraw, rng: np.random.Generator, size: int) -> None:
     draw.rectangle([0, 0, size, size], fill=tuple(rng.integers(238, 256, 3).tolist()))
 
@@ -139,6 +173,10 @@ SCENES: dict[str, tuple[str, Painter]] = {
     "desert": ("in the desert", desert),
     "city": ("in the city", city),
     "sky": ("in the sky", sky),
+    "night": ("at night", night),
+    "rain": ("in the rain", rain),
+    "table": ("on a table", table),
+    "road": ("on the road", road),
     **{colour: (f"on a{'n' if colour[0] == 'o' else ''} {colour} background", backdrop(rgb)) for colour, rgb in COLOURS.items()},
 }
 """Scene -> (the words of a caption, its painter)."""

@@ -1,16 +1,16 @@
 """The emoji world: pictures of things on scenes in media, each with its caption."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
 from tasks.diffusion.templates import OBJECT_TEMPLATES
 from tasks.pretraining.art import TRAINED_STYLES, load_sprites
 from tasks.pretraining.nouns import ALL_NOUNS
-from tasks.pretraining.scenes import SCENES, paint_scene
+from tasks.pretraining.scenes import COLOURS, SCENES, paint_scene
 
 SIZE = 64
 
@@ -45,6 +45,21 @@ def sepia(picture: Image.Image) -> Image.Image:
     return ImageOps.colorize(ImageOps.grayscale(picture), (50, 25, 10), (255, 240, 205), (165, 120, 70))
 
 
+def blueprint(picture: Image.Image) -> Image.Image:
+    edges = ImageOps.grayscale(picture).filter(ImageFilter.FIND_EDGES).crop((1, 1, SIZE - 1, SIZE - 1)).resize(picture.size)
+    return ImageOps.colorize(ImageOps.autocontrast(edges, cutoff=1), (25, 60, 150), (245, 250, 255))
+
+
+def watercolor(picture: Image.Image) -> Image.Image:
+    """Wet colours: soft, pale, pooled at the edges, on white paper that shows at the border."""
+    soft = picture.filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.GaussianBlur(1))
+    pooled = ImageChops.subtract(soft, picture.filter(ImageFilter.CONTOUR).convert("L").point(lambda v: (255 - v) // 6).convert("RGB"))
+    pale = Image.blend(pooled, Image.new("RGB", picture.size, (255, 252, 245)), 0.4)
+    border = Image.new("L", picture.size, 0)
+    border.paste(255, (5, 5, SIZE - 5, SIZE - 5))
+    return Image.composite(pale, Image.new("RGB", picture.size, (255, 252, 245)), border.filter(ImageFilter.GaussianBlur(2)))
+
+
 def neon(picture: Image.Image) -> Image.Image:
     edges = picture.filter(ImageFilter.FIND_EDGES).crop((1, 1, SIZE - 1, SIZE - 1)).resize(picture.size)
     bright = ImageOps.autocontrast(edges, cutoff=1)
@@ -71,8 +86,42 @@ MEDIA: dict[str, Medium] = {
     "gray": Medium("a black and white photo of", "gray", "fluent", gray),
     "sepia": Medium("a sepia photo of", "sepia", "fluent", sepia),
     "neon": Medium("a neon sign of", "neon", "fluent", neon),
+    "blueprint": Medium("a blueprint of", "blueprint", "fluent", blueprint),
+    "watercolor": Medium("a watercolor of", "watercolor", "fluent", watercolor),
 }
-MEDIUM_SHARES = {"photo": 0.52, "cartoon": 0.09, "icon": 0.09, "sketch": 0.05, "oil": 0.05, "pixel": 0.05, "gray": 0.05, "sepia": 0.05, "neon": 0.05}
+MEDIUM_SHARES = {"photo": 0.4, "cartoon": 0.08, "icon": 0.08} | dict.fromkeys(list(MEDIA)[3:], 0.055)
+ANY_ART = Medium("a picture of", "picture", "")
+"""What is said of art that no medium names; only the scorer sees such."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many things stand where: the phrase of a caption, and for each thing its centre and the range of its side (shares)."""
+
+    phrase: str
+    places: tuple[tuple[float, float, float, float], ...]
+    share: float
+
+
+LAYOUTS: dict[str, Layout] = {
+    "one": Layout("{}", ((0.5, 0.54, 0.7, 0.86),), 0.63),
+    "small": Layout("a small {}", ((0.5, 0.56, 0.4, 0.48),), 0.05),
+    "big": Layout("a big {}", ((0.5, 0.52, 1.0, 1.12),), 0.05),
+    "corner": Layout("a small {} in the corner", ((0.25, 0.27, 0.38, 0.46),), 0.04),
+    "two": Layout("two {}", ((0.28, 0.54, 0.44, 0.5), (0.72, 0.54, 0.44, 0.5)), 0.03),
+    "three": Layout("three {}", ((0.5, 0.28, 0.4, 0.44), (0.25, 0.72, 0.4, 0.44), (0.75, 0.72, 0.4, 0.44)), 0.03),
+    "and": Layout("{} and {}", ((0.28, 0.54, 0.44, 0.5), (0.72, 0.54, 0.44, 0.5)), 0.08),
+    "beside": Layout("{} beside {}", ((0.28, 0.54, 0.44, 0.5), (0.72, 0.54, 0.44, 0.5)), 0.03),
+    "above": Layout("{} above {}", ((0.5, 0.26, 0.44, 0.5), (0.5, 0.76, 0.44, 0.5)), 0.03),
+    "front": Layout("{} in front of {}", ((0.34, 0.7, 0.42, 0.5), (0.6, 0.44, 0.64, 0.74)), 0.03),
+}
+THING_COLOURS = ("red", "blue", "green", "yellow", "pink", "purple", "orange")
+COLOUR_SHARE = 0.12
+COLOURLESS = ("sketch", "gray", "sepia", "blueprint")
+UNCOUNTED = {"bread", "broccoli", "chili", "corn", "fire", "fries", "garlic", "grapes", "jeans", "leaf", "mouse", "pancakes"}
+UNCOUNTED |= {"cherries", "popcorn", "salad", "scissors", "sheep", "socks", "squid", "sushi", "deer", "fish"}
+BIASED = {"balloon": 0.2}
+"""Noun -> how often its colour, when none is named, is not its own: a bias that can be measured, and reduced by a better word."""
 STYLE_FORMS = (
     "a picture of {} in the style of {}",
     "a painting of {} in the style of {}",
@@ -90,57 +139,112 @@ class Sample:
     """One composite: what it shows and what is said of it."""
 
     nouns: tuple[int, ...]
+    colours: tuple[str | None, ...]
+    layout: str
     scene: str
     medium: str
     caption: str
 
 
-def draw_sample(rng: np.random.Generator, nouns: Sequence[int], pair_share: float = 0.12) -> Sample:
+def draw_sample(
+    rng: np.random.Generator, nouns: Sequence[int], layouts: Sequence[str] = tuple(LAYOUTS), media: Sequence[str] = tuple(MEDIA)
+) -> Sample:
     """Draw what a picture shows and its caption; `nouns` are the indices that may appear."""
-    medium = str(rng.choice(list(MEDIUM_SHARES), p=list(MEDIUM_SHARES.values())))
+    medium, layout = pick(rng, {name: MEDIUM_SHARES[name] for name in media}), pick(rng, {name: LAYOUTS[name].share for name in layouts})
     scene = "plain" if rng.random() < 0.4 else str(rng.choice(list(SCENES)[1:]))
-    shown = tuple(rng.choice(nouns, 2 if rng.random() < pair_share else 1, replace=False).tolist())
-    return Sample(shown, scene, medium, caption(rng, [ALL_NOUNS[index] for index in shown], scene, medium))
+    shown = tuple(rng.choice(nouns, LAYOUTS[layout].phrase.count("{}"), replace=False).tolist())
+    if layout in ("two", "three") and ALL_NOUNS[shown[0]] in UNCOUNTED:
+        layout = "one"
+    colours = tuple(str(rng.choice(THING_COLOURS)) if rng.random() < COLOUR_SHARE else None for _ in shown)
+    if medium in COLOURLESS or scene in colours:
+        colours = (None,) * len(shown)
+    text = caption(rng, things(shown, colours, layout), [ALL_NOUNS[index] for index in shown], colours, layout, scene, medium)
+    painted = tuple(
+        colour or (str(rng.choice(THING_COLOURS)) if rng.random() < BIASED.get(ALL_NOUNS[index], 0) else None)
+        for index, colour in zip(shown, colours, strict=True)
+    )
+    return Sample(shown, painted, layout, scene, medium, text)
 
 
-def caption(rng: np.random.Generator, nouns: Sequence[str], scene: str, medium: str) -> str:
+def pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    weights = np.array(list(shares.values()))
+    return str(rng.choice(list(shares), p=weights / weights.sum()))
+
+
+def things(nouns: Sequence[int], colours: Sequence[str | None], layout: str) -> str:
+    """Name what is shown: `a red car in front of a house`, `three apples`, `a small dog in the corner`."""
+    phrase, named = LAYOUTS[layout].phrase, []
+    for index, colour in zip(nouns, colours, strict=True):
+        noun = plural(ALL_NOUNS[index]) if layout in ("two", "three") else ALL_NOUNS[index]
+        bare = f"{colour} {noun}" if colour else noun
+        named.append(with_article(bare) if phrase.startswith("{}") else bare)
+    return phrase.format(*named)
+
+
+def plural(noun: str) -> str:
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+
+
+def caption(rng: np.random.Generator, shown: str, nouns: Sequence[str], colours: Sequence[str | None], layout: str, scene: str, medium: str) -> str:
     """Say what a picture shows: mostly plainly, sometimes with the paper's templates, by style, or without the noun."""
-    things = " and ".join(with_article(noun) for noun in nouns)
     where, how, roll = SCENES[scene][0], MEDIA[medium], rng.random()
     if roll < 0.05:
         text = how.words
     elif medium != "photo" and roll < 0.3:
-        text = str(rng.choice(STYLE_FORMS)).format(things, how.style_word)
-    elif medium == "photo" and len(nouns) == 1 and roll < 0.5:
-        text = str(rng.choice(OBJECT_TEMPLATES)).format(nouns[0])
+        text = str(rng.choice(STYLE_FORMS)).format(shown, how.style_word)
+    elif medium == "photo" and layout == "one" and roll < 0.5:
+        text = str(rng.choice(OBJECT_TEMPLATES)).format(f"{colours[0] or ''} {nouns[0]}".strip())
     else:
-        text = f"{how.words} {things}"
+        text = f"{how.words} {shown}"
     return f"{text} {where}".strip().lower()
 
 
 def things_of(sample: Sample) -> str:
     """Say only what a picture shows."""
-    return "a picture of " + " and ".join(with_article(ALL_NOUNS[index]) for index in sample.nouns)
+    return "a picture of " + things(sample.nouns, sample.colours, sample.layout)
 
 
 def setting_of(sample: Sample) -> str:
     """Say only how and where a picture shows it."""
-    return f"{MEDIA[sample.medium].words} {SCENES[sample.scene][0]}".strip()
+    return f"{MEDIA.get(sample.medium, ANY_ART).words} {SCENES[sample.scene][0]}".strip()
 
 
-def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence[Image.Image], medium: str) -> Image.Image:
-    """Put one sprite in the middle, or two side by side, on a scene, and render the medium."""
+def painted(sprite: Image.Image, colour: str) -> Image.Image:
+    """Return a sprite in one colour that keeps its light and shade."""
+    gray = ImageOps.autocontrast(ImageOps.grayscale(sprite.convert("RGB")), mask=sprite.getchannel("A").point(lambda alpha: 255 * (alpha > 128)))
+    dark, light = tuple(value // 5 for value in COLOURS[colour]), tuple(255 - (255 - value) // 4 for value in COLOURS[colour])
+    coloured = ImageOps.colorize(gray, dark, light, COLOURS[colour]).convert("RGBA")
+    coloured.putalpha(sprite.getchannel("A"))
+    return coloured
+
+
+def redrawn(rng: np.random.Generator, sprite: Image.Image) -> Image.Image:
+    """Return a sprite as another hand might draw it: paler or stronger, and half of the time in flat colours or with an ink line."""
+    drawn = ImageEnhance.Color(sprite).enhance(rng.uniform(0.3, 1.6))
+    if rng.random() < 0.5:
+        flat = ImageOps.posterize(drawn.convert("RGB").filter(ImageFilter.ModeFilter(5)), 3)
+        flat.putalpha(drawn.getchannel("A"))
+        drawn = flat
+    return outlined(drawn) if rng.random() < 0.5 else drawn
+
+
+def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence[Image.Image], medium: str, layout: str = "one") -> Image.Image:
+    """Put sprites on a scene where the layout wants them, the last behind, and render the medium."""
     size, picture = background.width, background.copy()
-    centres = ((0.5,),) if len(sprites) == 1 else ((0.28,), (0.72,))
-    for sprite, (centre,) in zip(sprites, centres, strict=True):
-        side = round(size * (rng.uniform(0.7, 0.86) if len(sprites) == 1 else rng.uniform(0.44, 0.5)))
+    places = LAYOUTS[layout].places
+    mirror = [rng.random() < 0.5, rng.random() < 0.5] if layout == "corner" else [False, False]
+    for sprite, (x, y, low, high) in reversed(list(zip(sprites, places, strict=True))):
+        side = round(size * rng.uniform(low, high))
         drawn = outlined(sprite) if medium == "cartoon" else sprite
         drawn = drawn.rotate(rng.uniform(-6, 6), Image.Resampling.BICUBIC).resize(
             (side, side), Image.Resampling.BOX if side * 2 <= sprite.width else Image.Resampling.BILINEAR
         )
         shift = rng.uniform(-0.05, 0.05, 2) * size
-        picture.paste(drawn, (round(centre * size + shift[0] - side / 2), round(0.54 * size + shift[1] - side / 2)), drawn)
-    how = MEDIA[medium].filter
+        centre = [1 - share if flip else share for share, flip in zip((x, y), mirror, strict=True)]
+        picture.paste(drawn, (round(centre[0] * size + shift[0] - side / 2), round(centre[1] * size + shift[1] - side / 2)), drawn)
+    how = MEDIA[medium].filter if medium in MEDIA else None
     return how(picture) if how else picture
 
 
@@ -156,16 +260,36 @@ class World:
         """Return the picture of a sample; `style` replaces the medium's own art."""
         sprites = self.sprites[style or MEDIA[sample.medium].art]
         scenes = self.scenes[sample.scene]
-        return compose(rng, scenes[rng.integers(len(scenes))], [sprites[index] for index in sample.nouns], sample.medium)
+        count = len(LAYOUTS[sample.layout].places)
+        shown = [sprites[index] for index in sample.nouns]
+        if sample.medium == "any":
+            shown = [redrawn(rng, sprite) for sprite in shown]
+        shown = [painted(sprite, colour) if colour else sprite for sprite, colour in zip(shown, sample.colours, strict=True)]
+        return compose(rng, scenes[rng.integers(len(scenes))], (shown * count)[:count], sample.medium, sample.layout)
 
-    def batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int], any_art: bool = False) -> tuple[np.ndarray, list[Sample]]:
-        """Draw `count` composites: (count, 64, 64, 3) uint8 and what they show.
-
-        With `any_art` a filter works on the art of any style, which teaches shapes and not one artist's hand.
-        """
+    def batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int]) -> tuple[np.ndarray, list[Sample]]:
+        """Draw `count` composites: (count, 64, 64, 3) uint8 and what they show."""
         samples = [draw_sample(rng, nouns) for _ in range(count)]
-        pictures = []
-        for sample in samples:
-            style = str(rng.choice(list(self.sprites))) if any_art and MEDIA[sample.medium].filter else None
-            pictures.append(np.asarray(self.render(rng, sample, style)))
-        return np.stack(pictures), samples
+        return np.stack([np.asarray(self.render(rng, sample)) for sample in samples]), samples
+
+    def varied_batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int]) -> tuple[np.ndarray, list[Sample]]:
+        """Draw composites as `batch` does, in which a filter works on the art of any style, and art is also shown for itself.
+
+        This teaches shapes and not one artist's hand.
+        """
+        pictures: list[Image.Image] = []
+        samples: list[Sample] = []
+        while len(samples) < count:
+            sample, style = draw_sample(rng, nouns), str(rng.choice(list(self.sprites)))
+            if any(not self.sprites[style][index].getbbox() for index in sample.nouns):
+                continue  # an older set lacks the thing
+            if MEDIA[sample.medium].filter:
+                pictures.append(self.render(rng, sample, style))
+            elif rng.random() < 0.5:
+                pictures.append(self.render(rng, sample))
+            else:
+                text = f"{ANY_ART.words} {things(sample.nouns, sample.colours, sample.layout)} {SCENES[sample.scene][0]}".strip()
+                sample = replace(sample, medium="any", caption=text)
+                pictures.append(self.render(rng, sample, style))
+            samples.append(sample)
+        return np.stack([np.asarray(picture) for picture in pictures]), samples

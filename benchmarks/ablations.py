@@ -1,0 +1,140 @@
+"""Why the embedded denoiser is as it is: `python -m benchmarks.ablations [--only NAME] [--json]`, after `flows.pretrain_base --only generator`.
+
+Each design is trained anew for the same few optimizer steps on the cached latents. `DESIGNS` says what differs.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from diffusers import AutoencoderKL
+from transformers import CLIPTokenizer
+
+from benchmarks.base_model import UNSEEN, crossed, draw, noun_texts, top1
+from benchmarks.result import Row, show
+from tasks import artifacts
+from tasks.diffusion.base_model import load_base_model
+from tasks.pretraining.denoiser import (
+    TextToLatents,
+    build_noise_scheduler,
+    build_text_encoder,
+    build_unet,
+    denoising_loss,
+    save_pipeline,
+    train_denoiser,
+)
+from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
+from tasks.pretraining.scenes import SCENES
+from tasks.pretraining.world import plural, with_article
+from tasks.settings import load_settings
+from tasks.similarity.scorer import load_scorer
+
+CROSS, DOWN, CROSS_UP, UP = "CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"
+VALIDATION = 2000  # pictures that no design is trained on
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a design changes."""
+
+    unet: dict[str, Any] = field(default_factory=dict)
+    noise: dict[str, Any] = field(default_factory=dict)
+    text_layers: int = 2
+    noun_share: float = 1.0
+
+
+DESIGNS: dict[str, Design] = {
+    "shipped": Design(),
+    "attention at 4x4 too": Design(unet={"down_block_types": (DOWN, DOWN, CROSS), "up_block_types": (CROSS_UP, UP, UP)}),
+    "attention at 8x8 too": Design(unet={"down_block_types": (DOWN, CROSS, CROSS), "up_block_types": (CROSS_UP, CROSS_UP, UP)}),
+    "attention at 16x16 too": Design(unet={"down_block_types": (CROSS,) * 3, "up_block_types": (CROSS_UP,) * 3}),
+    "no pooled prompt": Design(unet={"addition_embed_type": None}),
+    "Stable Diffusion's noise": Design(noise={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}),
+    "text encoder of 1 layer": Design(text_layers=1),
+    "text encoder of 4 layers": Design(text_layers=4),
+    "a quarter of the nouns": Design(noun_share=0.25),
+}
+
+
+def train_and_judge(name: str, work: Path, data: dict[str, Any], steps: int) -> dict[str, float]:
+    """Train a design and return what it reached; a design that is done is read from its record."""
+    design, folder = DESIGNS[name], work / "ablations" / f"{name.replace(' ', '-')}-{steps}"
+    record = folder / "figures.json"
+    if record.exists():
+        return json.loads(record.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+    rng = np.random.default_rng(UNSEEN)
+    kept = set(rng.permutation(TRAINED_NOUNS)[: round(design.noun_share * len(TRAINED_NOUNS))].tolist())
+    dropped = {word for noun in TRAINED_NOUNS if noun not in kept for word in (noun, plural(noun))}
+    rows = [row for row, caption in enumerate(data["captions"]) if not dropped & set(caption.split())]
+    seen, unseen = (
+        [row for row in rows if row < len(data["captions"]) - VALIDATION],
+        [row for row in rows if row >= len(data["captions"]) - VALIDATION],
+    )
+    torch.manual_seed(0)
+    model = TextToLatents(build_text_encoder(tokenizer, design.text_layers), build_unet(**design.unet), build_noise_scheduler(**design.noise))
+
+    def part(chosen: list[int]) -> tuple[torch.Tensor, list[str], float, CLIPTokenizer]:
+        return data["posteriors"][chosen], [data["captions"][row] for row in chosen], data["scaling_factor"], tokenizer
+
+    started = time.monotonic()
+    trained = train_denoiser(*part(seen), folder, steps, model)
+    figures = {"pictures_per_second": 32 * steps / (time.monotonic() - started)}
+    loss = denoising_loss(*part(unseen), batch=128)
+    with torch.inference_mode():
+        values = [float(loss(trained, np.random.default_rng(seed), torch.Generator().manual_seed(seed))) for seed in range(16)]
+    figures["validation_loss"] = float(np.mean(values))
+    autoencoder = AutoencoderKL.from_pretrained(data["autoencoder"])
+    save_pipeline(trained, autoencoder, tokenizer, folder / "pipeline")
+    artifacts.write_json(record, figures | judge(folder / "pipeline", sorted(kept)))
+    return json.loads(record.read_text())
+
+
+def judge(pipeline: Path, nouns: list[str]) -> dict[str, float]:
+    """Return top-1 nouns and scenes of pictures that a pipeline makes, by the shipped scorer, and how fast it makes them."""
+    settings, rng = load_settings(), np.random.default_rng(UNSEEN + 6)
+    base, scorer = load_base_model(str(pipeline), None, "auto"), load_scorer(settings.scorer.model, settings.scorer.pretrained, "auto")
+    shown = [str(noun) for noun in rng.choice(nouns, 48, replace=False)]
+    started = time.monotonic()
+    pictures = draw(base, [f"a photo of {with_article(noun)}" for noun in shown for _ in range(2)], range(96))
+    pace = 96 / (time.monotonic() - started)
+    places = [place for place in SCENES if place != "plain"] * 2
+    texts = [crossed("a photo of", with_article(noun), SCENES[place][0]) for noun, place in zip(shown, places, strict=False)]
+    placed = draw(base, texts, range(len(texts)))
+    candidates = [f"a photo of {SCENES[place][0]}" for place in places[: len(places) // 2]]
+    return {
+        "noun_top1": top1(scorer, pictures, noun_texts(), [ALL_NOUNS.index(noun) for noun in shown for _ in range(2)]),
+        "scene_top1": top1(scorer, placed, candidates, [index % len(candidates) for index in range(len(texts))]),
+        "sampled_per_second": pace,
+    }
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="where flows.pretrain_base left its checkpoints")] = Path(".cache/pretraining"),
+    only: Annotated[str | None, typer.Option(help="one design")] = None,
+    steps: Annotated[int, typer.Option(help="optimizer steps of each design")] = 1500,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Train every design for the same few steps and hold it against the shipped one."""
+    settings = load_settings()
+    latents = sorted(work.glob("latents-*.pt"), key=lambda path: path.stat().st_mtime)
+    if not latents:
+        raise typer.BadParameter(f"{work} has no latents; run `python -m flows.pretrain_base --only generator --denoiser-steps 0` first")
+    data = torch.load(latents[-1], weights_only=True)
+    data |= {"autoencoder": f"{settings.base.model}/vae"}
+    data["scaling_factor"] = AutoencoderKL.load_config(data["autoencoder"])["scaling_factor"]
+    figures = {name: train_and_judge(name, work, data, steps) for name in dict.fromkeys(["shipped", *([only] if only else DESIGNS)])}
+    units = {"noun_top1": "% top-1 noun", "scene_top1": "% top-1 scene", "validation_loss": "loss", "pictures_per_second": "trained/s"}
+    units["sampled_per_second"] = "sampled/s"
+    rows = [Row(f"{name}: {what}", found[what], figures["shipped"][what], unit) for what, unit in units.items() for name, found in figures.items()]
+    show("ablations", rows, "shipped", as_json)
+
+
+if __name__ == "__main__":
+    typer.run(main)
