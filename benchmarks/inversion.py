@@ -43,7 +43,9 @@ def train_ours(base: BaseModel, concepts: int, batch_size: int, learning_rate: f
     for concept in range(concepts):
         latents = encode(base, draw_pictures(base.resolution, concept))
         name = f"word{concept}"
-        words.append(new_word(base, name, f"<{name}>", WORD, OBJECT_TEMPLATES, latents, 1, batch_size, learning_rate, steps, seed=concept))
+        words.append(
+            new_word(base, name, f"<{name}>", WORD, OBJECT_TEMPLATES, latents, 1, batch_size, learning_rate, steps, average_last=0.5, seed=concept)
+        )
     with tempfile.TemporaryDirectory() as folder:
         train_words(base, words, [Path(folder) / f"{word.concept}.pt" for word in words], checkpoint_every=steps + 1)
 

@@ -88,6 +88,8 @@ class Invert(Section):
     """Pictures in a step, drawn with replacement."""
     learning_rate: float = Field(gt=0)
     """Of AdamW, constant."""
+    average_last: float = Field(ge=0, le=1)
+    """The share of the steps, from the end, over which the vectors are averaged; 0 takes the last ones."""
     seed: int = Field(ge=0)
 
 

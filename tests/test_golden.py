@@ -40,7 +40,15 @@ def golden_settings(base_folder: Path, scorer_folder: Path) -> Settings:
         "scorer": {"model": f"local-dir:{scorer_folder}", "pretrained": None},
         "curate": {"min_images": 3, "min_side": 48, "min_sharpness": 4.0, "near_duplicate_distance": 4, "min_similarity": 0.25},
         # A high rate and a high scale: the random model hardly listens to its text, and a change must show.
-        "invert": {"method": "textual_inversion", "num_vectors": 2, "max_train_steps": 4, "batch_size": 2, "learning_rate": 5e-2, "seed": 0},
+        "invert": {
+            "method": "textual_inversion",
+            "num_vectors": 2,
+            "max_train_steps": 4,
+            "batch_size": 2,
+            "learning_rate": 5e-2,
+            "average_last": 0.5,
+            "seed": 0,
+        },
         "sample": {"num_inference_steps": 3, "guidance_scale": 40.0, "pictures_per_prompt": 2, "seed": 0, "prompts": prompts},
         "score": {"bootstrap_samples": 100, "confidence": 0.9, "seed": 0},
         "runtime": {"checkpoint_every": 3, "device": "cpu"},

@@ -42,7 +42,7 @@ def train_words(
             torch.stack([loss for _, loss in healthy]).sum().backward()
         for word, _ in healthy:
             word.optimizer.step()
-            word.step += 1
+            word.count_step()
         save_checkpoints({paths[word.concept]: word for word, _ in healthy if word.step % checkpoint_every == 0 or word.step == word.max_train_steps})
         for word, _ in healthy:
             on_step(word)

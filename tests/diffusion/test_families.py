@@ -34,10 +34,12 @@ def family_base(folder: Path) -> BaseModel:
 
 def train(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
     pictures = [Image.new("RGB", (RESOLUTION, RESOLUTION), colour) for colour in ("red", "blue", "green")]
-    word = new_word(base, "fox", "<fox>", "dog", ("a photo of a {}", "the {}"), encode(base, pictures), num_vectors, 2, 5e-2, 3, seed=0)
+    word = new_word(
+        base, "fox", "<fox>", "dog", ("a photo of a {}", "the {}"), encode(base, pictures), num_vectors, 2, 5e-2, 3, average_last=0.0, seed=0
+    )
     train_words(base, [word], [folder / "fox.pt"], 100)
     assert word.error is None
-    return word.rows.detach()
+    return word.learned
 
 
 def test_resolution_is_read_from_the_configs(folder: Path, family_base: BaseModel) -> None:

@@ -15,18 +15,26 @@ from tasks.inversion.training import batch_losses, train_words
 TEMPLATES = ("a photo of a {}", "a painting of a {}")
 
 
-def make(base: BaseModel, concept: str = "fox", seed: int = 0, num_vectors: int = 1, max_train_steps: int = 6, learning_rate: float = 5e-3) -> Word:
+def make(
+    base: BaseModel,
+    concept: str = "fox",
+    seed: int = 0,
+    num_vectors: int = 1,
+    max_train_steps: int = 6,
+    learning_rate: float = 5e-3,
+    average_last: float = 0.0,
+) -> Word:
     """A word on two invented pictures of its own."""
     shape = (2, *base.latent_shape)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(len(concept))), torch.full(shape, 0.1)
     coarse = "dog" if concept == "fox" else "cat"
-    return new_word(base, concept, f"<{concept}>", coarse, TEMPLATES, latents, num_vectors, 2, learning_rate, max_train_steps, seed)
+    return new_word(base, concept, f"<{concept}>", coarse, TEMPLATES, latents, num_vectors, 2, learning_rate, max_train_steps, average_last, seed)
 
 
 def trained(base: BaseModel, folder: Path, *words: Word, on_step: Callable[[Word], object] = lambda word: None) -> list[Tensor]:
     """Train words, with a checkpoint at every second step, and return their rows."""
     train_words(base, words, [folder / f"{word.concept}.pt" for word in words], 2, on_step)
-    return [word.rows.detach().clone() for word in words]
+    return [word.learned.clone() for word in words]
 
 
 def fixed_loss(base: BaseModel, word: Word) -> float:
@@ -82,7 +90,7 @@ def test_training_ignores_the_global_generator(base: BaseModel, tmp_path: Path) 
 @pytest.mark.parametrize("concepts", [["fox"], ["fox", "teapot"]])
 def test_resumed_words_are_the_undisturbed_words(base: BaseModel, tmp_path: Path, concepts: list[str]) -> None:
     def words() -> list[Word]:
-        return [make(base, concept) for concept in concepts]
+        return [make(base, concept, average_last=0.5) for concept in concepts]
 
     undisturbed = trained(base, tmp_path / "undisturbed", *words())
     steps = []
@@ -96,6 +104,16 @@ def test_resumed_words_are_the_undisturbed_words(base: BaseModel, tmp_path: Path
     resumed = trained(base, tmp_path / "resumed", *words(), on_step=lambda word: steps.append(word.step))
     assert steps == [step for step in (5, 6) for _ in concepts]
     assert all(map(torch.equal, resumed, undisturbed))
+
+
+def test_what_is_learned_is_the_mean_of_the_last_rows(base: BaseModel, tmp_path: Path) -> None:
+    word, seen = make(base, max_train_steps=10, average_last=0.4), []
+    train_words(base, [word], [tmp_path / "fox.pt"], 100, lambda word: seen.append(word.rows.detach().clone()))
+    torch.testing.assert_close(word.learned, torch.stack(seen[-4:]).mean(dim=0))
+    assert not torch.equal(word.learned, seen[-1])
+    last = make(base, max_train_steps=10)
+    trained(base, tmp_path / "last", last)
+    torch.testing.assert_close(last.learned, seen[-1])
 
 
 def test_a_finished_word_is_not_trained_again(base: BaseModel, tmp_path: Path) -> None:
