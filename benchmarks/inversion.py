@@ -122,7 +122,9 @@ def main(
     settings = load_settings()
     rules = settings.invert
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, low_cpu_mem_usage=False).to(base.device)
+    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, dtype=torch.float32, low_cpu_mem_usage=False).to(
+        base.device
+    )
     pictures = draw_pictures(base.resolution, 0)
 
     def peer() -> None:

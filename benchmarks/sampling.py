@@ -26,7 +26,9 @@ def main(
     settings = load_settings()
     rules = settings.sample
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, low_cpu_mem_usage=False).to(base.device)
+    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, dtype=torch.float32, low_cpu_mem_usage=False).to(
+        base.device
+    )
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     prompts = [f"a photo of a {noun} on the {place}" for noun in ("cat", "car", "apple", "rocket") for place in ("moon", "beach")]
