@@ -62,7 +62,7 @@ def invert_one(concept: str, settings: Settings) -> Path:
 def write(word: Word, record: dict, seconds: float, settings: Settings, base: BaseModel) -> None:
     """Write a trained word's embedding and train.json; `seconds` is its share of the batch's time."""
     rows = word.learned.cpu()
-    artifacts.write_bytes(artifacts.learned_embeds(word.concept), embedding_file(word.concept, rows, record, base.widths, base.family.architecture))
+    artifacts.write_bytes(artifacts.learned_embeds(word.concept), embedding_file(word.concept, rows, record, base.widths, base.architecture))
     norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
     progress = {"method": settings.invert.method, "optimizer_steps": word.step, "stopped": "cap", "seconds": seconds}
     artifacts.write_json(artifacts.train_record(word.concept), {"concept": word.concept, **progress, **norms, **record})

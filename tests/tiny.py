@@ -134,6 +134,7 @@ def tiny_ldm() -> LDMTextToImagePipeline:
 FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sd1": tiny_sd,
     "sd2": lambda: tiny_sd("v_prediction", width=48),
+    "sd2-wide": lambda: tiny_sd("v_prediction", width=1024),
     "sdxl": tiny_sdxl,
     "ldm": tiny_ldm,
 }

@@ -104,6 +104,13 @@ class BaseModel:
         return self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size
 
     @property
+    def architecture(self) -> str:
+        """As ModelSpec names it; Stable Diffusion 2 has 1's classes, a wider text encoder, and two kinds."""
+        if self.family is not FAMILIES["StableDiffusionPipeline"] or self.widths != [1024]:
+            return self.family.architecture
+        return "stable-diffusion-v2-768-v" if self.noise_scheduler.config.prediction_type == "v_prediction" else "stable-diffusion-v2-512"
+
+    @property
     def resolution(self) -> int:
         """Side of a picture in px."""
         return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)

@@ -27,33 +27,29 @@ class Word:
     batch_size: int
     max_train_steps: int
     average_last: float
-    """The share of the steps, from the end, over which the rows are averaged (Polyak & Juditsky 1992); 0 takes the last ones."""
-    average: Tensor
+    """The share of the steps, from the end, over which the rows are averaged (Polyak & Juditsky 1992); the last step is always among them."""
+    learned: Tensor
+    """(vectors, dim), that average: what is published."""
     step: int = 0
     error: str | None = None
 
     def count_step(self) -> None:
         """Count an optimizer step and take its rows into the average."""
         self.step += 1
-        averaged = self.step - round((1 - self.average_last) * self.max_train_steps)
+        averaged = self.step - min(round((1 - self.average_last) * self.max_train_steps), self.max_train_steps - 1)
         if averaged >= 1:
             with torch.no_grad():
-                self.average.lerp_(self.rows, 1 / averaged)
-
-    @property
-    def learned(self) -> Tensor:
-        """The rows to publish: (vectors, dim)."""
-        return self.average if self.average_last > 0 else self.rows.detach()
+                self.learned.lerp_(self.rows, 1 / averaged)
 
     def state(self) -> dict:
         """Return all that a resumed training needs."""
-        rows = {"rows": self.rows.detach(), "average": self.average}
+        rows = {"rows": self.rows.detach(), "learned": self.learned}
         return {**rows, "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(), "step": self.step}
 
     def restore(self, state: dict) -> None:
         with torch.no_grad():
             self.rows.copy_(state["rows"])
-        self.average.copy_(state["average"])
+        self.learned.copy_(state["learned"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.step = state["step"]
@@ -106,7 +102,7 @@ def new_word(
         batch_size=batch_size,
         max_train_steps=max_train_steps,
         average_last=average_last,
-        average=torch.zeros_like(rows, requires_grad=False),
+        learned=torch.zeros_like(rows, requires_grad=False),
     )
 
 

@@ -116,6 +116,14 @@ def test_what_is_learned_is_the_mean_of_the_last_rows(base: BaseModel, tmp_path:
     torch.testing.assert_close(last.learned, seen[-1])
 
 
+@pytest.mark.parametrize(("steps", "share"), [(1, 0.4), (3, 0.01), (3, 0.0), (3, 1.0)])
+def test_however_short_the_last_step_is_learned(base: BaseModel, tmp_path: Path, steps: int, share: float) -> None:
+    word = make(base, max_train_steps=steps, average_last=share)
+    (learned,) = trained(base, tmp_path, word)
+    assert learned.norm() > 0.5 * word.rows.norm()
+    assert torch.equal(learned, word.rows) == (share < 1)
+
+
 def test_a_finished_word_is_not_trained_again(base: BaseModel, tmp_path: Path) -> None:
     finished = trained(base, tmp_path, make(base))[0]
     assert torch.equal(trained(base, tmp_path, make(base), on_step=lambda word: pytest.fail("a step was taken"))[0], finished)
@@ -132,7 +140,7 @@ def test_a_word_with_a_nan_loss_leaves_and_the_others_go_on(base: BaseModel, tmp
             if word.step == 4:
                 word.means[:] = float("nan")
 
-    rows, together = trained(base, tmp_path / "together", sick, other, on_step=poison)
+    _, together = trained(base, tmp_path / "together", sick, other, on_step=poison)
     assert sick.step == 4
     assert sick.error
     assert "teapot" in sick.error
@@ -143,7 +151,7 @@ def test_a_word_with_a_nan_loss_leaves_and_the_others_go_on(base: BaseModel, tmp
     kept = torch.load(tmp_path / "together/teapot.pt", weights_only=True)
     assert kept["step"] == 4
     assert torch.equal(kept["rows"], states[3])
-    assert torch.equal(rows, states[3])
+    assert torch.equal(sick.rows, states[3])
 
 
 def test_further_vectors_start_apart_but_near(base: BaseModel) -> None:
