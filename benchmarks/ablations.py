@@ -125,7 +125,7 @@ def main(
     settings = load_settings()
     latents = sorted(work.glob("latents-*.pt"), key=lambda path: path.stat().st_mtime)
     if not latents:
-        raise typer.BadParameter(f"{work} has no latents; run `python -m flows.pretrain_base --only generator --denoiser-steps 0` first")
+        raise typer.BadParameter(f"{work} has no latents; run `python -m flows.pretrain_base --only generator` first")
     data = torch.load(latents[-1], weights_only=True)
     data |= {"autoencoder": f"{settings.base.model}/vae"}
     data["scaling_factor"] = AutoencoderKL.load_config(data["autoencoder"])["scaling_factor"]

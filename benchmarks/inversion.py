@@ -21,6 +21,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image
 
 from benchmarks.result import Row, show
+from benchmarks.sampling import plain_pipeline
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import OBJECT_TEMPLATES
@@ -122,9 +123,7 @@ def main(
     settings = load_settings()
     rules = settings.invert
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, dtype=torch.float32, low_cpu_mem_usage=False).to(
-        base.device
-    )
+    pipeline = plain_pipeline(settings, base.device)
     pictures = draw_pictures(base.resolution, 0)
 
     def peer() -> None:

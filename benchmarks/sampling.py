@@ -14,7 +14,13 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from benchmarks.result import Row, show
 from tasks.diffusion.base_model import load_base_model
 from tasks.diffusion.ddim import generate
-from tasks.settings import load_settings
+from tasks.settings import Settings, load_settings
+
+
+def plain_pipeline(settings: Settings, device: torch.device) -> StableDiffusionPipeline:
+    """Return the base model as diffusers' own pipeline, in float32 as ours."""
+    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, dtype=torch.float32, low_cpu_mem_usage=False)
+    return pipeline.to(device)
 
 
 def main(
@@ -26,9 +32,7 @@ def main(
     settings = load_settings()
     rules = settings.sample
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, dtype=torch.float32, low_cpu_mem_usage=False).to(
-        base.device
-    )
+    pipeline = plain_pipeline(settings, base.device)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     prompts = [f"a photo of a {noun} on the {place}" for noun in ("cat", "car", "apple", "rocket") for place in ("moon", "beach")]

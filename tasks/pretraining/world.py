@@ -146,11 +146,9 @@ class Sample:
     caption: str
 
 
-def draw_sample(
-    rng: np.random.Generator, nouns: Sequence[int], layouts: Sequence[str] = tuple(LAYOUTS), media: Sequence[str] = tuple(MEDIA)
-) -> Sample:
+def draw_sample(rng: np.random.Generator, nouns: Sequence[int], layouts: Sequence[str] = tuple(LAYOUTS)) -> Sample:
     """Draw what a picture shows and its caption; `nouns` are the indices that may appear."""
-    medium, layout = pick(rng, {name: MEDIUM_SHARES[name] for name in media}), pick(rng, {name: LAYOUTS[name].share for name in layouts})
+    medium, layout = pick(rng, MEDIUM_SHARES), pick(rng, {name: LAYOUTS[name].share for name in layouts})
     scene = "plain" if rng.random() < 0.4 else str(rng.choice(list(SCENES)[1:]))
     shown = tuple(rng.choice(nouns, LAYOUTS[layout].phrase.count("{}"), replace=False).tolist())
     if layout in ("two", "three") and ALL_NOUNS[shown[0]] in UNCOUNTED:
