@@ -72,7 +72,7 @@ def judge_nouns(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[s
     pictures = draw(base, prompts, [UNSEEN + index for index in range(len(prompts))])
     pace = len(prompts) / (time.monotonic() - started)
     learned = (scorer.image_features(pictures) @ scorer.text_features(noun_texts()).T).numpy()
-    sprites = world.sprites[MEDIA["photo"].art]
+    sprites = world.sprites[MEDIA["photo"].art][: len(ALL_NOUNS)]
     by_histograms, by_pixels = judge_by_histograms(pictures, sprites), judge_by_pixels(pictures, sprites)
     judged = {"scorer": learned, "histograms": by_histograms, "nearest sprite": by_pixels}
     return [

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers import DDPMScheduler, DiffusionPipeline
 from PIL import Image
 
 from benchmarks.result import Row, show
 from benchmarks.sampling import plain_pipeline
+from benchmarks.shapes import flops
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import OBJECT_TEMPLATES
@@ -47,15 +48,15 @@ def train_ours(base: BaseModel, concepts: int, batch_size: int, learning_rate: f
             new_word(base, name, f"<{name}>", WORD, OBJECT_TEMPLATES, latents, 1, batch_size, learning_rate, steps, average_last=0.5, seed=concept)
         )
     with tempfile.TemporaryDirectory() as folder:
-        train_words(base, words, [Path(folder) / f"{word.concept}.pt" for word in words], checkpoint_every=steps + 1)
+        train_words(base, words, [Path(folder) / f"{word.concept}.pt" for word in words], checkpoint_every=steps + 1, at_once=concepts)
 
 
-def train_like_the_example(pipeline: StableDiffusionPipeline, pictures: list[Image.Image], batch_size: int, learning_rate: float, steps: int) -> None:
+def train_like_the_example(pipeline: DiffusionPipeline, pictures: list[Image.Image], batch_size: int, learning_rate: float, steps: int) -> None:
     """Train one concept as diffusers' example does."""
     tokenizer, text_encoder, vae, unet = pipeline.tokenizer, pipeline.text_encoder, pipeline.vae, pipeline.unet
     tokenizer.add_tokens("<peer>")
     new_id = tokenizer.convert_tokens_to_ids("<peer>")
-    text_encoder.resize_token_embeddings(len(tokenizer))
+    text_encoder.float().resize_token_embeddings(len(tokenizer))  # the frozen parts may be in halves
     table = text_encoder.get_input_embeddings().weight
     with torch.no_grad():
         table[new_id] = table[tokenizer.encode(WORD, add_special_tokens=False)[0]]
@@ -66,7 +67,7 @@ def train_like_the_example(pipeline: StableDiffusionPipeline, pictures: list[Ima
     optimizer = torch.optim.AdamW([table], lr=learning_rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     original, kept = table.detach().clone(), torch.arange(len(tokenizer)) != new_id
-    pixels = torch.stack([torch.from_numpy(np.asarray(picture)).permute(2, 0, 1).float() / 127.5 - 1 for picture in pictures]).to(table.device)
+    pixels = torch.stack([torch.from_numpy(np.asarray(picture)).permute(2, 0, 1).to(unet.dtype) / 127.5 - 1 for picture in pictures]).to(table.device)
     for _ in range(steps):
         chosen = torch.randint(len(pixels), (batch_size,))
         captions = [OBJECT_TEMPLATES[index].format("<peer>") for index in torch.randint(len(OBJECT_TEMPLATES), (batch_size,)).tolist()]
@@ -75,7 +76,7 @@ def train_like_the_example(pipeline: StableDiffusionPipeline, pictures: list[Ima
         noise = torch.randn_like(latents)
         timesteps = torch.randint(0, noise_scheduler.config.num_train_timesteps, (batch_size,), device=latents.device)
         noisy_latents = noise_scheduler.add_noise(latents, noise, timesteps)
-        prediction = unet(noisy_latents, timesteps, text_encoder(input_ids)[0]).sample
+        prediction = unet(noisy_latents, timesteps, text_encoder(input_ids)[0].to(unet.dtype)).sample
         target = noise_scheduler.get_velocity(latents, noise, timesteps) if noise_scheduler.config.prediction_type == "v_prediction" else noise
         F.mse_loss(prediction.float(), target.float()).backward()
         optimizer.step()
@@ -97,23 +98,34 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
     return time.monotonic() - started, torch.cuda.max_memory_allocated() / 2**30
 
 
+def matrix_peak(device: torch.device, dtype: torch.dtype, side: int = 8192) -> float:
+    """Return the operations per second of a large matrix product on a GPU."""
+    one = torch.randn(side, side, device=device, dtype=dtype)
+    seconds = min(measured(lambda: one @ one)[0] for _ in range(10))
+    return 2 * side**3 / seconds
+
+
 def main(
     steps: Annotated[int, typer.Option(help="optimizer steps of each concept in a round")] = 20,
     rounds: Annotated[int, typer.Option(help="the best round of each counts")] = 3,
+    model: Annotated[str | None, typer.Option(help="another base model's folder")] = None,
+    most: Annotated[int, typer.Option(help="concepts in the largest batch")] = 16,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Measure concept-steps per second for 1, 2, 4, 8 and 16 concepts."""
+    """Measure concept-steps per second for 1, 2, 4 ... concepts; on a GPU also peak memory and the share of its matrix peak."""
     settings = load_settings()
     rules = settings.invert
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    pipeline = plain_pipeline(settings, base.device)
+    base = load_base_model(model or settings.base.model, None, settings.runtime.device)
+    pipeline = plain_pipeline(base)
     pictures = draw_pictures(base.resolution, 0)
 
     def peer() -> None:
         train_like_the_example(pipeline, pictures, rules.batch_size, rules.learning_rate, steps)
 
     rows = []
-    for concepts in (1, 2, 4, 8, 16):
+    if torch.cuda.is_available():
+        picture_flops, peak = flops(dict(base.unet.config), backward=True), matrix_peak(base.device, base.unet.dtype)
+    for concepts in (number for number in (1, 2, 4, 8, 16, 32) if number <= most):
         ours, theirs = [], []
         for _ in range(rounds):
             ours.append(measured(lambda n=concepts: train_ours(base, n, rules.batch_size, rules.learning_rate, steps)))  # type: ignore[misc]
@@ -121,6 +133,8 @@ def main(
         rows.append(Row(f"{concepts} concepts in a batch", concepts * steps / min(ours)[0], steps / min(theirs)[0], "concept-steps/s"))
         if torch.cuda.is_available():
             rows.append(Row(f"{concepts} concepts in a batch, peak", max(memory for _, memory in ours), max(memory for _, memory in theirs), "GB"))
+            done = concepts * steps * rules.batch_size * picture_flops / min(ours)[0]
+            rows.append(Row(f"{concepts} concepts in a batch, of the measured matrix peak", done / 1e12, peak / 1e12, "10^12 operations/s"))
     show("inversion", rows, "diffusers' way", as_json)
 
 

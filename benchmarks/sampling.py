@@ -9,30 +9,31 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline
 
 from benchmarks.result import Row, show
-from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
-from tasks.settings import Settings, load_settings
+from tasks.settings import load_settings
 
 
-def plain_pipeline(settings: Settings, device: torch.device) -> StableDiffusionPipeline:
-    """Return the base model as diffusers' own pipeline, in float32 as ours."""
-    pipeline = StableDiffusionPipeline.from_pretrained(settings.base.model, safety_checker=None, dtype=torch.float32, low_cpu_mem_usage=False)
-    return pipeline.to(device)
+def plain_pipeline(base: BaseModel) -> DiffusionPipeline:
+    """Return the base model as diffusers' own pipeline, in the denoiser's float type."""
+    pipeline = DiffusionPipeline.from_pretrained(base.identity["model"], dtype=base.unet.dtype, low_cpu_mem_usage=False)
+    return pipeline.to(base.device)
 
 
 def main(
     pictures: Annotated[int, typer.Option(help="pictures of a round")] = 64,
     rounds: Annotated[int, typer.Option(help="the best round of each counts")] = 3,
+    model: Annotated[str | None, typer.Option(help="another base model's folder")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure pictures per second, and how far the two sets of pictures are apart."""
     settings = load_settings()
     rules = settings.sample
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    pipeline = plain_pipeline(settings, base.device)
+    base = load_base_model(model or settings.base.model, None, settings.runtime.device)
+    pipeline = plain_pipeline(base)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     prompts = [f"a photo of a {noun} on the {place}" for noun in ("cat", "car", "apple", "rocket") for place in ("moon", "beach")]

@@ -96,20 +96,18 @@ def build_report(repo: versioning.Repo, settings: Settings) -> None:
 
 
 def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
-    """Build concepts batch by batch and note in `outcome` what ran, what failed and how long it took.
+    """Build concepts and note in `outcome` what ran, what failed and how long it took.
 
-    The words of a batch are trained together; every other stage takes one concept after the other.
+    The words are trained in company; every other stage takes one concept after the other.
     """
-    stages, size = load_stages(), settings.runtime.concepts_per_batch
+    stages = load_stages()
     with counted(concepts) as done:
-        for start in range(0, len(concepts), size):
-            batch = concepts[start : start + size]
-            for concept in batch:
-                build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
-            invert_batch(repo, [concept for concept in batch if concept not in outcome.failed], settings, stages["invert"], outcome)
-            for concept in batch:
-                build_stages(repo, concept, settings, {name: stages[name] for name in ("sample", "score", "register")}, outcome)
-                done()
+        for concept in concepts:
+            build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
+        invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, stages["invert"], outcome)
+        for concept in concepts:
+            build_stages(repo, concept, settings, {name: stages[name] for name in ("sample", "score", "register")}, outcome)
+            done()
 
 
 def build_stages(repo: versioning.Repo, concept: str, settings: Settings, stages: dict[str, Task], outcome: Outcome) -> None:
@@ -124,30 +122,35 @@ def build_stages(repo: versioning.Repo, concept: str, settings: Settings, stages
                 outcome.ran.setdefault(concept, []).append(name)
 
 
-def invert_batch(repo: versioning.Repo, concepts: list[str], settings: Settings, invert: Task, outcome: Outcome) -> None:
-    """Train the stale words of a batch at once and record each in DVC."""
-    stale = [concept for concept in concepts if versioning.why(repo, f"invert@{concept}")]
-    if not stale:
+def invert_stale(repo: versioning.Repo, concepts: list[str], settings: Settings, invert: Task, outcome: Outcome) -> None:
+    """Train the stale words among some concepts and record each in DVC as soon as it is written."""
+    before = {concept: versioning.snapshot(repo, name) for concept in concepts if versioning.why(repo, name := f"invert@{concept}")}
+    if not before:
         return
-    started, before = time.monotonic(), {concept: versioning.snapshot(repo, f"invert@{concept}") for concept in stale}
-    with stage_bar(stale, "invert", settings) as on_step:
-        try:
-            errors = invert(stale, settings, on_step)
-        except Exception as error:  # of the batch as a whole, such as too little memory
-            errors = dict.fromkeys(stale, error)
-    share = (time.monotonic() - started) / len(stale)
-    for concept in stale:
-        with accounted(outcome, concept, share):
-            if concept in errors:
-                raise errors[concept]
+
+    def end(concept: str, error: Exception | None) -> None:
+        with accounted(outcome, concept):
+            if error:
+                raise error
             versioning.record(repo, f"invert@{concept}", before[concept])
             outcome.ran.setdefault(concept, []).append("invert")
 
+    started = time.monotonic()
+    with stage_bar(list(before), "invert", settings) as on_step:
+        try:
+            invert(list(before), settings, on_step, end)
+        except Exception as error:  # of the batch as a whole, such as a base model that is not there
+            for concept in before:
+                if concept not in outcome.failed and "invert" not in outcome.ran.get(concept, []):
+                    end(concept, error)
+    for concept in before:
+        outcome.seconds[concept] += (time.monotonic() - started) / len(before)
+
 
 @contextmanager
-def accounted(outcome: Outcome, concept: str, seconds: float = 0.0) -> Iterator[None]:
+def accounted(outcome: Outcome, concept: str) -> Iterator[None]:
     """Add the block's time to a concept's, and note its error instead of raising it."""
-    started = time.monotonic() - seconds
+    started = time.monotonic()
     try:
         yield
     except Exception as error:

@@ -20,7 +20,7 @@ from tasks.artifacts import DATA
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import encode, train_autoencoder
 from tasks.pretraining.denoiser import save_pipeline, train_denoiser
-from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
+from tasks.pretraining.nouns import ALL_NOUNS, OTHER_THINGS, TRAINED_NOUNS
 from tasks.pretraining.scorer import save_scorer, train_scorer
 from tasks.pretraining.tokenizer import train_tokenizer
 from tasks.pretraining.training import finished
@@ -50,8 +50,8 @@ def make_tokenizer(work: Path) -> CLIPTokenizer:
 
 
 def generator_composites(art_folder: Path, composites: int) -> tuple[np.ndarray, list[Sample]]:
-    """Draw what the generator learns from: every noun but the held-out ones."""
-    return World(art_folder).batch(np.random.default_rng(SEEDS["generator"]), composites, TRAINED)
+    """Draw what the generator learns from: every noun but the held-out ones, and the other things."""
+    return World(art_folder).batch(np.random.default_rng(SEEDS["generator"]), composites, TRAINED, OTHER_THINGS)
 
 
 def trained_autoencoder(work: Path, art_folder: Path, composites: int, steps: int) -> AutoencoderKL:
@@ -82,7 +82,7 @@ def train_generator(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, comp
 def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, scorer_steps: int) -> Path:
     """Train the scorer on composites of every noun."""
     world = World(art_folder, art.SCORER_STYLES, seed=1)
-    pictures, drawn = world.varied_batch(np.random.default_rng(SEEDS["scorer"]), composites, range(len(ALL_NOUNS)))
+    pictures, drawn = world.varied_batch(np.random.default_rng(SEEDS["scorer"]), composites, range(len(ALL_NOUNS)), OTHER_THINGS)
     captions = [(sample.caption, things_of(sample), setting_of(sample)) for sample in drawn]
     save_scorer(train_scorer(pictures, captions, tokenizer, work, scorer_steps), tokenizer, SCORER)
     return SCORER

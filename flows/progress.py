@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tasks.settings import Settings
 
@@ -42,11 +43,21 @@ def stage_bar(concepts: Sequence[str], stage: str, settings: Settings) -> Iterat
     if bar is None:
         yield lambda *_: None
         return
-    totals = {"invert": settings.invert.max_train_steps, "sample": len(settings.prompts(concepts[0]))}
-    lines = {concept: bar.add_task(f"{concept}: {stage}", total=totals.get(stage, 1)) for concept in concepts}
+    total = {"invert": settings.invert.max_train_steps, "sample": len(settings.prompts(concepts[0]))}.get(stage, 1)
+    lines: dict[str, TaskID] = {}
+
+    def advance(word: Any = None) -> None:
+        """An inversion tells its word, whose step counts on from a checkpoint; a word has a line while it is in the batch."""
+        concept = word.concept if word else concepts[0]
+        if concept not in lines:
+            lines[concept] = bar.add_task(f"{concept}: {stage}", total=total)
+        if word:
+            bar.update(lines[concept], completed=word.step, visible=not word.done)
+        else:
+            bar.advance(lines[concept])
+
     try:
-        # An inversion tells its word, whose step counts on from a checkpoint.
-        yield lambda word=None: bar.update(lines[word.concept], completed=word.step) if word else bar.advance(lines[concepts[0]])
+        yield advance
     finally:
         for line in lines.values():
             bar.remove_task(line)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,28 +23,35 @@ from tasks.stage import run_stage
 
 
 @task(cache_policy=NO_CACHE)
-def invert(concepts: Sequence[str], settings: Settings, on_step: Callable[[Word], object] = lambda word: None) -> dict[str, Exception]:
-    """Find the embeddings of several concepts in one batch, write them, and return the errors of the concepts that failed."""
+def invert(
+    concepts: Sequence[str],
+    settings: Settings,
+    on_step: Callable[[Word], object] = lambda word: None,
+    on_end: Callable[[str, Exception | None], object] = lambda concept, error: None,
+) -> None:
+    """Find the embeddings of many concepts, as many at once as a batch holds; `on_end` hears of each that is written, or failed."""
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    started, words, records, checkpoints, errors = time.monotonic(), [], {}, {}, {}
+    words, records, checkpoints = [], {}, {}
     for concept in concepts:
         try:
             words.append(prepare(concept, settings, base))
         except Exception as error:
-            errors[concept] = error
+            on_end(concept, error)
             continue
         records[concept] = training_record(concept, settings, base)
         digest = hashlib.sha256(json.dumps(records[concept], sort_keys=True).encode()).hexdigest()
         checkpoints[concept] = artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt"
-    train_words(base, words, list(checkpoints.values()), settings.runtime.checkpoint_every, on_step)
-    seconds = round((time.monotonic() - started) / max(1, len(words)), 2)
-    for word in words:
+
+    def end(word: Word) -> None:
         if word.error:
-            errors[word.concept] = FloatingPointError(word.error)
-            continue
-        write(word, records[word.concept], seconds, settings, base)
+            on_end(word.concept, FloatingPointError(word.error))
+            return
+        write(word, records[word.concept], settings, base)
         checkpoints[word.concept].unlink(missing_ok=True)
-    return errors
+        on_end(word.concept, None)
+
+    runtime = settings.runtime
+    train_words(base, words, list(checkpoints.values()), runtime.checkpoint_every, runtime.concepts_per_batch, on_step, end)
 
 
 def invert_one(concept: str, settings: Settings) -> Path:
@@ -54,17 +60,21 @@ def invert_one(concept: str, settings: Settings) -> Path:
     Raises:
         FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
     """
-    for error in invert.fn([concept], settings).values():
-        raise error
+
+    def end(concept: str, error: Exception | None) -> None:
+        if error:
+            raise error
+
+    invert.fn([concept], settings, on_end=end)
     return artifacts.learned_embeds(concept)
 
 
-def write(word: Word, record: dict, seconds: float, settings: Settings, base: BaseModel) -> None:
-    """Write a trained word's embedding and train.json; `seconds` is its share of the batch's time."""
+def write(word: Word, record: dict, settings: Settings, base: BaseModel) -> None:
+    """Write a trained word's embedding and train.json."""
     rows = word.learned.cpu()
     artifacts.write_bytes(artifacts.learned_embeds(word.concept), embedding_file(word.concept, rows, record, base.widths, base.architecture))
     norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
-    progress = {"method": settings.invert.method, "optimizer_steps": word.step, "stopped": "cap", "seconds": seconds}
+    progress = {"method": settings.invert.method, "optimizer_steps": word.step, "stopped": "cap", "seconds": round(word.seconds, 2)}
     artifacts.write_json(artifacts.train_record(word.concept), {"concept": word.concept, **progress, **norms, **record})
 
 

@@ -130,8 +130,8 @@ class Concept(Section):
 class Runtime(Section):
     checkpoint_every: int = Field(ge=1)
     """Optimizer steps between an inversion's checkpoints."""
-    concepts_per_batch: int = Field(ge=1)
-    """Words trained at once; each brings `invert.batch_size` pictures to a step."""
+    concepts_per_batch: int | None = Field(ge=1)
+    """Words trained at once; each brings `invert.batch_size` pictures to a step. null: as many as a GPU's free memory holds."""
     pictures_per_batch: int = Field(ge=1)
     """Generated at once; guidance doubles it inside the denoiser."""
     device: str

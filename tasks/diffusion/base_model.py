@@ -127,13 +127,15 @@ class BaseModel:
         return torch.cat(weights, dim=1) if len(weights) > 1 else weights[0]
 
     def denoise(self, latents: Tensor, timesteps: Tensor | int, condition: Condition) -> Tensor:
-        """Return the denoiser's prediction for noisy latents (batch, channels, height, width)."""
-        if condition.pooled is None:
-            return self.unet(latents, timesteps, condition.hidden).sample
-        side = self.resolution
-        sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=latents.dtype, device=latents.device)  # of the original, its crop, the target
-        added = {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(latents), -1)}
-        return self.unet(latents, timesteps, condition.hidden, added_cond_kwargs=added).sample
+        """Return the denoiser's prediction for noisy latents (batch, channels, height, width), in float32."""
+        weight, added = self.unet.conv_in.weight, {}
+        in_rows = weight.is_contiguous(memory_format=torch.channels_last)
+        latents = latents.to(weight.dtype, memory_format=torch.channels_last if in_rows else torch.contiguous_format)
+        if condition.pooled is not None:
+            side = self.resolution
+            sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=weight.dtype, device=weight.device)  # of the original, its crop, the target
+            added = {"text_embeds": condition.pooled.to(weight.dtype), "time_ids": sizes.expand(len(latents), -1)}
+        return self.unet(latents, timesteps, condition.hidden.to(weight.dtype), added_cond_kwargs=added).sample.float()
 
 
 def pick_device(device: str) -> str:
@@ -204,6 +206,10 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         part.to(place, memory_format=torch.channels_last).eval().requires_grad_(False)
         if place == "cpu":
             use_channels_last_norms(part)
+    if place != "cpu":
+        torch.set_float32_matmul_precision("high")  # TF32 for the parts in float32: the text encoders, and autoencoders that overflow in halves
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            pipeline.unet.to(torch.bfloat16)
     if pipeline.scheduler.config.get("rescale_betas_zero_snr"):
         raise ValueError(
             f"{model} rescales its betas to zero terminal SNR, where a DDIM step divides by zero; use a model without rescale_betas_zero_snr"

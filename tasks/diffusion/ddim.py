@@ -50,7 +50,7 @@ def ddim_sample(
     scheduler.set_timesteps(num_inference_steps)
     alphas = scheduler.alphas_cumprod
     stride = scheduler.config.num_train_timesteps // num_inference_steps
-    latents = noise.contiguous(memory_format=torch.channels_last)
+    latents = noise
     both = nothing.repeat(len(noise)).followed_by(prompts)
     for t in scheduler.timesteps.tolist():
         alpha_bar_t = alphas[t]

@@ -31,11 +31,18 @@ class Word:
     learned: Tensor
     """(vectors, dim), that average: what is published."""
     step: int = 0
+    seconds: float = 0.0
+    """Its share of the time of the batches that it was in."""
     error: str | None = None
 
-    def count_step(self) -> None:
-        """Count an optimizer step and take its rows into the average."""
+    @property
+    def done(self) -> bool:
+        return self.error is not None or self.step >= self.max_train_steps
+
+    def count_step(self, seconds: float = 0.0) -> None:
+        """Count an optimizer step that took `seconds` and take its rows into the average."""
         self.step += 1
+        self.seconds += seconds
         averaged = self.step - min(round((1 - self.average_last) * self.max_train_steps), self.max_train_steps - 1)
         if averaged >= 1:
             with torch.no_grad():
@@ -44,7 +51,7 @@ class Word:
     def state(self) -> dict:
         """Return all that a resumed training needs."""
         rows = {"rows": self.rows.detach(), "learned": self.learned}
-        return {**rows, "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(), "step": self.step}
+        return {**rows, "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(), "step": self.step, "seconds": self.seconds}
 
     def restore(self, state: dict) -> None:
         with torch.no_grad():
@@ -52,7 +59,7 @@ class Word:
         self.learned.copy_(state["learned"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.step = state["step"]
+        self.step, self.seconds = state["step"], state["seconds"]
 
 
 @dataclass(frozen=True)

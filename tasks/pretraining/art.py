@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.pretraining.nouns import ALL_NOUNS, SHORT_NAMES
+from tasks.pretraining.nouns import ALL_THINGS, SHORT_NAMES
 
 PACKAGES = {
     "noto": "emoji-datasource-google@16.0.0",  # Apache-2.0
@@ -19,10 +19,12 @@ PACKAGES = {
     "fluent-flat": "@iconify-json/fluent-emoji-flat@1.2.6",  # MIT
     "emojione": "@iconify-json/emojione@1.2.3",  # CC-BY-4.0
     "noto-v1": "@iconify-json/noto-v1@1.2.5",  # Apache-2.0
+    "fxemoji": "@iconify-json/fxemoji@1.2.2",  # Apache-2.0
+    "streamline": "@iconify-json/streamline-emojis@1.2.4",  # CC-BY-4.0
 }
 TRAINED_STYLES = ("fluent", "noto", "twemoji")
-SCORER_STYLES = (*TRAINED_STYLES, "fluent-flat", "emojione", "noto-v1")
-"""What the scorer learns from: more artists than the generator draws like. The older sets lack some nouns."""
+SCORER_STYLES = (*TRAINED_STYLES, "fluent-flat", "emojione", "noto-v1", "fxemoji", "streamline")
+"""What the scorer learns from: more artists than the generator draws like. The smaller sets lack some things."""
 HELD_OUT_STYLE = "openmoji"
 MARGIN = 0.05
 
@@ -73,26 +75,26 @@ def decode(data: bytes, name: str, size: int) -> Image.Image:
 
 
 def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
-    """Return the sprites of one style in the order of `ALL_NOUNS`; a noun that an older set lacks is transparent.
+    """Return the sprites of one style in the order of `ALL_THINGS`; a thing that a smaller set lacks is transparent.
 
     Returns:
-        (nouns, size, size, 4) uint8, straight alpha.
+        (things, size, size, 4) uint8, straight alpha.
 
     Raises:
-        FileNotFoundError: a noun has no picture in a style that the generator learns or is tested on.
+        FileNotFoundError: a thing has no picture in a style that the generator learns or is tested on.
     """
-    cache = folder / f"{style}-{size}-{len(ALL_NOUNS)}.npy"
+    cache = folder / f"{style}-{size}-{len(ALL_THINGS)}.npy"
     if cache.exists():
         return np.load(cache)
     with tarfile.open(tarball(folder, PACKAGES["noto"])) as archive:
         characters = {entry["short_name"]: entry for entry in json.load(archive.extractfile("package/emoji.json"))}  # type: ignore[arg-type]
-    entries = [characters[SHORT_NAMES[noun]] for noun in ALL_NOUNS]
+    entries = [characters[SHORT_NAMES[thing]] for thing in ALL_THINGS]
     codes = [spellings([code.lower() for code in (entry["unified"], entry["non_qualified"]) if code]) for entry in entries]
     found = read_icons(folder, style, codes) if PACKAGES[style].startswith("@iconify-json/") else read_files(folder, style, codes)
-    missing = [noun for index, noun in enumerate(ALL_NOUNS) if index not in found]
+    missing = [noun for index, noun in enumerate(ALL_THINGS) if index not in found]
     if missing and style in (*TRAINED_STYLES, HELD_OUT_STYLE):
         raise FileNotFoundError(f"{PACKAGES[style]} has no picture of {', '.join(missing)}; change these nouns in nouns.py")
-    sprites = np.zeros((len(ALL_NOUNS), size, size, 4), np.uint8)
+    sprites = np.zeros((len(ALL_THINGS), size, size, 4), np.uint8)
     for index, (data, name) in found.items():
         sprites[index] = np.asarray(decode(data, name, size))
     np.save(cache, sprites)
@@ -100,7 +102,7 @@ def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
 
 
 def read_files(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tuple[bytes, str]]:
-    """Return noun index -> (bytes, name) of its likeliest picture in a package of picture files."""
+    """Return thing index -> (bytes, name) of its likeliest picture in a package of picture files."""
     options = [candidates(style, spelled) for spelled in codes]
     wanted = {path: index for index, paths in enumerate(options) for path in paths}
     found: dict[int, tuple[int, bytes, str]] = {}
@@ -115,17 +117,24 @@ def read_files(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tu
 
 
 def read_icons(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tuple[bytes, str]]:
-    """Return noun index -> (SVG, name) in an icon set, whose icons are named in words; one of the sets tells the words of a code."""
+    """Return thing index -> (SVG, name) in an icon set, whose icons are named in words; one of the sets tells the words of a code."""
     with tarfile.open(tarball(folder, PACKAGES["fluent-flat"])) as archive:
         words = json.load(archive.extractfile("package/chars.json"))  # type: ignore[arg-type]
     with tarfile.open(tarball(folder, PACKAGES[style])) as archive:
         icons = json.load(archive.extractfile("package/icons.json"))  # type: ignore[arg-type]
+    parents = {name: alias["parent"] for name, alias in icons.get("aliases", {}).items()} | {name: name for name in icons["icons"]}
+    named = {compact(name): parent for name, parent in parents.items()}
     found = {}
     for index, spelled in enumerate(codes):
-        name = next(words[code] for code in spelled if code in words)
-        icon = icons["icons"].get(icons.get("aliases", {}).get(name, {}).get("parent", name))
+        word = next((words[code] for code in spelled if code in words), "")
+        icon = icons["icons"].get(named.get(compact(word)))
         if icon:
             box = f'viewBox="0 0 {icon.get("width", icons["width"])} {icon.get("height", icons["height"])}"'
             names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-            found[index] = (f"<svg {names} {box}>{icon['body']}</svg>".encode(), f"{name}.svg")
+            found[index] = (f"<svg {names} {box}>{icon['body']}</svg>".encode(), f"{word}.svg")
     return found
+
+
+def compact(name: str) -> str:
+    """Spell an icon's name as every set spells it: `fire-engine`, `fire-engine-1` and `fireengine` are one."""
+    return name.removesuffix("-1").replace("-", "")

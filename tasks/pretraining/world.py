@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
 
 from tasks.diffusion.templates import OBJECT_TEMPLATES
 from tasks.pretraining.art import TRAINED_STYLES, load_sprites
-from tasks.pretraining.nouns import ALL_NOUNS
+from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS
 from tasks.pretraining.scenes import COLOURS, SCENES, paint_scene
 
 SIZE = 64
@@ -118,6 +118,7 @@ LAYOUTS: dict[str, Layout] = {
 THING_COLOURS = ("red", "blue", "green", "yellow", "pink", "purple", "orange")
 COLOUR_SHARE = 0.12
 COLOURLESS = ("sketch", "gray", "sepia", "blueprint")
+OTHERS_SHARE = 0.35
 UNCOUNTED = {"bread", "broccoli", "chili", "corn", "fire", "fries", "garlic", "grapes", "jeans", "leaf", "mouse", "pancakes"}
 UNCOUNTED |= {"cherries", "popcorn", "salad", "scissors", "sheep", "socks", "squid", "sushi", "deer", "fish"}
 BIASED = {"balloon": 0.2}
@@ -146,19 +147,26 @@ class Sample:
     caption: str
 
 
-def draw_sample(rng: np.random.Generator, nouns: Sequence[int], layouts: Sequence[str] = tuple(LAYOUTS)) -> Sample:
-    """Draw what a picture shows and its caption; `nouns` are the indices that may appear."""
-    medium, layout = pick(rng, MEDIUM_SHARES), pick(rng, {name: LAYOUTS[name].share for name in layouts})
+def draw_sample(
+    rng: np.random.Generator, nouns: Sequence[int], layouts: Sequence[str] = tuple(LAYOUTS), others: Sequence[int] = (), evenness: float = 0.0
+) -> Sample:
+    """Draw what a picture shows and its caption.
+
+    nouns, others: the indices that may appear, and those that appear instead in a share of the pictures.
+    evenness: 0 for the layouts' own shares, 1 to show all of them equally often.
+    """
+    medium, layout = pick(rng, MEDIUM_SHARES), pick(rng, {name: LAYOUTS[name].share ** (1 - evenness) for name in layouts})
     scene = "plain" if rng.random() < 0.4 else str(rng.choice(list(SCENES)[1:]))
-    shown = tuple(rng.choice(nouns, LAYOUTS[layout].phrase.count("{}"), replace=False).tolist())
-    if layout in ("two", "three") and ALL_NOUNS[shown[0]] in UNCOUNTED:
+    pool = others if others and rng.random() < OTHERS_SHARE else nouns
+    shown = tuple(rng.choice(pool, LAYOUTS[layout].phrase.count("{}"), replace=False).tolist())
+    if layout in ("two", "three") and (ALL_THINGS[shown[0]] in UNCOUNTED or shown[0] >= len(ALL_NOUNS)):
         layout = "one"
     colours = tuple(str(rng.choice(THING_COLOURS)) if rng.random() < COLOUR_SHARE else None for _ in shown)
     if medium in COLOURLESS or scene in colours:
         colours = (None,) * len(shown)
-    text = caption(rng, things(shown, colours, layout), [ALL_NOUNS[index] for index in shown], colours, layout, scene, medium)
+    text = caption(rng, things(shown, colours, layout), [ALL_THINGS[index] for index in shown], colours, layout, scene, medium)
     painted = tuple(
-        colour or (str(rng.choice(THING_COLOURS)) if rng.random() < BIASED.get(ALL_NOUNS[index], 0) else None)
+        colour or (str(rng.choice(THING_COLOURS)) if rng.random() < BIASED.get(ALL_THINGS[index], 0) else None)
         for index, colour in zip(shown, colours, strict=True)
     )
     return Sample(shown, painted, layout, scene, medium, text)
@@ -173,7 +181,7 @@ def things(nouns: Sequence[int], colours: Sequence[str | None], layout: str) -> 
     """Name what is shown: `a red car in front of a house`, `three apples`, `a small dog in the corner`."""
     phrase, named = LAYOUTS[layout].phrase, []
     for index, colour in zip(nouns, colours, strict=True):
-        noun = plural(ALL_NOUNS[index]) if layout in ("two", "three") else ALL_NOUNS[index]
+        noun = plural(ALL_THINGS[index]) if layout in ("two", "three") else ALL_THINGS[index]
         bare = f"{colour} {noun}" if colour else noun
         named.append(with_article(bare) if phrase.startswith("{}") else bare)
     return phrase.format(*named)
@@ -219,13 +227,32 @@ def painted(sprite: Image.Image, colour: str) -> Image.Image:
 
 
 def redrawn(rng: np.random.Generator, sprite: Image.Image) -> Image.Image:
-    """Return a sprite as another hand might draw it: paler or stronger, and half of the time in flat colours or with an ink line."""
-    drawn = ImageEnhance.Color(sprite).enhance(rng.uniform(0.3, 1.6))
+    """Return a sprite as another hand might draw it.
+
+    Slanted, stretched, facing the other way, in other colours, paler or stronger, and half of the time flat or with an ink line.
+    """
+    drawn = ImageOps.mirror(sprite) if rng.random() < 0.5 else sprite
+    slant, (wide, high) = rng.uniform(-0.15, 0.15, 2), rng.uniform(1.0, 1.3, 2)
+    matrix = np.array([[wide, slant[0]], [slant[1], high]])
+    centre = np.array(sprite.size) / 2
+    shift = centre - matrix @ centre
+    drawn = drawn.transform(sprite.size, Image.Transform.AFFINE, (*matrix[0], shift[0], *matrix[1], shift[1]), Image.Resampling.BILINEAR)
+    if rng.random() < 0.5:
+        drawn = recoloured(drawn, round(rng.normal(0, 12)))
+    drawn = ImageEnhance.Color(drawn).enhance(rng.uniform(0.3, 1.6))
     if rng.random() < 0.5:
         flat = ImageOps.posterize(drawn.convert("RGB").filter(ImageFilter.ModeFilter(5)), 3)
         flat.putalpha(drawn.getchannel("A"))
         drawn = flat
     return outlined(drawn) if rng.random() < 0.5 else drawn
+
+
+def recoloured(sprite: Image.Image, turn: int) -> Image.Image:
+    """Turn the hues of a sprite, in 256ths of the circle."""
+    hue, *rest = sprite.convert("RGB").convert("HSV").split()
+    turned = Image.merge("HSV", [hue.point(lambda value: (value + turn) % 256), *rest]).convert("RGBA")
+    turned.putalpha(sprite.getchannel("A"))
+    return turned
 
 
 def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence[Image.Image], medium: str, layout: str = "one") -> Image.Image:
@@ -265,25 +292,25 @@ class World:
         shown = [painted(sprite, colour) if colour else sprite for sprite, colour in zip(shown, sample.colours, strict=True)]
         return compose(rng, scenes[rng.integers(len(scenes))], (shown * count)[:count], sample.medium, sample.layout)
 
-    def batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int]) -> tuple[np.ndarray, list[Sample]]:
+    def batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int], others: Sequence[int] = ()) -> tuple[np.ndarray, list[Sample]]:
         """Draw `count` composites: (count, 64, 64, 3) uint8 and what they show."""
-        samples = [draw_sample(rng, nouns) for _ in range(count)]
+        samples = [draw_sample(rng, nouns, others=others) for _ in range(count)]
         return np.stack([np.asarray(self.render(rng, sample)) for sample in samples]), samples
 
-    def varied_batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int]) -> tuple[np.ndarray, list[Sample]]:
+    def varied_batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int], others: Sequence[int] = ()) -> tuple[np.ndarray, list[Sample]]:
         """Draw composites as `batch` does, in which a filter works on the art of any style, and art is also shown for itself.
 
-        This teaches shapes and not one artist's hand.
+        This teaches shapes and not one artist's hand; rare layouts appear more often, so that small things are known too.
         """
         pictures: list[Image.Image] = []
         samples: list[Sample] = []
         while len(samples) < count:
-            sample, style = draw_sample(rng, nouns), str(rng.choice(list(self.sprites)))
+            sample, style = draw_sample(rng, nouns, others=others, evenness=0.5), str(rng.choice(list(self.sprites)))
             if any(not self.sprites[style][index].getbbox() for index in sample.nouns):
-                continue  # an older set lacks the thing
+                continue  # a smaller set lacks the thing
             if MEDIA[sample.medium].filter:
                 pictures.append(self.render(rng, sample, style))
-            elif rng.random() < 0.5:
+            elif rng.random() < 0.3:
                 pictures.append(self.render(rng, sample))
             else:
                 text = f"{ANY_ART.words} {things(sample.nouns, sample.colours, sample.layout)} {SCENES[sample.scene][0]}".strip()

@@ -1,7 +1,10 @@
 """Training words: it learns, and a word is the same whatever happens around it."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from torch import Tensor
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import initializer_row
 from tasks.inversion.textual_inversion import Word, draw_batch, new_word
-from tasks.inversion.training import batch_losses, train_words
+from tasks.inversion.training import batch_losses, joint_batch, train_words
 
 TEMPLATES = ("a photo of a {}", "a painting of a {}")
 
@@ -33,7 +36,7 @@ def make(
 
 def trained(base: BaseModel, folder: Path, *words: Word, on_step: Callable[[Word], object] = lambda word: None) -> list[Tensor]:
     """Train words, with a checkpoint at every second step, and return their rows."""
-    train_words(base, words, [folder / f"{word.concept}.pt" for word in words], 2, on_step)
+    train_words(base, words, [folder / f"{word.concept}.pt" for word in words], 2, on_step=on_step)
     return [word.learned.clone() for word in words]
 
 
@@ -43,7 +46,7 @@ def fixed_loss(base: BaseModel, word: Word) -> float:
     word.generator.manual_seed(99)
     word.batch_size = 64
     with torch.no_grad():
-        loss = float(batch_losses(base, [word])[0])
+        loss = float(batch_losses(base, [word], joint_batch(base, [word]), most=64)[0])
     word.generator.set_state(state)
     word.batch_size = batch_size
     return loss
@@ -108,7 +111,7 @@ def test_resumed_words_are_the_undisturbed_words(base: BaseModel, tmp_path: Path
 
 def test_what_is_learned_is_the_mean_of_the_last_rows(base: BaseModel, tmp_path: Path) -> None:
     word, seen = make(base, max_train_steps=10, average_last=0.4), []
-    train_words(base, [word], [tmp_path / "fox.pt"], 100, lambda word: seen.append(word.rows.detach().clone()))
+    train_words(base, [word], [tmp_path / "fox.pt"], 100, on_step=lambda word: seen.append(word.rows.detach().clone()))
     torch.testing.assert_close(word.learned, torch.stack(seen[-4:]).mean(dim=0))
     assert not torch.equal(word.learned, seen[-1])
     last = make(base, max_train_steps=10)
@@ -141,7 +144,6 @@ def test_a_word_with_a_nan_loss_leaves_and_the_others_go_on(base: BaseModel, tmp
                 word.means[:] = float("nan")
 
     _, together = trained(base, tmp_path / "together", sick, other, on_step=poison)
-    assert sick.step == 4
     assert sick.error
     assert "teapot" in sick.error
     assert "step 5" in sick.error
@@ -151,7 +153,62 @@ def test_a_word_with_a_nan_loss_leaves_and_the_others_go_on(base: BaseModel, tmp
     kept = torch.load(tmp_path / "together/teapot.pt", weights_only=True)
     assert kept["step"] == 4
     assert torch.equal(kept["rows"], states[3])
-    assert torch.equal(sick.rows, states[3])
+
+
+@pytest.mark.parametrize("at_once", [1, 2, None])
+def test_a_word_that_ends_makes_place_for_the_next(base: BaseModel, tmp_path: Path, at_once: int | None) -> None:
+    def words() -> list[Word]:
+        return [make(base, name, seed=index, max_train_steps=steps) for index, (name, steps) in enumerate([("fox", 3), ("teapot", 7), ("owls", 2)])]
+
+    alone = [trained(base, tmp_path / word.concept, word)[0] for word in words()]
+    queue, seen, ended = words(), [], []
+    paths = [tmp_path / f"queue/{word.concept}.pt" for word in queue]
+    train_words(base, queue, paths, 100, at_once, lambda word: seen.append(word.concept), lambda word: ended.append((word.concept, len(seen))))
+    for word, expected in zip(queue, alone, strict=True):
+        torch.testing.assert_close(word.learned, expected, atol=1e-5, rtol=0)
+    order = {
+        1: [("fox", 3), ("teapot", 10), ("owls", 12)],
+        2: [("fox", 6), ("owls", 10), ("teapot", 12)],  # owls came when fox had gone
+        None: [("owls", 6), ("fox", 8), ("teapot", 12)],
+    }
+    assert ended == order[at_once]
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_batch_in_parts_is_the_batch(base: BaseModel, most: int) -> None:
+    def gradients(most: int) -> list[Tensor]:
+        words = [make(base, "fox"), make(base, "teapot", num_vectors=2)]
+        losses = batch_losses(base, words, joint_batch(base, words), most)
+        return [losses, *(word.rows.grad for word in words if word.rows.grad is not None)]
+
+    whole, parts = gradients(64), gradients(most)
+    assert len(whole) == 3
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-4)
+
+
+def test_too_little_memory_for_a_pass_halves_it(base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, passes, denoise = trained(base, tmp_path / "whole", make(base, max_train_steps=2))[0], [], BaseModel.denoise
+
+    def small(self: BaseModel, latents: Tensor, *rest: Any) -> Tensor:
+        passes.append(len(latents))
+        if len(latents) > 1:
+            raise torch.cuda.OutOfMemoryError
+        return denoise(self, latents, *rest)
+
+    monkeypatch.setattr(BaseModel, "denoise", small)
+    torch.testing.assert_close(trained(base, tmp_path / "halved", make(base, max_train_steps=2))[0], expected, atol=1e-6, rtol=0)
+    assert passes == [2, 1, 1, 1, 1]
+
+
+def test_the_denoiser_may_be_in_halves(base: BaseModel, tmp_path: Path) -> None:
+    exact = trained(base, tmp_path / "exact", make(base))[0]
+    halves = replace(base, unet=deepcopy(base.unet).to(torch.bfloat16))
+    word = make(halves)
+    rough = trained(halves, tmp_path / "halves", word)[0]
+    assert rough.dtype == torch.float32
+    moved = exact - initializer_row(base, "dog")
+    assert (rough - exact).norm() < 0.3 * moved.norm()
 
 
 def test_further_vectors_start_apart_but_near(base: BaseModel) -> None:

@@ -1,0 +1,89 @@
+"""What the flow adds to its stages: `python -m benchmarks.pipeline [COUNT...] [--json]`, after `make catalog`.
+
+A catalog of COUNT concepts with tiny settings is built through `wordmint build`, with its interpreter's start, Prefect, DVC and MLflow. The same
+catalog is then computed by the stages' bare functions in this process, which has imported everything: that is the peer. Registering is no
+computation and so counts as added.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from benchmarks.noop import ROOT, seconds
+from benchmarks.result import Row, show
+from tasks import artifacts
+from tasks.curate import curate
+from tasks.invert import invert
+from tasks.pretraining.examples import SETS
+from tasks.sample import sample
+from tasks.score import score
+from tasks.settings import load_settings
+
+TINY = {"invert": {"max_train_steps": 10}, "sample": {"num_inference_steps": 5, "pictures_per_prompt": 2}, "score": {"bootstrap_samples": 100}}
+ADDED_SHARE, ADDED_SECONDS = 1.10, 15.0  # what the flow may add
+
+
+def make_catalog(folder: Path, count: int) -> None:
+    """Write a catalog of `count` concepts that nobody built, with the shipped pictures in turn; its folder becomes the current one."""
+    os.chdir(folder)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section, changes in TINY.items():
+        params[section] |= changes
+    shown, params["concepts"] = [params["concepts"][name] | {"pictures": name} for name in SETS], {}
+    for number in range(count):
+        chosen, name = dict(shown[number % len(shown)]), f"c{number}"
+        shutil.copytree(ROOT / artifacts.images(chosen.pop("pictures")), artifacts.images(name))
+        params["concepts"][name] = chosen | {"placeholder_token": f"<{name}>"}
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    shutil.copytree(ROOT / "tasks", "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    Path("data/base").symlink_to(ROOT / "data/base")
+    Path("mlruns").mkdir()
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+
+
+def compute() -> float:
+    """Return the seconds that the stages' functions take for the current catalog, one after the other in this process."""
+    settings, started = load_settings(), time.monotonic()
+    for concept in settings.concepts:
+        curate.fn(concept, settings)
+    invert.fn(list(settings.concepts), settings)
+    for concept in settings.concepts:
+        sample.fn(concept, settings)
+        score.fn(concept, settings)
+    return time.monotonic() - started
+
+
+def main(
+    counts: Annotated[list[int] | None, typer.Argument(help="concepts of a catalog")] = None, as_json: Annotated[bool, typer.Option("--json")] = False
+) -> None:
+    """Measure whole builds."""
+    rows, home, each = [], Path.cwd(), {}
+    for count in counts or [2, 10, 50]:
+        with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as bare:
+            make_catalog(Path(ours), count)
+            wall, _ = seconds("flows.cli", "build")
+            make_catalog(Path(bare), count)
+            alone = compute()
+            os.chdir(home)
+        each[count] = wall / count
+        rows.append(Row(f"{count} concepts, wall against compute", wall, alone, "s"))
+        rows.append(
+            Row(f"{count} concepts, wall against {ADDED_SHARE:.2f} x compute + {ADDED_SECONDS:.0f} s", wall, ADDED_SHARE * alone + ADDED_SECONDS, "s")
+        )
+    fewest = next(iter(each))
+    rows += [Row(f"a concept among {count}, against one among {fewest}", cost, each[fewest], "s") for count, cost in each.items() if count != fewest]
+    show("pipeline", rows, "compute", as_json)
+
+
+if __name__ == "__main__":
+    typer.run(main)
