@@ -14,9 +14,10 @@ from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import TEMPLATES
-from tasks.inversion import METHODS
 from tasks.inversion.embedding_file import embedding_file
-from tasks.inversion.textual_inversion import Word
+from tasks.inversion.methods import METHODS
+from tasks.inversion.options import OPTIONS
+from tasks.inversion.textual_inversion import Word, new_word
 from tasks.inversion.training import train_words
 from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
@@ -74,7 +75,7 @@ def write(word: Word, record: dict, settings: Settings, base: BaseModel) -> None
     rows = word.learned.cpu()
     artifacts.write_bytes(artifacts.learned_embeds(word.concept), embedding_file(word.concept, rows, record, base.widths, base.architecture))
     norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
-    progress = {"method": settings.invert.method, "optimizer_steps": word.step, "stopped": "cap", "seconds": round(word.seconds, 2)}
+    progress = {"method": settings.inversion(word.concept).method, "optimizer_steps": word.step, "stopped": "cap", "seconds": round(word.seconds, 2)}
     artifacts.write_json(artifacts.train_record(word.concept), {"concept": word.concept, **progress, **norms, **record})
 
 
@@ -82,10 +83,8 @@ def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
     """Encode the curated pictures once and set up the concept's word."""
     files = [entry["file"] for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
     pictures = [Image.open(artifacts.curated(concept) / file) for file in files]
-    chosen, rules = settings.concept(concept), settings.invert
-    if rules.method not in METHODS:
-        raise ValueError(f"invert.method {rules.method!r} is unknown; choose one of {', '.join(METHODS)} in params.yaml")
-    return METHODS[rules.method](
+    chosen, rules = settings.concept(concept), settings.inversion(concept)
+    word = new_word(
         base,
         concept,
         chosen.placeholder_token,
@@ -99,14 +98,15 @@ def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
         average_last=rules.average_last,
         seed=rules.seed,
     )
+    return METHODS[rules.method](base, word, OPTIONS[rules.method](**rules.options))
 
 
 def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     """Return everything that decides the embedding's bytes."""
-    rules = settings.invert.model_dump(exclude={"seed"}) | settings.concept(concept).model_dump()
+    rules = settings.inversion(concept).model_dump(mode="json", exclude={"seed"}) | settings.concept(concept).model_dump(exclude={"invert"})
     data = artifacts.folder_digest(artifacts.curated(concept), "*.png")
     versions = {"stage": str(stage_version("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
-    return {"seed": settings.invert.seed, "base": base.identity, "data_sha256": data, "settings": rules, "versions": versions}
+    return {"seed": settings.inversion(concept).seed, "base": base.identity, "data_sha256": data, "settings": rules, "versions": versions}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.artifacts import prompt_slug
+from tasks.inversion.options import OPTIONS
 
 VERSIONS = Path(__file__).parent / "versions.yaml"
 CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -79,7 +80,9 @@ class Curate(Section):
 
 class Invert(Section):
     method: str
-    """A name in tasks.inversion.METHODS."""
+    """A name in tasks.inversion.methods.METHODS."""
+    options: dict[str, Any]
+    """The method's own, see tasks/inversion/options.py."""
     num_vectors: int = Field(ge=1, le=64)
     """Embedding vectors of a word."""
     max_train_steps: int = Field(ge=1)
@@ -91,6 +94,13 @@ class Invert(Section):
     average_last: float = Field(ge=0, le=1)
     """The share of the steps, from the end, over which the vectors are averaged; 0 takes the last ones."""
     seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def suits_the_method(self) -> "Invert":
+        if self.method not in OPTIONS:
+            raise ValueError(f"method {self.method!r} is unknown; choose one of {', '.join(OPTIONS)}")
+        OPTIONS[self.method].model_validate(self.options)
+        return self
 
 
 class Prompts(Section):
@@ -125,6 +135,8 @@ class Concept(Section):
     """The new word as it is written in prompts, in angle brackets."""
     initializer_token: str = Field(pattern=r"^\S+$")
     """The ordinary word that the search starts from."""
+    invert: dict[str, Any] | None = None
+    """What is different from the section `invert` for this concept alone."""
 
 
 class Runtime(Section):
@@ -158,6 +170,17 @@ class Settings(Section):
             if other != key:
                 raise ValueError(f"placeholder_token {concept.placeholder_token!r} belongs to {other} and to {key}; give one of them another")
         return self
+
+    @model_validator(mode="after")
+    def inversions_are_valid(self) -> "Settings":
+        for key in self.concepts:
+            self.inversion(key)
+        return self
+
+    def inversion(self, key: str) -> Invert:
+        """Return how one concept is inverted."""
+        changes = self.concept(key).invert
+        return Invert.model_validate(self.invert.model_dump() | changes) if changes else self.invert
 
     def concept(self, key: str) -> Concept:
         """Return one concept.

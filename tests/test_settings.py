@@ -62,6 +62,27 @@ def test_a_missing_key_has_no_default(tmp_path: Path) -> None:
         load_settings(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("invert/method", "textual", "method 'textual' is unknown; choose one of textual_inversion, "),
+        ("invert/options", {"weight": 1.0}, "weight"),
+        ("concepts/fox/invert", {"method": "regularised"}, "weight"),
+        ("concepts/fox/invert", {"steps": 3}, "steps"),
+    ],
+)
+def test_a_method_knows_its_options(tmp_path: Path, place: str, value: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_settings(edited(tmp_path, place, value))
+
+
+def test_a_concept_may_be_inverted_in_its_own_way(tmp_path: Path) -> None:
+    own = {"method": "regularised", "options": {"weight": 0.5}, "max_train_steps": 7}
+    settings = load_settings(edited(tmp_path, "concepts/fox/invert", own))
+    assert settings.inversion("fox").model_dump() == settings.invert.model_dump() | own
+    assert settings.inversion("teapot") == settings.invert
+
+
 @pytest.mark.parametrize("key", ["../x", "a b", "Fox", "f" * 64, "", "-x", "a/b", "fox;ls", "$x", "ä"])
 def test_a_key_that_is_no_path_and_no_shell_word_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="must match"):

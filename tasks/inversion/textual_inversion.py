@@ -1,5 +1,6 @@
 """Textual Inversion (Gal et al. 2022, eq. 2): the rows that best denoise the concept's pictures under neutral captions."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +16,9 @@ class Word:
 
     concept: str
     placeholder_token: str
+    templates: tuple[str, ...]
     input_ids: Tensor
-    """(templates, text encoders, length); the word's vectors count from the end of the vocabulary."""
+    """(pictures, templates, text encoders, length), or one for all pictures; the word's vectors count from the end of the vocabulary."""
     means: Tensor
     """(pictures, channels, height, width): the pictures' scaled latents."""
     stds: Tensor
@@ -25,11 +27,18 @@ class Word:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     batch_size: int
+    learning_rate: float
     max_train_steps: int
     average_last: float
-    """The share of the steps, from the end, over which the rows are averaged (Polyak & Juditsky 1992); the last step is always among them."""
-    learned: Tensor
-    """(vectors, dim), that average: what is published."""
+    """The share of the steps, from the end, whose rows are averaged; 0 takes the last ones."""
+    average: Tensor
+    """(vectors, dim), that average so far."""
+    published: int
+    """The first of the vectors that are the word; a method may use more in training."""
+    settle: Callable[["Word"], None] | None = None
+    """What a method does to its word after every step and after a checkpoint is read."""
+    penalty: Callable[[Tensor], Tensor] | None = None
+    """What a method adds to the loss, of rows (vectors, dim)."""
     step: int = 0
     seconds: float = 0.0
     """Its share of the time of the batches that it was in."""
@@ -39,27 +48,39 @@ class Word:
     def done(self) -> bool:
         return self.error is not None or self.step >= self.max_train_steps
 
+    @property
+    def learned(self) -> Tensor:
+        """(vectors, dim): what is published."""
+        return self.average[: self.published]
+
     def count_step(self, seconds: float = 0.0) -> None:
-        """Count an optimizer step that took `seconds` and take its rows into the average."""
+        """Count an optimizer step that took `seconds` and take its rows into the average.
+
+        Later steps weigh more, by a power of their number (Shamir & Zhang 2013), so that nobody needs to know when the last will be. The power
+        is such that the mean age is that of the plain average over the last `average_last` of the steps.
+        """
         self.step += 1
         self.seconds += seconds
-        averaged = self.step - min(round((1 - self.average_last) * self.max_train_steps), self.max_train_steps - 1)
-        if averaged >= 1:
-            with torch.no_grad():
-                self.learned.lerp_(self.rows, 1 / averaged)
+        power = 2 / self.average_last - 2 if self.average_last else float("inf")
+        with torch.no_grad():
+            self.average.lerp_(self.rows, 1.0 if power == float("inf") else (power + 1) / (power + self.step))
+        if self.settle:
+            self.settle(self)
 
     def state(self) -> dict:
         """Return all that a resumed training needs."""
-        rows = {"rows": self.rows.detach(), "learned": self.learned}
+        rows = {"rows": self.rows.detach(), "average": self.average}
         return {**rows, "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(), "step": self.step, "seconds": self.seconds}
 
     def restore(self, state: dict) -> None:
         with torch.no_grad():
             self.rows.copy_(state["rows"])
-        self.learned.copy_(state["learned"])
+        self.average.copy_(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
+        if self.settle:
+            self.settle(self)
 
 
 @dataclass(frozen=True)
@@ -99,29 +120,41 @@ def new_word(
     return Word(
         concept=concept,
         placeholder_token=placeholder_token,
-        input_ids=token_ids(base, [template.format(placeholder_token) for template in templates], {placeholder_token: num_vectors}),
+        templates=templates,
+        input_ids=caption_ids(base, templates, placeholder_token, num_vectors),
         means=latents[0],
         stds=latents[1],
         rows=rows,
-        # No weight decay: it would pull the word towards zero, not towards the vocabulary.
-        optimizer=torch.optim.AdamW([rows], lr=learning_rate, weight_decay=0.0),
+        optimizer=optimizer_of(rows, learning_rate),
         generator=generator,
         batch_size=batch_size,
+        learning_rate=learning_rate,
         max_train_steps=max_train_steps,
         average_last=average_last,
-        learned=torch.zeros_like(rows, requires_grad=False),
+        average=torch.zeros_like(rows, requires_grad=False),
+        published=num_vectors,
     )
+
+
+def caption_ids(base: BaseModel, templates: tuple[str, ...], placeholder_token: str, num_vectors: int) -> Tensor:
+    """Return the token ids of captions that are the same for all pictures: (1, templates, text encoders, length)."""
+    return token_ids(base, [template.format(placeholder_token) for template in templates], {placeholder_token: num_vectors})[None]
+
+
+def optimizer_of(rows: Tensor, learning_rate: float) -> torch.optim.Optimizer:
+    """Return the rows' optimizer, without weight decay: it would pull the word towards zero, not towards the vocabulary."""
+    return torch.optim.AdamW([rows], lr=learning_rate, weight_decay=0.0)
 
 
 def draw_batch(word: Word, num_train_timesteps: int) -> Batch:
     """Draw pictures, captions, noise and timesteps from the word's own generator."""
     device, generator, n = word.means.device, word.generator, word.batch_size
     pictures = torch.randint(len(word.means), (n,), generator=generator)
-    captions = torch.randint(len(word.input_ids), (n,), generator=generator)
+    captions = torch.randint(word.input_ids.shape[1], (n,), generator=generator)
     shape = (n, *word.means.shape[1:])
     posterior_noise = torch.randn(shape, generator=generator).to(device)
     return Batch(
-        input_ids=word.input_ids[captions].to(device),
+        input_ids=word.input_ids[pictures % len(word.input_ids), captions].to(device),
         latents=word.means[pictures] + word.stds[pictures] * posterior_noise,
         noise=torch.randn(shape, generator=generator).to(device),
         timesteps=torch.randint(num_train_timesteps, (n,), generator=generator).to(device),

@@ -142,6 +142,9 @@ def batch_losses(base: BaseModel, words: Sequence[Word], batch: Batch, most: int
         if torch.is_grad_enabled():
             losses.sum().backward()
         pictures.append(losses.detach())
+    for word in words:
+        if word.penalty and torch.is_grad_enabled():
+            word.penalty(word.rows).backward()
     return torch.stack([part.sum() for part in torch.cat(pictures).split([word.batch_size for word in words])])
 
 

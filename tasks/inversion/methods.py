@@ -1,0 +1,20 @@
+"""The methods of inversion by their names in params.yaml: each prepares a word that the training loop then trains as any other."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.inversion.norm_held import hold_norm
+from tasks.inversion.per_image import add_image_tokens
+from tasks.inversion.progressive import add_vectors_later
+from tasks.inversion.regularised import pull_to_coarse_word
+from tasks.inversion.textual_inversion import Word
+
+METHODS: dict[str, Callable[[BaseModel, Word, Any], Word]] = {
+    "textual_inversion": lambda base, word, options: word,
+    "progressive": add_vectors_later,
+    "regularised": pull_to_coarse_word,
+    "per_image": add_image_tokens,
+    "norm_held": hold_norm,
+}
+"""name -> (base model, a plain new word, the method's options) -> the word as the method trains it."""

@@ -1,0 +1,34 @@
+"""The settings of each method of inversion, by its name; importing them imports no torch."""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Options(BaseModel):
+    """A method without settings of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Progressive(Options):
+    add_at: tuple[int, ...] = Field(min_length=1)
+    """Optimizer steps after which one more vector joins; the last of `num_vectors` joins at the last."""
+
+    @model_validator(mode="after")
+    def ascends(self) -> "Progressive":
+        if any(later <= earlier for earlier, later in zip((0, *self.add_at), self.add_at, strict=False)):
+            raise ValueError(f"add_at {list(self.add_at)} must count up from 1")
+        return self
+
+
+class Regularised(Options):
+    weight: float = Field(gt=0)
+    """Of the squared distance to the coarse word."""
+
+
+OPTIONS: dict[str, type[Options]] = {
+    "textual_inversion": Options,
+    "progressive": Progressive,
+    "regularised": Regularised,
+    "per_image": Options,
+    "norm_held": Options,
+}

@@ -1,0 +1,27 @@
+"""Progressive extension (Gal et al. 2022, section 5.1): further vectors join an already trained one."""
+
+from dataclasses import replace
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.inversion.options import Progressive
+from tasks.inversion.textual_inversion import Word, caption_ids
+
+
+def add_vectors_later(base: BaseModel, word: Word, options: Progressive) -> Word:
+    """Let a word start with its first vector and take one more into its captions after each of the given steps.
+
+    Raises:
+        ValueError: there are not just as many steps as further vectors, or the last comes after the training's end.
+    """
+    if len(options.add_at) != len(word.rows) - 1:
+        raise ValueError(
+            f"invert.options.add_at {list(options.add_at)} adds {len(options.add_at)} vectors to one; set invert.num_vectors to their sum"
+        )
+    if options.add_at[-1] >= word.max_train_steps:
+        raise ValueError(f"invert.options.add_at {list(options.add_at)} must be before the last of {word.max_train_steps} optimizer steps")
+    captions = [caption_ids(base, word.templates, word.placeholder_token, number + 1) for number in range(len(word.rows))]
+
+    def settle(word: Word) -> None:
+        word.input_ids = captions[sum(word.step >= step for step in options.add_at)]
+
+    return replace(word, settle=settle, input_ids=captions[0])
