@@ -75,7 +75,12 @@ def write(word: Word, record: dict, settings: Settings, base: BaseModel) -> None
     rows = word.learned.cpu()
     artifacts.write_bytes(artifacts.learned_embeds(word.concept), embedding_file(word.concept, rows, record, base.widths, base.architecture))
     norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
-    progress = {"method": settings.inversion(word.concept).method, "optimizer_steps": word.step, "stopped": "cap", "seconds": round(word.seconds, 2)}
+    progress = {
+        "method": settings.inversion(word.concept).method,
+        "optimizer_steps": word.step,
+        "stopped": "early" if word.settled else "cap",
+        "seconds": round(word.seconds, 2),
+    }
     artifacts.write_json(artifacts.train_record(word.concept), {"concept": word.concept, **progress, **norms, **record})
 
 
@@ -84,20 +89,8 @@ def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
     files = [entry["file"] for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
     pictures = [Image.open(artifacts.curated(concept) / file) for file in files]
     chosen, rules = settings.concept(concept), settings.inversion(concept)
-    word = new_word(
-        base,
-        concept,
-        chosen.placeholder_token,
-        chosen.initializer_token,
-        TEMPLATES[chosen.kind],
-        encode(base, pictures),
-        num_vectors=rules.num_vectors,
-        batch_size=rules.batch_size,
-        learning_rate=rules.learning_rate,
-        max_train_steps=rules.max_train_steps,
-        average_last=rules.average_last,
-        seed=rules.seed,
-    )
+    flat = {name: value for name, value in rules if name not in ("method", "options")}
+    word = new_word(base, concept, chosen.placeholder_token, chosen.initializer_token, TEMPLATES[chosen.kind], encode(base, pictures), **flat)
     return METHODS[rules.method](base, word, OPTIONS[rules.method](**rules.options))
 
 

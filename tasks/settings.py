@@ -9,7 +9,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.artifacts import prompt_slug
-from tasks.inversion.options import OPTIONS
+from tasks.inversion.options import OPTIONS, EarlyStop
 
 VERSIONS = Path(__file__).parent / "versions.yaml"
 CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -86,13 +86,15 @@ class Invert(Section):
     num_vectors: int = Field(ge=1, le=64)
     """Embedding vectors of a word."""
     max_train_steps: int = Field(ge=1)
-    """Optimizer steps."""
+    """Optimizer steps, the cap of an early stop."""
     batch_size: int = Field(ge=1)
     """Pictures in a step, drawn with replacement."""
     learning_rate: float = Field(gt=0)
     """Of AdamW, constant."""
     average_last: float = Field(ge=0, le=1)
     """The share of the steps, from the end, over which the vectors are averaged; 0 takes the last ones."""
+    early_stop: EarlyStop | None
+    """When to stop before the cap; null never does."""
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")

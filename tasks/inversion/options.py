@@ -9,6 +9,19 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class EarlyStop(Options):
+    """When to stop before `max_train_steps`: the DVAR rule (Voronov et al. 2023) on a batch that never changes."""
+
+    every: int = Field(ge=1)
+    """Optimizer steps between two looks at the fixed batch's loss."""
+    pictures: int = Field(ge=1)
+    """In the fixed batch."""
+    window: int = Field(ge=2)
+    """Looks whose variance is compared."""
+    ratio: float = Field(gt=0, lt=1)
+    """Of the variance of all looks, below which the last ones' is nothing but noise."""
+
+
 class Progressive(Options):
     add_at: tuple[int, ...] = Field(min_length=1)
     """Optimizer steps after which one more vector joins; the last of `num_vectors` joins at the last."""

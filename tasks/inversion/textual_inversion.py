@@ -1,13 +1,15 @@
 """Textual Inversion (Gal et al. 2022, eq. 2): the rows that best denoise the concept's pictures under neutral captions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from statistics import pvariance as variance
 
 import torch
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import initializer_row, token_ids
+from tasks.inversion.options import EarlyStop
 
 
 @dataclass
@@ -35,6 +37,11 @@ class Word:
     """(vectors, dim), that average so far."""
     published: int
     """The first of the vectors that are the word; a method may use more in training."""
+    early_stop: EarlyStop | None = None
+    fixed_losses: list[float] = field(default_factory=list)
+    """On pictures, captions, noise and timesteps that are the same at every look."""
+    settled: bool = False
+    """Whether the early stop has found that there is nothing more to learn."""
     settle: Callable[["Word"], None] | None = None
     """What a method does to its word after every step and after a checkpoint is read."""
     penalty: Callable[[Tensor], Tensor] | None = None
@@ -46,7 +53,7 @@ class Word:
 
     @property
     def done(self) -> bool:
-        return self.error is not None or self.step >= self.max_train_steps
+        return self.error is not None or self.settled or self.step >= self.max_train_steps
 
     @property
     def learned(self) -> Tensor:
@@ -67,10 +74,23 @@ class Word:
         if self.settle:
             self.settle(self)
 
+    def watch(self, loss: float) -> None:
+        """Take a loss on the fixed batch; the word may stop when the last ones hardly differ (DVAR, Voronov et al. 2023)."""
+        assert self.early_stop is not None
+        self.fixed_losses.append(loss)
+        last, rules = self.fixed_losses[-self.early_stop.window :], self.early_stop
+        self.settled = len(self.fixed_losses) > rules.window and variance(last) < rules.ratio * variance(self.fixed_losses)
+
     def state(self) -> dict:
         """Return all that a resumed training needs."""
-        rows = {"rows": self.rows.detach(), "average": self.average}
-        return {**rows, "optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state(), "step": self.step, "seconds": self.seconds}
+        found = {"rows": self.rows.detach(), "average": self.average, "fixed_losses": self.fixed_losses, "settled": self.settled}
+        return {
+            **found,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
 
     def restore(self, state: dict) -> None:
         with torch.no_grad():
@@ -79,6 +99,7 @@ class Word:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.fixed_losses, self.settled = state["fixed_losses"], state["settled"]
         if self.settle:
             self.settle(self)
 
@@ -106,6 +127,7 @@ def new_word(
     max_train_steps: int,
     average_last: float,
     seed: int,
+    early_stop: EarlyStop | None = None,
 ) -> Word:
     """Prepare a word that starts as its coarse word; further vectors start there too, moved a little apart.
 
@@ -133,6 +155,7 @@ def new_word(
         average_last=average_last,
         average=torch.zeros_like(rows, requires_grad=False),
         published=num_vectors,
+        early_stop=early_stop,
     )
 
 
@@ -159,3 +182,12 @@ def draw_batch(word: Word, num_train_timesteps: int) -> Batch:
         noise=torch.randn(shape, generator=generator).to(device),
         timesteps=torch.randint(num_train_timesteps, (n,), generator=generator).to(device),
     )
+
+
+def fixed_batch(word: Word, num_train_timesteps: int) -> Batch:
+    """Return the batch of the early stop: the same pictures, noise and captions at every call, and timesteps from one end to the other."""
+    assert word.early_stop is not None
+    pictures = word.early_stop.pictures
+    batch = draw_batch(replace(word, batch_size=pictures, generator=torch.Generator().manual_seed(0)), num_train_timesteps)
+    timesteps = (torch.arange(pictures) + 0.5) / pictures * num_train_timesteps
+    return replace(batch, timesteps=timesteps.long().to(word.means.device))

@@ -17,7 +17,7 @@ from torch import Tensor
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.objective import add_noise, per_picture_loss, target
 from tasks.diffusion.words import encode_tokens
-from tasks.inversion.textual_inversion import Batch, Word, draw_batch
+from tasks.inversion.textual_inversion import Batch, Word, draw_batch, fixed_batch
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def train_words(
             losses.append(step_losses)
             for word in active:
                 word.count_step((time.monotonic() - started) / len(active))
+            watch(base, [word for word in active if word.early_stop and word.step % word.early_stop.every == 0], most)
             due = [word for word in active if word.done or word.step % checkpoint_every == 0]
             if due or len(losses) == LOOK_EVERY:
                 note_errors(active, torch.stack(losses, dim=1).tolist())
@@ -91,31 +92,39 @@ def note_errors(words: Sequence[Word], losses: Sequence[Sequence[float]]) -> Non
                 word.error = f"the loss of {word.concept} is not finite at optimizer step {number}; lower invert.learning_rate in params.yaml"
 
 
+def watch(base: BaseModel, words: Sequence[Word], most: int) -> None:
+    """Take the loss of each word on the batch that never changes, and note which words may stop."""
+    if words:
+        with torch.no_grad():
+            losses = batch_losses(base, words, [fixed_batch(word, base.noise_scheduler.config.num_train_timesteps) for word in words], most).tolist()
+        for word, loss in zip(words, losses, strict=True):
+            word.watch(loss)
+
+
 def step(base: BaseModel, words: Sequence[Word], most: int) -> tuple[Tensor, int]:
     """Take one optimizer step of each word: return their losses (words,) and how many pictures fit a pass.
 
     A pass that the GPU's memory does not hold is tried again with half the pictures.
     """
-    batch = joint_batch(base, words)
+    batches = [draw_batch(word, base.noise_scheduler.config.num_train_timesteps) for word in words]
     while True:
         for word in words:
             word.optimizer.zero_grad(set_to_none=True)
         try:
-            losses = batch_losses(base, words, batch, most)
+            losses = batch_losses(base, words, batches, most)
             break
         except torch.cuda.OutOfMemoryError:
             if most == 1:
                 raise
-            most = max(1, min(most, len(batch.latents)) // 2)
+            most = max(1, min(most, sum(word.batch_size for word in words)) // 2)
             torch.cuda.empty_cache()
     for word in words:
         word.optimizer.step()
     return losses, most
 
 
-def joint_batch(base: BaseModel, words: Sequence[Word]) -> Batch:
-    """Draw what each word brings to a step, one word's pictures behind another's."""
-    batches = [draw_batch(word, base.noise_scheduler.config.num_train_timesteps) for word in words]
+def joint_batch(base: BaseModel, words: Sequence[Word], batches: Sequence[Batch]) -> Batch:
+    """Put the words' batches behind one another."""
     first_id, shift, input_ids = len(base.tokenizer), 0, []
     for word, batch in zip(words, batches, strict=True):
         # Every word counts its vectors from the end of the vocabulary; in company they are moved behind one another.
@@ -125,18 +134,19 @@ def joint_batch(base: BaseModel, words: Sequence[Word]) -> Batch:
     return Batch(torch.cat(input_ids), latents, noise, timesteps)
 
 
-def batch_losses(base: BaseModel, words: Sequence[Word], batch: Batch, most: int) -> Tensor:
-    """Return the mean denoising loss of each word over its own part of a batch, and add up the gradients of their rows.
+def batch_losses(base: BaseModel, words: Sequence[Word], batches: Sequence[Batch], most: int) -> Tensor:
+    """Return the mean denoising loss of each word (words,) over its own batch, and add up the gradients of their rows.
 
     most: pictures that go through the model at once.
     """
     scheduler, pictures = base.noise_scheduler, []
-    weights = torch.cat([torch.full((word.batch_size,), 1 / word.batch_size, device=base.device) for word in words])
+    joint, sizes = joint_batch(base, words, batches), [len(batch.latents) for batch in batches]
+    weights = torch.cat([torch.full((size,), 1 / size, device=base.device) for size in sizes])
     for start in range(0, len(weights), most):
         part = slice(start, start + most)
-        latents, noise, timesteps = batch.latents[part], batch.noise[part], batch.timesteps[part]
+        latents, noise, timesteps = joint.latents[part], joint.noise[part], joint.timesteps[part]
         alpha_bar = scheduler.alphas_cumprod.to(base.device)[timesteps].view(-1, 1, 1, 1)
-        condition = encode_tokens(base, batch.input_ids[part], torch.cat([word.rows for word in words]))
+        condition = encode_tokens(base, joint.input_ids[part], torch.cat([word.rows for word in words]))
         prediction = base.denoise(add_noise(latents, noise, alpha_bar), timesteps, condition)
         losses = weights[part] * per_picture_loss(prediction, target(latents, noise, alpha_bar, scheduler.config.prediction_type))
         if torch.is_grad_enabled():
@@ -145,7 +155,7 @@ def batch_losses(base: BaseModel, words: Sequence[Word], batch: Batch, most: int
     for word in words:
         if word.penalty and torch.is_grad_enabled():
             word.penalty(word.rows).backward()
-    return torch.stack([part.sum() for part in torch.cat(pictures).split([word.batch_size for word in words])])
+    return torch.stack([part.sum() for part in torch.cat(pictures).split(sizes)])
 
 
 @contextmanager
@@ -176,7 +186,7 @@ def pictures_that_fit(base: BaseModel, word: Word) -> int:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(base.device)
         before = torch.cuda.memory_allocated(base.device)
-        batch_losses(base, [word], joint_batch(base, [word]), most=1)
+        batch_losses(base, [word], [draw_batch(word, base.noise_scheduler.config.num_train_timesteps)], most=1)
         each = torch.cuda.max_memory_allocated(base.device) - before
         word.generator.set_state(state)
         fit = max(1, int(FREE_SHARE * torch.cuda.mem_get_info(base.device)[0] / each))

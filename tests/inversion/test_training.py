@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import initializer_row
-from tasks.inversion.textual_inversion import Word, draw_batch, new_word
-from tasks.inversion.training import batch_losses, joint_batch, train_words
+from tasks.inversion.options import EarlyStop
+from tasks.inversion.textual_inversion import Word, draw_batch, fixed_batch, new_word
+from tasks.inversion.training import batch_losses, train_words
 
 TEMPLATES = ("a photo of a {}", "a painting of a {}")
 
@@ -26,12 +27,15 @@ def make(
     max_train_steps: int = 6,
     learning_rate: float = 5e-3,
     average_last: float = 0.0,
+    early_stop: EarlyStop | None = None,
 ) -> Word:
     """A word on two invented pictures of its own."""
     shape = (2, *base.latent_shape)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(len(concept))), torch.full(shape, 0.1)
     coarse = "dog" if concept == "fox" else "cat"
-    return new_word(base, concept, f"<{concept}>", coarse, TEMPLATES, latents, num_vectors, 2, learning_rate, max_train_steps, average_last, seed)
+    return new_word(
+        base, concept, f"<{concept}>", coarse, TEMPLATES, latents, num_vectors, 2, learning_rate, max_train_steps, average_last, seed, early_stop
+    )
 
 
 def trained(base: BaseModel, folder: Path, *words: Word, on_step: Callable[[Word], object] = lambda word: None) -> list[Tensor]:
@@ -46,7 +50,7 @@ def fixed_loss(base: BaseModel, word: Word) -> float:
     word.generator.manual_seed(99)
     word.batch_size = 64
     with torch.no_grad():
-        loss = float(batch_losses(base, [word], joint_batch(base, [word]), most=64)[0])
+        loss = float(batch_losses(base, [word], [draw_batch(word, 1000)], most=64)[0])
     word.generator.set_state(state)
     word.batch_size = batch_size
     return loss
@@ -183,7 +187,7 @@ def test_a_word_that_ends_makes_place_for_the_next(base: BaseModel, tmp_path: Pa
 def test_a_batch_in_parts_is_the_batch(base: BaseModel, most: int) -> None:
     def gradients(most: int) -> list[Tensor]:
         words = [make(base, "fox"), make(base, "teapot", num_vectors=2)]
-        losses = batch_losses(base, words, joint_batch(base, words), most)
+        losses = batch_losses(base, words, [draw_batch(word, 1000) for word in words], most)
         return [losses, *(word.rows.grad for word in words if word.rows.grad is not None)]
 
     whole, parts = gradients(64), gradients(most)
@@ -204,6 +208,59 @@ def test_too_little_memory_for_a_pass_halves_it(base: BaseModel, tmp_path: Path,
     monkeypatch.setattr(BaseModel, "denoise", small)
     torch.testing.assert_close(trained(base, tmp_path / "halved", make(base, max_train_steps=2))[0], expected, atol=1e-6, rtol=0)
     assert passes == [2, 1, 1, 1, 1]
+
+
+RULES = EarlyStop(every=2, pictures=3, window=3, ratio=0.02)
+
+
+def test_a_word_stops_when_the_last_losses_hardly_differ(base: BaseModel) -> None:
+    word = make(base, early_stop=RULES)
+    for loss in (8.0, 4.0, 2.0, 1.1, 1.0):
+        word.watch(loss)
+        assert not word.settled
+    word.watch(1.05)  # 2, 1.1, 1, 1.05: the last three are alike
+    assert word.settled
+    assert word.done
+
+
+def test_an_early_stop_ends_the_training_and_says_so(base: BaseModel, tmp_path: Path) -> None:
+    easy = EarlyStop(every=2, pictures=3, window=2, ratio=0.99)
+    word, other = make(base, max_train_steps=200, early_stop=easy), make(base, "teapot", max_train_steps=10)
+    trained(base, tmp_path, word, other)
+    assert word.settled
+    assert word.step < 200
+    assert word.step == 2 * len(word.fixed_losses)
+    assert (other.settled, other.step) == (False, 10)
+
+
+def test_looking_changes_nothing(base: BaseModel, tmp_path: Path) -> None:
+    never = EarlyStop(every=1, pictures=3, window=50, ratio=0.1)
+    watched = make(base, early_stop=never)
+    (rows,) = trained(base, tmp_path / "watched", watched)
+    assert torch.equal(rows, trained(base, tmp_path / "alone", make(base))[0])
+    assert len(set(watched.fixed_losses)) == 6
+    one, other = fixed_batch(watched, 1000), fixed_batch(watched, 1000)
+    assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
+    assert one.timesteps.tolist() == [166, 500, 833]
+
+
+def test_a_resumed_word_stops_where_the_undisturbed_one_does(base: BaseModel, tmp_path: Path) -> None:
+    def word() -> Word:
+        return make(base, max_train_steps=60, early_stop=EarlyStop(every=1, pictures=3, window=4, ratio=0.3))
+
+    undisturbed, first, second = word(), word(), word()
+    trained(base, tmp_path / "undisturbed", undisturbed)
+
+    def interrupt(word: Word) -> None:
+        if word.step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(base, tmp_path / "resumed", first, on_step=interrupt)
+    trained(base, tmp_path / "resumed", second)
+    assert second.step == undisturbed.step
+    assert second.fixed_losses == undisturbed.fixed_losses
+    assert torch.equal(second.learned, undisturbed.learned)
 
 
 def test_the_denoiser_may_be_in_halves(base: BaseModel, tmp_path: Path) -> None:
