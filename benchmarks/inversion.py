@@ -45,7 +45,21 @@ def train_ours(base: BaseModel, concepts: int, batch_size: int, learning_rate: f
         latents = encode(base, draw_pictures(base.resolution, concept))
         name = f"word{concept}"
         words.append(
-            new_word(base, name, f"<{name}>", WORD, OBJECT_TEMPLATES, latents, 1, batch_size, learning_rate, steps, average_last=0.5, seed=concept)
+            new_word(
+                base,
+                name,
+                f"<{name}>",
+                WORD,
+                OBJECT_TEMPLATES,
+                latents,
+                1,
+                batch_size,
+                learning_rate,
+                steps,
+                (0.0, 1.0),
+                average_last=0.5,
+                seed=concept,
+            )
         )
     with tempfile.TemporaryDirectory() as folder:
         train_words(base, words, [Path(folder) / f"{word.concept}.pt" for word in words], checkpoint_every=steps + 1, at_once=concepts)

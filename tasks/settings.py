@@ -91,6 +91,8 @@ class Invert(Section):
     """Pictures in a step, drawn with replacement."""
     learning_rate: float = Field(gt=0)
     """Of AdamW, constant."""
+    timesteps: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+    """The part of the noise schedule that is trained on, in shares from no noise to pure noise; the paper takes all of it."""
     average_last: float = Field(ge=0, le=1)
     """The share of the steps, from the end, over which the vectors are averaged; 0 takes the last ones."""
     early_stop: EarlyStop | None
@@ -99,6 +101,8 @@ class Invert(Section):
 
     @model_validator(mode="after")
     def suits_the_method(self) -> "Invert":
+        if self.timesteps[0] >= self.timesteps[1]:
+            raise ValueError(f"timesteps {list(self.timesteps)} must be a range from less to more noise")
         if self.method not in OPTIONS:
             raise ValueError(f"method {self.method!r} is unknown; choose one of {', '.join(OPTIONS)}")
         OPTIONS[self.method].model_validate(self.options)

@@ -69,6 +69,8 @@ def test_a_missing_key_has_no_default(tmp_path: Path) -> None:
         ("invert/options", {"weight": 1.0}, "weight"),
         ("concepts/fox/invert", {"method": "regularised"}, "weight"),
         ("concepts/fox/invert", {"steps": 3}, "steps"),
+        ("invert/timesteps", [0.7, 0.3], r"timesteps \[0.7, 0.3\] must be a range"),
+        ("invert/timesteps", [0.5, 1.5], "less than or equal to 1"),
     ],
 )
 def test_a_method_knows_its_options(tmp_path: Path, place: str, value: Any, said: str) -> None:

@@ -31,6 +31,8 @@ class Word:
     batch_size: int
     learning_rate: float
     max_train_steps: int
+    timesteps: tuple[float, float]
+    """The part of the noise schedule that is trained on, in shares from no noise to pure noise."""
     average_last: float
     """The share of the steps, from the end, whose rows are averaged; 0 takes the last ones."""
     average: Tensor
@@ -125,6 +127,7 @@ def new_word(
     batch_size: int,
     learning_rate: float,
     max_train_steps: int,
+    timesteps: tuple[float, float],
     average_last: float,
     seed: int,
     early_stop: EarlyStop | None = None,
@@ -152,6 +155,7 @@ def new_word(
         batch_size=batch_size,
         learning_rate=learning_rate,
         max_train_steps=max_train_steps,
+        timesteps=timesteps,
         average_last=average_last,
         average=torch.zeros_like(rows, requires_grad=False),
         published=num_vectors,
@@ -180,14 +184,23 @@ def draw_batch(word: Word, num_train_timesteps: int) -> Batch:
         input_ids=word.input_ids[pictures % len(word.input_ids), captions].to(device),
         latents=word.means[pictures] + word.stds[pictures] * posterior_noise,
         noise=torch.randn(shape, generator=generator).to(device),
-        timesteps=torch.randint(num_train_timesteps, (n,), generator=generator).to(device),
+        timesteps=spread_timesteps(word, torch.rand(n, generator=generator), num_train_timesteps).to(device),
     )
 
 
+def spread_timesteps(word: Word, shares: Tensor, num_train_timesteps: int) -> Tensor:
+    """Return one timestep from each of as many equal parts of the word's range: (n,) from shares in [0, 1) of each part.
+
+    Evenly spread over a batch the gradient is steadier, and no timestep is less likely.
+    """
+    low, high = word.timesteps
+    spread = (torch.arange(len(shares)) + shares) / len(shares)
+    return ((low + (high - low) * spread) * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
+
+
 def fixed_batch(word: Word, num_train_timesteps: int) -> Batch:
-    """Return the batch of the early stop: the same pictures, noise and captions at every call, and timesteps from one end to the other."""
+    """Return the batch of the early stop: the same pictures, noise and captions at every call, and the middles of the timesteps' parts."""
     assert word.early_stop is not None
     pictures = word.early_stop.pictures
     batch = draw_batch(replace(word, batch_size=pictures, generator=torch.Generator().manual_seed(0)), num_train_timesteps)
-    timesteps = (torch.arange(pictures) + 0.5) / pictures * num_train_timesteps
-    return replace(batch, timesteps=timesteps.long().to(word.means.device))
+    return replace(batch, timesteps=spread_timesteps(word, torch.full((pictures,), 0.5), num_train_timesteps).to(word.means.device))

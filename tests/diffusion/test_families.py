@@ -35,7 +35,19 @@ def family_base(folder: Path) -> BaseModel:
 def train(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
     pictures = [Image.new("RGB", (RESOLUTION, RESOLUTION), colour) for colour in ("red", "blue", "green")]
     word = new_word(
-        base, "fox", "<fox>", "dog", ("a photo of a {}", "the {}"), encode(base, pictures), num_vectors, 2, 5e-2, 3, average_last=0.0, seed=0
+        base,
+        "fox",
+        "<fox>",
+        "dog",
+        ("a photo of a {}", "the {}"),
+        encode(base, pictures),
+        num_vectors,
+        2,
+        5e-2,
+        3,
+        (0.0, 1.0),
+        average_last=0.0,
+        seed=0,
     )
     train_words(base, [word], [folder / "fox.pt"], 100)
     assert word.error is None

@@ -87,7 +87,7 @@ def test_training_moves_the_rows_and_nothing_else(base: BaseModel, tmp_path: Pat
     parts = {"text_encoder": base.text_encoders[0].model, "unet": base.unet, "vae": base.vae}
     before = {name: {key: value.clone() for key, value in part.state_dict().items()} for name, part in parts.items()}
     latents = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.zeros(2, *base.latent_shape)
-    word = new_word(base, "fox", "<fox>", "dog", ("a photo of a {}",), latents, 1, 2, 5e-3, 5, average_last=0.0, seed=0)
+    word = new_word(base, "fox", "<fox>", "dog", ("a photo of a {}",), latents, 1, 2, 5e-3, 5, (0.0, 1.0), average_last=0.0, seed=0)
     start = word.rows.detach().clone()
     train_words(base, [word], [tmp_path / "fox.pt"], 100)
     assert word.step == 5

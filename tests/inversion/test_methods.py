@@ -38,6 +38,7 @@ def make(base: BaseModel, method: str, templates: tuple[str, ...] = TEMPLATES, *
         batch_size=2,
         learning_rate=5e-3,
         max_train_steps=settings["max_train_steps"],
+        timesteps=(0.0, 1.0),
         average_last=0.5,
         seed=0,
     )

@@ -26,6 +26,7 @@ def make(
     num_vectors: int = 1,
     max_train_steps: int = 6,
     learning_rate: float = 5e-3,
+    timesteps: tuple[float, float] = (0.0, 1.0),
     average_last: float = 0.0,
     early_stop: EarlyStop | None = None,
 ) -> Word:
@@ -34,7 +35,20 @@ def make(
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(len(concept))), torch.full(shape, 0.1)
     coarse = "dog" if concept == "fox" else "cat"
     return new_word(
-        base, concept, f"<{concept}>", coarse, TEMPLATES, latents, num_vectors, 2, learning_rate, max_train_steps, average_last, seed, early_stop
+        base,
+        concept,
+        f"<{concept}>",
+        coarse,
+        TEMPLATES,
+        latents,
+        num_vectors,
+        2,
+        learning_rate,
+        max_train_steps,
+        timesteps,
+        average_last,
+        seed,
+        early_stop,
     )
 
 
@@ -291,5 +305,14 @@ def test_a_batch_is_drawn_from_the_words_own_pictures_and_captions(base: BaseMod
     assert {found[0] for found in drawn} == {0, 1}
     assert len(set(map(tuple, batch.input_ids[:, 0].tolist()))) == len(TEMPLATES)
     assert (batch.input_ids[:, 0] == len(base.tokenizer)).sum(dim=1).tolist() == [1] * 64
-    assert 0 <= batch.timesteps.min() < 200
-    assert 800 < batch.timesteps.max() < 1000
+
+
+@pytest.mark.parametrize("timesteps", [(0.0, 1.0), (0.3, 1.0), (0.5, 0.6)])
+def test_timesteps_are_spread_evenly_over_the_words_range(base: BaseModel, timesteps: tuple[float, float]) -> None:
+    word = make(base, timesteps=timesteps)
+    word.batch_size = 4
+    drawn = torch.stack([draw_batch(word, 1000).timesteps for _ in range(200)])
+    edges = 1000 * torch.linspace(*timesteps, 5)
+    assert (drawn >= edges[:-1].floor()).all()
+    assert (drawn <= edges[1:]).all()
+    assert (drawn.float().mean(dim=0) - (edges[:-1] + edges[1:]) / 2).abs().max() < 0.15 * (edges[1] - edges[0])
