@@ -157,6 +157,15 @@ def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Map
         client.set_model_version_tag(version.name, version.version, key, value)
 
 
+def rescored(concept: str, number: int, tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path) -> None:
+    """Put new scores on a version, and a line into the concept's history."""
+    import mlflow
+
+    with registry.one_writer():
+        registry.add_event(concept, event="rescore", version=number, numbers=dict(metrics), reason=f"scorer {tags['scorer_model']}")
+        update_scores(mlflow.MlflowClient().get_model_version(registry.model_name(concept), str(number)), tags, metrics, sheets)
+
+
 def orphans(minutes: float) -> list[dict[str, Any]]:
     """Return the runs and models that a registration which never ended left behind, as {run_id, name, model_ids, created}.
 
