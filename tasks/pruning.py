@@ -15,7 +15,7 @@ from typing import Any
 from tasks import artifacts, publishing, registry
 from tasks.settings import Settings, tracking_uri
 
-TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")  # as artifacts.py names them
+TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")  # as artifacts.py and rescore.py name them
 CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}\.pt")  # as invert.py does
 
 
@@ -48,7 +48,9 @@ def leftovers(settings: Settings, minutes: float) -> list[Leftover]:
 def temporary_files() -> list[Path]:
     """Return what artifacts.py writes before it moves it into place; below the folders that wordmint writes, not among the pictures."""
     folders = [path for path in artifacts.DATA.glob("*") if path.is_dir() and path.name not in ("images", "base")]
-    places = [path for folder in [*folders, artifacts.DATA, artifacts.CACHE, artifacts.references()] for path in folder.glob(".*")]
+    places = [
+        path for folder in [*folders, artifacts.DATA, artifacts.CACHE, artifacts.references(), artifacts.checkpoints()] for path in folder.glob(".*")
+    ]
     nested = [path for folder in folders for path in folder.glob("*/.*")]
     return sorted({path for path in places + nested if TEMPORARY.fullmatch(path.name)})
 

@@ -1,5 +1,6 @@
 """rescore: a published version is sampled and scored again with the present scorer and prompts; nothing is trained."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def rescore(concept: str, settings: Settings, version: int | None = None) -> dic
     word = settings.concept(concept).model_copy(update={key: tags[key] for key in ("placeholder_token", "initializer_token")})
     settings = settings.model_copy(update={"concepts": {**settings.concepts, concept: word}})
     artifacts.CACHE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=artifacts.CACHE) as folder:
+    with tempfile.TemporaryDirectory(prefix=".rescore-", suffix=f".{os.getpid()}.tmp", dir=artifacts.CACHE) as folder:
         samples, sheets = Path(folder) / "samples", Path(folder) / "sheets"
         draw(concept, embedding, samples, settings)
         scores = judge(concept, samples, settings)

@@ -121,7 +121,7 @@ def test_another_scorer_scores_the_champion_first(catalog: Settings, base: BaseM
     found = json.loads(result.output)
     assert found["version"] == 1
     assert (artifacts.samples_record("fox").read_bytes(), artifacts.scores("fox").read_bytes()) == registered
-    assert not list(artifacts.CACHE.glob("tmp*"))
+    assert not list(artifacts.CACHE.glob(".rescore-*"))
     rescored = found["scores"]["reconstruction"]["value"]
     tags = registry.tags("fox", 1)
     assert tags["scorer_model"] == "local-dir:data/base/other-clip"
