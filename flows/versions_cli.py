@@ -27,7 +27,6 @@ def registered(name: str, changes: bool = True) -> Iterator[Settings]:
         settings = load_settings()
         check_concept_key(name)  # it becomes part of a filter
         from tasks import registry
-        from tasks.catalog import keep_record
 
         uri = tracking_uri(settings)
         if not registry.exists(uri):
@@ -37,6 +36,8 @@ def registered(name: str, changes: bool = True) -> Iterator[Settings]:
             yield settings
         finally:
             if changes:
+                from tasks.catalog import keep_record
+
                 keep_record(name)
 
 
@@ -121,8 +122,9 @@ def history(name: Name, as_json: AsJson = False) -> None:
             console.print(f"{line['at'][:16]}  {line['event']} v{line['version']}{against}  {said}", soft_wrap=True, markup=False, highlight=False)
 
 
-def interval(score: dict[str, float]) -> str:
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+def interval(score: dict[str, float | None]) -> str:
+    ends = "" if score["low"] is None or score["high"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+    return f"{score['value']:.3f}{ends}"
 
 
 @app.command()

@@ -36,7 +36,7 @@ def compare(concept: str, one: int, two: int, page: Path | None = None) -> dict[
     facts = {
         "concept": concept,
         "versions": numbers,
-        "scores": {name: [getattr(record, name)._asdict() for record in records] for name in SCORES},
+        "scores": {name: [getattr(record, name).known() for record in records] for name in SCORES},
         "settings": {key: [found.get(key) for found in params] for key in sorted(set().union(*params))},
         "evidence": {key: [found.get(key) for found in tags] for key in IDENTITY} | {"pictures": [found.get("source") for found in pictures]},
         "decision": {"verdict": decision.verdict, "reason": decision.reason},

@@ -136,7 +136,7 @@ def history(concept: str) -> dict[str, Any]:
     versions = [
         {key: row[key] for key in ("version", "created", "aliases")}
         | {key: row["tags"].get(key) for key in ("digest", "decision", "decision_reason")}
-        | {name: getattr(score_record(row["version"], row["tags"]), name)._asdict() for name in ("reconstruction", "editability")}
+        | {name: getattr(score_record(row["version"], row["tags"]), name).known() for name in ("reconstruction", "editability")}
         for row in registry.described(concept)
     ]
     gone = registry.revocation(concept)

@@ -1,5 +1,6 @@
 """The gate: whether a version of a concept may take the champion's place. Pure: two score records in, one decision out."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -16,6 +17,10 @@ class Score(NamedTuple):
     value: float
     low: float
     high: float
+
+    def known(self) -> dict[str, float | None]:
+        """Return {value, low, high}; a version from before the gate kept no interval, and JSON has no NaN."""
+        return {name: None if math.isnan(number) else number for name, number in self._asdict().items()}
 
 
 @dataclass(frozen=True)
