@@ -9,7 +9,7 @@ from prefect import Task, flow, get_run_logger
 
 from flows.progress import counted, stage_bar
 from tasks import artifacts, fingerprints, registry, versioning
-from tasks.catalog import STAGES
+from tasks.catalog import STAGES, keep_record
 from tasks.report import report
 from tasks.settings import Settings, load_settings, tracking_uri
 from tasks.stage import device_lock
@@ -35,6 +35,8 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """concept -> its error."""
+    revoked: dict[str, str] = field(default_factory=dict)
+    """concept -> why; stale, and left as it is."""
 
 
 class BuildFailed(RuntimeError):
@@ -49,7 +51,7 @@ class BuildFailed(RuntimeError):
 def build_catalog(concepts: list[str] | None = None) -> Outcome:
     """Curate, invert, sample, score and register every stale concept.
 
-    A concept that fails leaves the others alone; the flow goes on and fails at its end, naming it.
+    A concept that fails leaves the others alone; the flow goes on and fails at its end, naming it. A revoked one is skipped.
 
     Raises:
         ValueError: params.yaml is not valid, or a concept is not in it.
@@ -66,6 +68,8 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
     with versioning.open_repo() as repo:
         versioning.fetch_images(repo, changed)
         stale = stale_ones(repo, changed)
+        outcome.revoked = revoked_ones(stale, settings)
+        stale = [concept for concept in stale if concept not in outcome.revoked]
         if stale:
             with device_lock(settings.runtime.device):
                 build_concepts(repo, stale, settings, outcome)
@@ -81,6 +85,18 @@ def stale_ones(repo: versioning.Repo, concepts: list[str]) -> list[str]:
     stale = [concept for concept in concepts if versioning.stale(repo, [concept], STAGES)]
     fingerprints.remember({concept: before[concept] for concept in concepts if concept not in stale})
     return stale
+
+
+def revoked_ones(concepts: list[str], settings: Settings) -> dict[str, str]:
+    """Ask the registry which of some concepts are revoked and why; that the shared one knows is enough."""
+    if not concepts or not registry.exists(tracking_uri(settings)):
+        return {}
+    registry.connect(tracking_uri(settings))
+    revoked = registry.revoked()
+    for concept in (skipped := [concept for concept in concepts if concept in revoked]):
+        get_run_logger().warning("%s is revoked and skipped: %s", concept, revoked[concept])
+        keep_record(concept)
+    return {concept: revoked[concept] for concept in skipped}
 
 
 def build_report(repo: versioning.Repo, settings: Settings) -> None:

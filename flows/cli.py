@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from flows import versions_cli
+from flows.versions_cli import AsJson, console, interval
 from tasks import artifacts, fingerprints
 from tasks.settings import Settings, load_settings, tracking_uri
 from tasks.stage import one_line_errors
 
 app = typer.Typer(help="Mint new words of a text-to-image model from pictures, and keep them as a catalog.", no_args_is_help=True)
-console = Console()
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
 
 # Read by Prefect when it is imported: a build shows its own progress, and a busy machine may need more than 20 s to start the server.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
@@ -33,7 +32,7 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         for concept in concepts or []:
             settings.concept(concept)
         if fingerprints.nothing_to_do(settings, concepts):
-            print_catalog(settings, {}, ())
+            print_catalog(settings, {}, {}, ())
             return
         from flows.build_catalog import BuildFailed, build_catalog
         from flows.progress import progress
@@ -42,13 +41,14 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
             with progress(console):
                 outcome = build_catalog(concepts or None)
         except BuildFailed as error:
-            print_catalog(settings, error.outcome.seconds, error.outcome.failed)
+            print_catalog(settings, error.outcome.seconds, error.outcome.revoked, error.outcome.failed)
             raise ValueError(str(error)) from error
-        print_catalog(settings, outcome.seconds, outcome.failed)
+        print_catalog(settings, outcome.seconds, outcome.revoked, outcome.failed)
 
 
-def print_catalog(settings: Settings, took: Mapping[str, float], failed: Collection[str]) -> None:
-    """Print every concept that is built, with its scores and their bounds, and where the report lies."""
+def print_catalog(settings: Settings, took: Mapping[str, float], revoked: Mapping[str, str], failed: Collection[str]) -> None:
+    """Print every concept that is built, with its scores and their bounds, those that are revoked, and where the report lies."""
+    revoked = dict(revoked)
     title = "" if took else "nothing to do: every concept is up to date"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for heading in ("concept", "version", "reconstruction", "bounds", "editability", "bounds", "seconds"):
@@ -61,7 +61,10 @@ def print_catalog(settings: Settings, took: Mapping[str, float], failed: Collect
             scores, record = artifacts.read_json(artifacts.scores(key)), artifacts.read_json(artifacts.registered(key))
             cells = [cell for name in ("reconstruction", "editability") for cell in (f"{scores[name]['value']:.3f}", bounds(scores[name]))]
             table.add_row(key, " ".join([f"v{record['version']}", *record["aliases"]]), *cells, seconds)
+            revoked |= {key: record["revoked"]} if "revoked" in record else {}
     console.print(table)
+    for key, why in revoked.items():
+        console.print(f"{key} is revoked and not built: {why}; `wordmint reinstate {key}` brings it back", soft_wrap=True, markup=False)
     index = artifacts.REPORT / "index.html"
     if index.exists():
         console.print(f"report: {index.absolute().as_uri()}", soft_wrap=True)
@@ -71,10 +74,6 @@ def bounds(score: dict[str, float]) -> str:
     """Return the two references that a score lies between: pictures without the word, and the training pictures themselves."""
     low, high = sorted((score["prompt_only"], score["image_only"]))
     return f"{low:.2f}-{high:.2f}"
-
-
-def interval(score: dict[str, float]) -> str:
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
 @app.command()
@@ -191,6 +190,9 @@ def imagine(
 
         for path in imagine_pictures(prompt, re.findall(r"<[^<>\s]+>", prompt), number, seed, out, load_settings(), any_base):
             print(path)
+
+
+app.add_typer(versions_cli.app)
 
 
 def main() -> None:

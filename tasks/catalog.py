@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ruamel.yaml import YAML
 
 from tasks import artifacts, versioning
-from tasks.settings import Settings, check_concept_key, parse_settings, tracking_uri
+from tasks.settings import Settings, check_concept_key, load_settings, parse_settings, tracking_uri
 
 if TYPE_CHECKING:  # torch takes seconds to import, and adding a concept needs none of it
     from torch import Tensor
@@ -48,6 +48,32 @@ def add_concept(name: str, pictures: Sequence[Path], word: str, kind: str, setti
     temporary = params.with_name(f".{params.name}.tmp")
     yaml.dump(document, temporary)
     temporary.replace(params)
+
+
+def keep_record(concept: str) -> None:
+    """Write the aliases that a concept's version has now into its record under data/, and tell DVC, for which it was up to date.
+
+    A concept without a record, one that this machine never registered, has none to keep.
+    """
+    from tasks import registry
+
+    path = artifacts.registered(concept)
+    if not path.exists():
+        return
+    before = artifacts.read_json(path)
+    record = {key: before[key] for key in ("name", "version", "digest")}
+    record["aliases"] = [alias for alias, number in registry.aliases(concept).items() if number == before["version"]]
+    if gone := registry.revocation(concept):
+        record["revoked"] = gone["why"]
+    if record == before:
+        return
+    stage = f"register@{concept}"
+    with versioning.open_repo() as repo:
+        if concept not in load_settings().concepts or versioning.why(repo, stage):  # a build writes it anyway
+            artifacts.write_json(path, record)
+        else:
+            with versioning.recording(repo, stage):
+                artifacts.write_json(path, record)
 
 
 def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, out: Path, settings: Settings, any_base: bool = False) -> list[Path]:

@@ -1,5 +1,6 @@
 """Publish a concept's learned embedding with its scores as a version of the MLflow model `concept.<key>`."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,13 @@ import yaml
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import artifacts, registry
+from tasks import artifacts, lifecycle, plots, publishing, registry
+from tasks.promotion import evidence
 from tasks.settings import Settings, tracking_uri
 from tasks.stage import run_stage
+
+SHEET = 8  # pictures of a prompt that go with a version
+SHEET_SIDE = 128  # px of each
 
 
 @task(task_run_name="register-{concept}", cache_policy=NO_CACHE)
@@ -17,42 +22,52 @@ def register(concept: str, settings: Settings) -> Path:
     """Publish the learned embedding and return the record of its version; the same bytes are one version, however often.
 
     Raises:
-        ValueError: the scores belong to another embedding, or the stored bytes are not those that were sent.
+        ValueError: the scores belong to another embedding, the stored bytes are not those that were sent, or the concept is revoked.
     """
     embedding = artifacts.learned_embeds(concept)
-    train, scores = artifacts.read_json(artifacts.train_record(concept)), artifacts.read_json(artifacts.scores(concept))
+    train, scores, samples = map(artifacts.read_json, (artifacts.train_record(concept), artifacts.scores(concept), artifacts.samples_record(concept)))
     digest = artifacts.sha256(embedding)
     if scores["embedding_digest"] != digest:
         raise ValueError(f"{artifacts.scores(concept)} scores embedding {scores['embedding_digest']}, but {embedding} is {digest}; score it again")
-    word, base = settings.concept(concept), train["base"]
+    word, base, pictures = settings.concept(concept), train["base"], picture_set(concept)
     registry.connect(tracking_uri(settings))
-    record = registry.publish(
-        registry.model_name(concept),
-        embedding,
-        tags={
-            "placeholder_token": word.placeholder_token,
-            "initializer_token": word.initializer_token,
-            "kind": word.kind,
-            "reconstruction": str(scores["reconstruction"]["value"]),
-            "editability": str(scores["editability"]["value"]),
-            "base_model": base["model"],
-            "base_revision": str(base["revision"]),
-            "base_weights_sha256": str(base["weights_sha256"]),
-            "scorer_weights_sha256": str(scores["scorer"]["weights_sha256"]),
-        },
-        metrics=headline(scores) | {"norm": train["norm"], "vocabulary_norm_median": train["vocabulary_norm_median"]},
-        params=train["settings"] | {key: train[key] for key in ("method", "seed", "optimizer_steps", "stopped")},
-        model_config={
-            "base_model": base["model"],
-            "base_location": str(Path(base["model"]).absolute()) if Path(base["model"]).is_dir() else None,
-            "base_revision": base["revision"],
-            "base_weights_sha256": base["weights_sha256"],
-            "placeholder_token": word.placeholder_token,
-        },
-        pictures=picture_set(concept),
-    )
+    lifecycle.refuse_revoked(concept)
+    with tempfile.TemporaryDirectory() as sheets:
+        record = publishing.publish(
+            registry.model_name(concept),
+            embedding,
+            tags={
+                "placeholder_token": word.placeholder_token,
+                "initializer_token": word.initializer_token,
+                "kind": word.kind,
+                "base_model": base["model"],
+                "base_revision": str(base["revision"]),
+                **({"dataset_digest": pictures["digest"]} if pictures else {}),
+                **evidence(scores, samples, train["data_sha256"], train["data_sha256"]),
+            },
+            metrics=headline(scores) | {"norm": train["norm"], "vocabulary_norm_median": train["vocabulary_norm_median"]},
+            params=train["settings"] | {key: train[key] for key in ("method", "seed", "optimizer_steps", "stopped")},
+            model_config={
+                "base_model": base["model"],
+                "base_location": str(Path(base["model"]).absolute()) if Path(base["model"]).is_dir() else None,
+                "base_revision": base["revision"],
+                "base_weights_sha256": base["weights_sha256"],
+                "placeholder_token": word.placeholder_token,
+            },
+            pictures=pictures,
+            sheets=draw_sheets(artifacts.samples(concept), Path(sheets)),
+        )
+    record["aliases"] = lifecycle.settle(concept, record["version"], settings.register.promote)
     artifacts.write_json(artifacts.registered(concept), record)
     return artifacts.registered(concept)
+
+
+def draw_sheets(samples: Path, folder: Path) -> Path:
+    """Write one small picture per prompt of a samples folder, named by the prompt; a later `wordmint diff` has nothing else to show."""
+    for prompt in artifacts.read_json(samples / "samples.json")["prompts"]:
+        if paths := sorted((samples / "word" / prompt["slug"]).glob("*.png"))[:SHEET]:
+            plots.sheet(paths, SHEET_SIDE).save(folder / f"{prompt['slug']}.webp", quality=85)
+    return folder
 
 
 def headline(scores: dict[str, Any]) -> dict[str, float]:

@@ -1,13 +1,14 @@
-"""What is published: one MLflow model `concept.<key>` per concept; the only module that talks to MLflow."""
+"""What is published: one MLflow model `concept.<key>` per concept. The connection, every reading, and the small writes of aliases and tags.
 
-import io
+With publishing.py, which writes versions, the only module that talks to MLflow.
+"""
+
+import json
 import logging
 import os
-import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
-from importlib.metadata import version as installed_version
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,16 @@ from tasks import artifacts
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
-    from mlflow.models import ModelSignature
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 EXPERIMENT = "wordmint"
 PREFIX = "concept."
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 STORED = "artifacts/learned_embeds.safetensors"  # below a model's place
+SHEETS = "samples"  # below a run's place
+HISTORY = "history."  # of a model's tags; the rest of the key is the moment
+REVOKED = "revoked"  # a tag of a model and of its versions
 PAGE = 1000  # rows per request
-RUNS_ON = ("mlflow", "torch", "diffusers", "transformers", "safetensors")
 
 
 def model_name(concept: str) -> str:
@@ -51,7 +53,7 @@ def connect(uri: str) -> None:
         os.environ.update({name: value} if value is not None else {})
     database = sqlite_file(uri)
     try:
-        with one_writer(uri):
+        with one_writer():
             if database and not database.exists():
                 create_database(database)
             experiment_id(mlflow.MlflowClient(), (database.parent / "artifacts").as_uri() if database else None)
@@ -70,9 +72,11 @@ def exists(uri: str) -> bool:
 
 
 @contextmanager
-def one_writer(uri: str) -> Iterator[None]:
+def one_writer() -> Iterator[None]:
     """Hold the lock that processes of this machine share; MLflow itself does not stop two from registering the same thing."""
-    database = sqlite_file(uri)
+    import mlflow
+
+    database = sqlite_file(mlflow.get_tracking_uri())
     path = database.with_name(f".{database.name}.lock") if database else artifacts.CACHE / "registry.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
@@ -108,137 +112,109 @@ def find_version(name: str, digest: str) -> int | None:
     return min((int(version.version) for version in found), default=None)
 
 
-def publish(
-    name: str,
-    embedding: Path,
-    *,
-    tags: Mapping[str, str],
-    metrics: Mapping[str, float],
-    params: Mapping[str, Any],
-    model_config: Mapping[str, Any],
-    pictures: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Publish a learned embedding as a version of `name`, or complete the version that has the same bytes already.
-
-    The alias comes last, so what an alias reaches is whole; the first version becomes champion and later ones challenger.
-    model_config: what registered_model.py reads. pictures: {name, digest of at most 36 characters, source_type, source} or None.
-    Returns {name, version, digest, aliases}.
-
-    Raises:
-        ValueError: the stored bytes are not those of `embedding`.
-    """
+def find_model(concept: str) -> "RegisteredModel | None":
     import mlflow
 
-    client = mlflow.MlflowClient()
-    digest = artifacts.sha256(embedding)
-    tags = {**tags, "digest": digest}
-    with one_writer(mlflow.get_tracking_uri()):
-        number = find_version(name, digest)
-        if number is None:
-            model_id = log_concept(name, embedding, params=params, metrics=metrics, model_config=model_config, pictures=pictures)
-            verify(model_id, embedding)
-            # The tags are created with the version, so one with a digest is never half described.
-            with redirect_stderr(io.StringIO()):  # it announces every version there, across a build's progress
-                number = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)
+    return next(pages(mlflow.MlflowClient().search_registered_models, f"name = '{model_name(concept)}'"), None)
+
+
+def aliases(concept: str) -> dict[str, int]:
+    """Return the version that each alias of a concept reaches."""
+    model = find_model(concept)
+    return {alias: int(number) for alias, number in sorted(model.aliases.items())} if model else {}
+
+
+def set_alias(concept: str, alias: str, version: int) -> None:
+    import mlflow
+
+    mlflow.MlflowClient().set_registered_model_alias(model_name(concept), alias, str(version))
+
+
+def drop_alias(concept: str, alias: str) -> None:
+    import mlflow
+
+    mlflow.MlflowClient().delete_registered_model_alias(model_name(concept), alias)
+
+
+def tags(concept: str, version: int) -> dict[str, str]:
+    import mlflow
+
+    return dict(mlflow.MlflowClient().get_model_version(model_name(concept), str(version)).tags)
+
+
+def set_tags(concept: str, version: int, values: Mapping[str, str | None]) -> None:
+    """Set tags of a version one after the other; None deletes one."""
+    import mlflow
+
+    client, name = mlflow.MlflowClient(), model_name(concept)
+    for key, value in values.items():
+        if value is None:
+            client.delete_model_version_tag(name, str(version), key)
         else:
-            version = client.get_model_version(name, str(number))
-            model_id = str(version.source).removeprefix("models:/")
-            verify(model_id, embedding)
-            update_scores(client, version, model_id, tags, metrics)
-        aliases = ensure_alias(client, name, number)
-    return {"name": name, "version": number, "digest": digest, "aliases": aliases}
+            client.set_model_version_tag(name, str(version), key, value)
 
 
-def log_concept(
-    name: str,
-    embedding: Path,
-    *,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    model_config: Mapping[str, Any],
-    pictures: Mapping[str, str] | None,
-) -> str:
-    """Log one run with its model, scores and picture set and return the model's id; nothing is registered yet."""
+def revocation(concept: str) -> dict[str, Any] | None:
+    """Return {at, why, aliases} of a revoked concept, where `aliases` are those that were taken from it."""
+    model = find_model(concept)
+    return json.loads(model.tags[REVOKED]) if model and REVOKED in model.tags else None
+
+
+def set_revocation(concept: str, value: Mapping[str, Any] | None) -> None:
+    """Mark a concept as revoked; None lifts it."""
     import mlflow
-    from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    client = mlflow.MlflowClient()
-    # An example would make MLflow load the base model and draw a picture while it publishes.
-    warnings.filterwarnings("ignore", message=r".*An input example was not provided")
-    with mlflow.start_run(experiment_id=experiment_id(client), run_name=name) as run:
-        if pictures:
-            client.log_inputs(run.info.run_id, [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])])
-        mlflow.log_params(dict(params))  # MLflow copies a run's params to its models
-        model = mlflow.pyfunc.log_model(
-            name=name.replace(".", "-"),  # MLflow allows no dot here
-            python_model=str(Path(__file__).with_name("registered_model.py")),
-            artifacts={"learned_embeds": str(embedding)},
-            model_config=dict(model_config),
-            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in RUNS_ON],
-            signature=signature(),
-        )
-        log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
-    return model.model_id
+    client, name = mlflow.MlflowClient(), model_name(concept)
+    if value is None:
+        client.delete_registered_model_tag(name, REVOKED)
+    else:
+        client.set_registered_model_tag(name, REVOKED, json.dumps(value))
 
 
-def log_metrics(client: "MlflowClient", run_id: str, model_id: str, metrics: Mapping[str, float], pictures: Mapping[str, str] | None = None) -> None:
-    """Log metrics on a LoggedModel, where they live; the run shows the same."""
-    from mlflow.entities import Metric
-    from mlflow.utils.time import get_current_time_millis
-
-    source = {"dataset_name": pictures["name"], "dataset_digest": pictures["digest"]} if pictures else {}
-    now = get_current_time_millis()
-    client.log_batch(run_id, metrics=[Metric(key, value, now, 0, model_id=model_id, run_id=run_id, **source) for key, value in metrics.items()])
-
-
-def signature() -> "ModelSignature":
-    """Return prompts in, PNG bytes out; the column has no name so that a plain list of prompts passes too."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
-
-    from tasks.registered_model import DEFAULTS
-
-    kinds = {int: "long", float: "double"}
-    parameters = ParamSchema([ParamSpec(key, kinds[type(value)], value) for key, value in DEFAULTS.items()])
-    return ModelSignature(inputs=Schema([ColSpec("string")]), outputs=Schema([ColSpec("binary")]), params=parameters)
-
-
-def verify(model_id: str, embedding: Path) -> None:
-    """Download a LoggedModel's learned embedding and compare it with the file that was published.
-
-    Raises:
-        ValueError: they differ, or the stored one is gone.
-    """
+def revoked() -> dict[str, str]:
+    """Return why, for each concept that is revoked."""
     import mlflow
-    from mlflow.exceptions import MlflowException
 
-    place = mlflow.get_logged_model(model_id).artifact_location
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            stored = artifacts.sha256(Path(mlflow.artifacts.download_artifacts(f"{place}/{STORED}", dst_path=folder)))
-        except (MlflowException, OSError) as error:
-            raise ValueError(f"{STORED} is gone from {place}; delete the versions that use it and register again") from error
-    if stored != artifacts.sha256(embedding):
-        raise ValueError(f"{embedding} reads back from {place} with SHA-256 {stored}; delete the versions that use it and register again")
+    models = pages(mlflow.MlflowClient().search_registered_models, f"name LIKE '{PREFIX}%'")
+    return {model.name.removeprefix(PREFIX): json.loads(model.tags[REVOKED])["why"] for model in models if REVOKED in model.tags}
 
 
-def update_scores(client: "MlflowClient", version: "ModelVersion", model_id: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
-    """Bring a version up to date whose embedding is the same but was scored again."""
-    changed = {key: value for key, value in tags.items() if version.tags.get(key) != value}
-    if changed:
-        log_metrics(client, str(client.get_logged_model(model_id).source_run_id), model_id, metrics)
-    for key, value in changed.items():
-        client.set_model_version_tag(version.name, version.version, key, value)
+def add_event(concept: str, **event: Any) -> None:
+    """Write one line of a concept's history: a tag of its model, named by the moment."""
+    import mlflow
+
+    now = datetime.now(UTC)
+    line = json.dumps({"at": now.isoformat(timespec="seconds"), **event}, ensure_ascii=False)
+    mlflow.MlflowClient().set_registered_model_tag(model_name(concept), f"{HISTORY}{now:%Y%m%dT%H%M%S.%fZ}", line)
 
 
-def ensure_alias(client: "MlflowClient", name: str, version: int) -> list[str]:
-    """Give a version that no alias reaches its first one and return all it has, sorted."""
-    taken = {alias: int(number) for alias, number in client.get_registered_model(name).aliases.items()}
-    if version not in taken.values():
-        alias = CHALLENGER if CHAMPION in taken else CHAMPION
-        client.set_registered_model_alias(name, alias, str(version))
-        taken[alias] = version
-    return sorted(alias for alias, number in taken.items() if number == version)
+def events(concept: str) -> list[dict[str, Any]]:
+    """Return the lines of a concept's history, oldest first."""
+    model = find_model(concept)
+    return [json.loads(line) for key, line in sorted(model.tags.items()) if key.startswith(HISTORY)] if model else []
+
+
+def moment(milliseconds: int) -> str:
+    """Return MLflow's time as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
+def described(concept: str) -> list[dict[str, Any]]:
+    """Return {version, created, aliases, tags} of every version of a concept, oldest first."""
+    found, reached = [], aliases(concept)
+    for version in minted(f"name = '{model_name(concept)}'"):
+        number = int(version.version)
+        names = [alias for alias, target in reached.items() if target == number]
+        found.append({"version": number, "created": moment(version.creation_timestamp), "aliases": names, "tags": dict(version.tags)})
+    return found
+
+
+def minted(models: str) -> list["ModelVersion"]:
+    """Return the versions that were published here of the models of a filter, sorted by model and version."""
+    import mlflow
+
+    found = pages(mlflow.MlflowClient().search_model_versions, models)
+    return sorted((version for version in found if "digest" in version.tags), key=lambda version: (version.name, int(version.version)))
 
 
 def catalog() -> list[dict[str, Any]]:
@@ -255,15 +231,13 @@ def rows(models: str) -> list[dict[str, Any]]:
     """Return {concept, placeholder_token, version, alias, reconstruction, editability} per version and alias of the models of a filter."""
     import mlflow
 
-    client = mlflow.MlflowClient()
-    aliases: dict[tuple[str, int], list[str]] = {}
-    for model in pages(client.search_registered_models, models):
+    reached: dict[tuple[str, int], list[str]] = {}
+    for model in pages(mlflow.MlflowClient().search_registered_models, models):
         for alias, number in sorted(model.aliases.items()):
-            aliases.setdefault((model.name, int(number)), []).append(alias)
+            reached.setdefault((model.name, int(number)), []).append(alias)
     found = []
-    minted = (version for version in pages(client.search_model_versions, models) if "digest" in version.tags)  # others were not published here
-    for version in sorted(minted, key=lambda version: (version.name, int(version.version))):
-        for alias in aliases.get((version.name, int(version.version)), [None]):
+    for version in minted(models):
+        for alias in reached.get((version.name, int(version.version)), [None]):
             found.append(
                 {
                     "concept": version.name.removeprefix(PREFIX),
@@ -283,18 +257,50 @@ def champion(concept: str) -> tuple[Path, dict[str, str]]:
     Raises:
         ValueError: the concept has no champion, or the stored bytes are not those that were registered.
     """
-    import mlflow
-    from mlflow.exceptions import MlflowException
+    number = aliases(concept).get(CHAMPION)
+    if number is None:
+        if gone := revocation(concept):
+            raise ValueError(f"concept {concept!r} was revoked on {gone['at'][:10]}: {gone['why']}; `wordmint reinstate {concept}` brings it back")
+        raise ValueError(f"concept {concept!r} has no champion in {EXPERIMENT}'s registry; register it first")
+    return fetch(concept, number)
 
-    name = model_name(concept)
-    try:
-        version = mlflow.MlflowClient().get_model_version_by_alias(name, CHAMPION)
-    except MlflowException as error:
-        raise ValueError(f"concept {concept!r} has no champion in {EXPERIMENT}'s registry; register it first") from error
-    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}/{STORED}"))
-    if (stored := artifacts.sha256(path)) != version.tags.get("digest"):
-        raise ValueError(f"{name} version {version.version} was registered with SHA-256 {version.tags.get('digest')}, but {path} has {stored}")
-    return path, dict(version.tags)
+
+def fetch(concept: str, number: int) -> tuple[Path, dict[str, str]]:
+    """Return the local path of the learned embedding of a version, and the version's tags.
+
+    Raises:
+        ValueError: the stored bytes are not those that were registered.
+    """
+    import mlflow
+
+    name, found = model_name(concept), tags(concept, number)
+    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}/{STORED}"))
+    if (stored := artifacts.sha256(path)) != found.get("digest"):
+        raise ValueError(f"{name} version {number} was registered with SHA-256 {found.get('digest')}, but {path} has {stored}")
+    return path, found
+
+
+def training(concept: str, number: int, folder: Path) -> tuple[dict[str, str], dict[str, str], list[Path]]:
+    """Return the settings that a version was trained with, its picture set as {name, digest, source}, and its sample sheets.
+
+    The sheets are downloaded to `folder`; a version from before they were kept has none.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    model = client.get_logged_model(model_id(client.get_model_version(model_name(concept), str(number))))
+    run: Any = client.get_run(str(model.source_run_id))
+    datasets = [entry.dataset for entry in run.inputs.dataset_inputs]
+    pictures = {key: str(getattr(datasets[0], key)) for key in ("name", "digest", "source")} if datasets else {}
+    sheets: list[Path] = []
+    if any(entry.path == SHEETS for entry in client.list_artifacts(run.info.run_id)):
+        sheets = sorted(Path(client.download_artifacts(run.info.run_id, SHEETS, str(folder))).iterdir())
+    return dict(model.params), pictures, sheets
+
+
+def model_id(version: "ModelVersion") -> str:
+    """Return the id of the LoggedModel that a version was made from."""
+    return str(version.source).removeprefix("models:/")
 
 
 def pages(search: Any, condition: str) -> Iterator[Any]:

@@ -25,16 +25,21 @@ from tasks.stage import run_stage
 @task(task_run_name="sample-{concept}", cache_policy=NO_CACHE)
 def sample(concept: str, settings: Settings, on_prompt: Callable[[], object] = lambda: None) -> Path:
     """Generate the pictures of one concept and return the path of samples.json."""
+    draw(concept, artifacts.learned_embeds(concept), artifacts.samples(concept), settings, on_prompt)
+    return artifacts.samples_record(concept)
+
+
+def draw(concept: str, embedding: Path, place: Path, settings: Settings, on_prompt: Callable[[], object] = lambda: None) -> None:
+    """Generate the pictures of a concept's embedding into the folder `place`."""
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    chosen, rules = settings.concept(concept), settings.sample
+    chosen, rules, seeds = settings.concept(concept), settings.sample, seeds_of(settings)
     prompts = {prompt: artifacts.prompt_slug(prompt) for prompt in settings.prompts(concept)}
-    embedding, seeds = artifacts.learned_embeds(concept), seeds_of(settings)
     info = {"concept": concept, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
     texts = [prompt.format(chosen.placeholder_token) for prompt in prompts]
     first = next(iter(prompts))
     references = {f"prompt_only/{slug}": without_word(prompt) for prompt, slug in prompts.items()}
     references[f"coarse_word/{prompts[first]}"] = first.format(chosen.initializer_token)
-    with artifacts.new_folder(artifacts.samples(concept)) as folder:
+    with artifacts.new_folder(place) as folder:
         (folder / "grids").mkdir()
         for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, read_rows(embedding), settings), strict=True):
             save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
@@ -53,7 +58,6 @@ def sample(concept: str, settings: Settings, on_prompt: Callable[[], object] = l
             "prompts": [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()],
         }
         artifacts.write_json(folder / "samples.json", record)
-    return artifacts.samples_record(concept)
 
 
 def seeds_of(settings: Settings) -> list[int]:

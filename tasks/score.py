@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from PIL import Image
 from prefect import task
@@ -22,23 +23,28 @@ from tasks.stage import run_stage
 @task(task_run_name="score-{concept}", cache_policy=NO_CACHE)
 def score(concept: str, settings: Settings) -> Path:
     """Score the samples of one concept and return the path of its scores."""
+    artifacts.write_json(artifacts.scores(concept), judge(concept, artifacts.samples(concept), settings))
+    return artifacts.scores(concept)
+
+
+def judge(concept: str, samples: Path, settings: Settings) -> dict[str, Any]:
+    """Return the scores of a folder of samples against the curated pictures of a concept."""
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
-    record, rules = artifacts.read_json(artifacts.samples_record(concept)), settings.score
+    record, rules = artifacts.read_json(samples / "samples.json"), settings.score
     prompts: dict[str, str] = {entry["prompt"]: entry["slug"] for entry in record["prompts"]}
     first, *edits = prompts
     training = read_features(scorer, artifacts.curated(concept))
     texts = dict(zip(prompts, scorer.text_features([without_word(prompt) for prompt in prompts]), strict=True))
     word, prompt_only = (
-        {prompt: read_features(scorer, artifacts.samples(concept) / kind / slug) for prompt, slug in prompts.items()}
-        for kind in ("word", "prompt_only")
+        {prompt: read_features(scorer, samples / kind / slug) for prompt, slug in prompts.items()} for kind in ("word", "prompt_only")
     )
-    coarse_word = read_features(scorer, artifacts.samples(concept) / "coarse_word" / prompts[first])
+    coarse_word = read_features(scorer, samples / "coarse_word" / prompts[first])
 
     def mean_editability(pictures: Callable[[str], Tensor]) -> float:
         return fmean(editability(pictures(prompt), texts[prompt]) for prompt in edits)
 
     interval = partial(bootstrap, samples=rules.bootstrap_samples, confidence=rules.confidence, seed=rules.seed)
-    result = {
+    return {
         "concept": concept,
         "embedding_digest": record["embedding_digest"],
         "scorer": {**scorer.identity, "prompt_suite": hashlib.sha256("\n".join(prompts).encode()).hexdigest()},
@@ -64,8 +70,6 @@ def score(concept: str, settings: Settings) -> Path:
             for prompt in prompts
         ],
     }
-    artifacts.write_json(artifacts.scores(concept), result)
-    return artifacts.scores(concept)
 
 
 def read_features(scorer: Scorer, folder: Path) -> Tensor:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -134,6 +135,11 @@ class Score(Section):
     seed: int = Field(ge=0)
 
 
+class Register(Section):
+    promote: Literal["by_hand", "when_better"]
+    """Whether a build moves the champion itself when the gate finds a new version better, or leaves it to `wordmint promote`."""
+
+
 class Concept(Section):
     kind: Literal["object", "style"]
     """Chooses templates and prompts."""
@@ -158,6 +164,10 @@ class Runtime(Section):
     """MLflow's; null is mlruns/mlflow.db. MLFLOW_TRACKING_URI overrides it."""
 
 
+# It is a method of pydantic's metaclass, which no instance has; sections are named after their stages.
+warnings.filterwarnings("ignore", message='Field name "register" in "Settings" shadows')
+
+
 class Settings(Section):
     base: Base
     scorer: Scorer
@@ -165,6 +175,7 @@ class Settings(Section):
     invert: Invert
     sample: Sample
     score: Score
+    register: Register
     concepts: dict[ConceptKey, Concept]
     runtime: Runtime
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from tasks import artifacts
 from tasks.settings import Settings, load_settings
 
 
@@ -23,8 +24,20 @@ def run_stage(stage: Callable[[str, Settings], Path]) -> None:
     with one_line_errors():
         settings = load_settings()
         settings.concept(concept)
+        refuse_revoked(concept)
         with device_lock(settings.runtime.device):
             print(stage(concept, settings))
+
+
+def refuse_revoked(concept: str) -> None:
+    """Stop a stage of a concept that was revoked, as far as this machine knows; `dvc repro` has no way to skip one.
+
+    Raises:
+        ValueError: its record says so.
+    """
+    record = artifacts.registered(concept)
+    if record.exists() and (why := artifacts.read_json(record).get("revoked")):
+        raise ValueError(f"concept {concept!r} was revoked: {why}; `wordmint reinstate {concept}` brings it back, `dvc repro --keep-going` goes on")
 
 
 def device_lock(device: str) -> AbstractContextManager:

@@ -15,13 +15,17 @@ os.environ.update(
 )
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from tasks import artifacts, registry
 from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.settings import Settings
 from tests.tiny import save_tiny_pipeline, save_tiny_scorer
 
 
@@ -41,6 +45,30 @@ def tiny_scorer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(tiny_base_folder: Path) -> BaseModel:
     """The tiny base model on the CPU; `undamaged` watches that no test changes it for the next."""
     return load_base_model(str(tiny_base_folder), None, "cpu")
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh MLflow database; the dozens of migrations behind it run once a session."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    registry.create_database(path)
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Path, tiny_base_folder: Path) -> Settings:
+    """The shipped settings in an empty catalog that has the tiny base model, pictures of a fox and a database."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "WORDMINT_BASE_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    Path("mlruns").mkdir()
+    shutil.copy(migrated_database, "mlruns/mlflow.db")
+    shutil.copytree(tiny_base_folder, "data/base/tiny")
+    artifacts.images("fox").mkdir(parents=True)
+    (artifacts.images("fox") / "1.png").write_bytes(b"a picture")
+    values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
+    values["base"]["model"] = "data/base/tiny"
+    return Settings.model_validate(values)
 
 
 @pytest.fixture(autouse=True)

@@ -188,6 +188,44 @@ def test_a_new_picture_reruns_one_concept(built: Path) -> None:
     assert artifacts.read_json(artifacts.registered("ink"))["version"] == 1
 
 
+def test_a_promotion_leaves_nothing_stale(built: Path) -> None:
+    refused = CliRunner().invoke(app, ["promote", "fox"])
+    assert refused.exit_code == 1 and "other pictures" in refused.output
+    assert CliRunner().invoke(app, ["promote", "fox", "--accept", "one picture more"]).exit_code == 0
+    assert artifacts.read_json(artifacts.registered("fox"))["aliases"] == ["champion"]
+    assert stale_stages() == set() and dvc("status", "register@fox").strip().endswith("up to date.")
+    assert CliRunner().invoke(app, ["rollback", "fox"]).exit_code == 0
+    assert artifacts.read_json(artifacts.registered("fox"))["aliases"] == ["previous"]
+    before = artifacts.train_record("fox").read_bytes()
+    edit_params(register={"promote": "when_better"})
+    assert stale_stages() == {"register@fox", "register@ink"}
+    assert build()[0] == 0
+    assert artifacts.train_record("fox").read_bytes() == before
+    assert artifacts.read_json(artifacts.registered("fox"))["aliases"] == ["previous"]  # a build does not overrule a rollback
+    edit_params(register={"promote": "by_hand"})
+    assert build()[0] == 0
+
+
+def test_a_revoked_concept_is_not_trained_through_either_door(built: Path) -> None:
+    rate = yaml.safe_load(Path("params.yaml").read_text())["invert"]["learning_rate"]
+    assert CliRunner().invoke(app, ["revoke", "ink", "--why", "the painter objects"]).exit_code == 0
+    assert stale_stages() == set()
+    before = artifacts.train_record("ink").read_bytes()
+    edit_params(invert={"learning_rate": 0.0045})
+    code, output = build()
+    assert code == 0 and "ink is revoked and not built: the painter objects" in output
+    assert artifacts.train_record("ink").read_bytes() == before
+    assert "invert@ink" in stale_stages() and "invert@fox" not in stale_stages()
+    refused = run(sys.executable, "-m", "tasks.invert", "--concept", "ink")
+    assert refused.returncode == 1 and "was revoked: the painter objects" in refused.stderr
+    assert CliRunner().invoke(app, ["imagine", "a <ink>"]).exit_code == 1
+    edit_params(invert={"learning_rate": rate})
+    assert CliRunner().invoke(app, ["reinstate", "ink"]).exit_code == 0
+    assert build()[0] == 0
+    assert artifacts.read_json(artifacts.registered("ink"))["aliases"] == ["champion"]
+    assert stale_stages() == set()
+
+
 def test_repro_builds_what_the_flow_then_finds_done(built: Path) -> None:
     edit_params(invert={"learning_rate": 0.004})
     dvc("repro")

@@ -1,26 +1,31 @@
 """Publishing against a real MLflow: SQLite, real artifacts, real models-from-code."""
 
+import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import traceback
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
-import torch
-import yaml
-from safetensors.torch import save_file
+from PIL import Image
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
 
-from tasks import artifacts, registry
+from tasks import artifacts, lifecycle, publishing, registry
+from tasks.promotion import JUDGES, SCORES
 from tasks.register import register
 from tasks.registered_model import weights_sha256
-from tasks.settings import Settings
+from tasks.settings import Settings, tracking_uri
+from tests.minted import mint, record
 from tests.tiny import save_tiny_pipeline
 
-PARAMS = Path(__file__).parent.parent / "params.yaml"
 LOAD = """
 import json, sys
 sys.modules["tasks"] = sys.modules["flows"] = None  # importing wordmint fails, however it is installed
@@ -41,71 +46,6 @@ print(json.dumps({
     "seed_matters": other != first,
 }))
 """
-
-
-@pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh MLflow database; the dozens of migrations behind it run once a session."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    registry.create_database(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_pipeline(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database: Path, base_model: Path) -> Settings:
-    """The shipped settings in an empty catalog that has the tiny base model, pictures of a fox and a database."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "WORDMINT_BASE_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-    Path("mlruns").mkdir()
-    shutil.copy(migrated_database, "mlruns/mlflow.db")
-    shutil.copytree(base_model, "data/base/tiny")
-    artifacts.images("fox").mkdir(parents=True)
-    (artifacts.images("fox") / "1.png").write_bytes(b"a picture")
-    values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    values["base"]["model"] = "data/base/tiny"
-    return Settings.model_validate(values)
-
-
-def mint(seed: int, reconstruction: float = 0.75) -> str:
-    """Write what the stages before register leave for the concept fox and return the embedding's digest."""
-    base = Path("data/base/tiny")
-    path = artifacts.learned_embeds("fox")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"<fox>": torch.randn(1, 32, generator=torch.Generator().manual_seed(seed))}, path, {"format": "pt"})
-    score = {"low": 0.1, "high": 0.9, "image_only": 0.95, "prompt_only": 0.5, "coarse_word": None}
-    train = {
-        "concept": "fox",
-        "method": "textual_inversion",
-        "optimizer_steps": 3,
-        "stopped": "cap",
-        "seconds": 0.1,
-        "norm": 0.5,
-        "vocabulary_norm_median": 0.4,
-        "seed": 0,
-        "base": {"model": base.as_posix(), "revision": None, "weights_sha256": weights_sha256(base)},
-        "settings": {"num_vectors": 1, "learning_rate": 5.0e-3},
-    }
-    artifacts.write_json(artifacts.train_record("fox"), train)
-    scores = {
-        "concept": "fox",
-        "embedding_digest": artifacts.sha256(path),
-        "scorer": {"model": "tiny", "weights_sha256": "f" * 64, "prompt_suite": "object"},
-        "reconstruction": {"value": reconstruction, **score},
-        "editability": {"value": 0.25, **score},
-        "prompts": [],
-    }
-    artifacts.write_json(artifacts.scores("fox"), scores)
-    return artifacts.sha256(path)
-
-
-def record(settings: Settings) -> dict[str, Any]:
-    return artifacts.read_json(register.fn("fox", settings))
 
 
 def logged_model(version: int) -> Any:
@@ -150,27 +90,41 @@ def test_a_version_carries_its_evidence(settings: Settings) -> None:
     record(settings)
     model = logged_model(1)
     metrics = {metric.key: metric.value for metric in model.metrics}
-    bounds = {"_low": 0.1, "_high": 0.9, "_image_only": 0.95, "_prompt_only": 0.5}
-    expected = {name + end: value for name in ("reconstruction", "editability") for end, value in bounds.items()}
+    scores = artifacts.read_json(artifacts.scores("fox"))
+    ends = ("low", "high", "image_only", "prompt_only")
+    expected = {f"{name}_{end}": scores[name][end] for name in ("reconstruction", "editability") for end in ends}
     assert metrics == expected | {"reconstruction": 0.75, "editability": 0.25, "norm": 0.5, "vocabulary_norm_median": 0.4}
     assert (model.params["learning_rate"], model.params["method"]) == ("0.005", "textual_inversion")
     assert logged_pictures().digest == artifacts.folder_digest(artifacts.images("fox"))[:36]
-    tags = mlflow.MlflowClient().get_model_version("concept.fox", "1").tags
+    tags = registry.tags("fox", 1)
+    assert datetime.fromisoformat(tags.pop("decision_at"))
     assert tags == {
         "digest": digest,
         "placeholder_token": "<fox>",
         "initializer_token": settings.concepts["fox"].initializer_token,
         "kind": "object",
-        "reconstruction": "0.75",
-        "editability": "0.25",
+        **{name + end: str(scores[name][key]) for name in SCORES for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))},
         "base_model": "data/base/tiny",
         "base_revision": "None",
         "base_weights_sha256": weights_sha256(Path("data/base/tiny")),
+        "scorer_model": "tiny",
         "scorer_weights_sha256": "f" * 64,
+        "prompt_suite": "object",
+        "sampling": "DDIM, 2 steps, guidance 4, seeds 0-1",
+        "dataset_digest": logged_pictures().digest,
+        "pictures_sha256": "d" * 64,
+        "scored_on_sha256": "d" * 64,
+        "decision": "first",
+        "decision_reason": "there is no champion to compare it with",
+        "decision_against": "none",
+        "decision_numbers": "{}",
     }
     path, found = registry.champion("fox")
     assert path.read_bytes() == artifacts.learned_embeds("fox").read_bytes()
-    assert found == tags
+    assert found == registry.tags("fox", 1)
+    params, pictures, (sheet,) = registry.training("fox", 1, Path("sheets"))
+    assert (params["learning_rate"], pictures["digest"]) == ("0.005", logged_pictures().digest)
+    assert Image.open(sheet).size == (4 * 132, 132)
 
 
 def test_the_picture_set_is_named_by_dvc_where_dvc_tracks_it(settings: Settings) -> None:
@@ -193,21 +147,93 @@ def test_new_scores_of_the_same_embedding_update_its_version(settings: Settings)
     assert latest.value == 0.5
 
 
-@pytest.mark.parametrize("step", ["verify", "ensure_alias"])
-def test_a_crash_leaves_nothing_to_reach_and_the_next_run_completes_it(settings: Settings, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def registering_killed_after(writes: int, settings: Settings) -> bool:
+    """Register in a process that is killed right after its n-th write to the database; tell whether it lived to the end."""
+    if pid := os.fork():
+        status = os.waitpid(pid, 0)[1]
+        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+        return not os.WIFSIGNALED(status)
+    try:
+        die_after(writes)
+        register.fn("fox", settings)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)  # past pytest's own end
+
+
+def die_after(writes: int) -> None:
+    """Kill this process with SIGKILL after so many transactions that wrote something; 0 is before the first."""
+    done, dirty, commit = 0, False, Session.commit
+
+    def watch(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal dirty
+        dirty = dirty or statement.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE"))
+        if dirty and done == writes:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def count(session: Session) -> None:
+        nonlocal done, dirty
+        commit(session)
+        done, dirty = done + dirty, False
+
+    event.listen(Engine, "before_cursor_execute", watch)
+    Session.commit = count  # type: ignore[method-assign]
+
+
+def check_what_aliases_reach() -> None:
+    for alias, number in registry.aliases("fox").items():
+        path, tags = registry.fetch("fox", number)
+        assert artifacts.sha256(path) == tags["digest"], alias
+        assert all(tags[field] for field in (*JUDGES, "base_weights_sha256", "pictures_sha256", "reconstruction_low")), alias
+        assert tags["decision"], alias
+        assert any(line["version"] == number for line in registry.events("fox")), alias
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [0, 1], ids=["the first version", "a better second version"])
+def test_registering_survives_a_kill_after_any_write(
+    settings: Settings, migrated_database: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """Only what is killed in a process of its own is killed: nothing is undone on the way out."""
+    settings = settings.model_copy(update={"register": settings.register.model_copy(update={"promote": "when_better"})})
+    home = Path.cwd()
+    for writes in itertools.count():
+        shutil.copytree(home, home / f"killed-{writes}", ignore=shutil.ignore_patterns("killed-*"))
+        monkeypatch.chdir(home / f"killed-{writes}")
+        if before:
+            mint(0, reconstruction=0.5)
+            assert registering_killed_after(10_000, settings)
+            artifacts.registered("fox").unlink()
+        digest = mint(1)
+        lived = registering_killed_after(writes, settings)
+        registry.connect(tracking_uri(settings))
+        check_what_aliases_reach()
+        assert record(settings) == {"name": "concept.fox", "version": before + 1, "digest": digest, "aliases": ["champion"]}
+        check_what_aliases_reach()
+        assert registry.aliases("fox") == {"champion": before + 1} | ({"previous": 1} if before else {})
+        assert [row["version"] for row in registry.described("fox")] == list(range(1, before + 2))
+        monkeypatch.chdir(home)
+        if lived:
+            break
+    assert writes > 15
+
+
+def test_a_crash_leaves_nothing_to_reach_and_the_next_run_completes_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     mint(0)
 
     def crash(*_: Any) -> None:
         raise RuntimeError("the power went")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, step, crash)
-        with pytest.raises(RuntimeError, match="the power went"):
-            register.fn("fox", settings)
-    assert registry.catalog() == []
-    assert not artifacts.registered("fox").exists()
-    with pytest.raises(ValueError, match="no champion"):
-        registry.champion("fox")
+    for module, step in ((publishing, "verify"), (lifecycle, "settle")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, step, crash)
+            with pytest.raises(RuntimeError, match="the power went"):
+                register.fn("fox", settings)
+        assert registry.catalog() == []
+        assert not artifacts.registered("fox").exists()
+        with pytest.raises(ValueError, match="no champion"):
+            registry.champion("fox")
     assert record(settings) | {"digest": ""} == {"name": "concept.fox", "version": 1, "digest": "", "aliases": ["champion"]}
     assert len(registry.versions("fox")) == 1
 

@@ -1,0 +1,200 @@
+"""The commands about versions: promote, rollback, rescore, history, diff, revoke, reinstate, prune. flows/cli.py adds them to `wordmint`."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tasks.settings import Settings, check_concept_key, load_settings, tracking_uri
+from tasks.stage import device_lock, one_line_errors
+
+app = typer.Typer()
+console = Console()
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
+Name = Annotated[str, typer.Argument(help="the concept's key")]
+Why = Annotated[str, typer.Option(help="the reason, for the history")]
+
+
+@contextmanager
+def registered(name: str, changes: bool = True) -> Iterator[Settings]:
+    """Connect to the registry, and bring the concept's record under data/ in line with what the block did there; errors are one line."""
+    with one_line_errors():
+        settings = load_settings()
+        check_concept_key(name)  # it becomes part of a filter
+        from tasks import registry
+
+        uri = tracking_uri(settings)
+        if not registry.exists(uri):
+            raise ValueError(f"concept {name!r} has no versions: nothing was registered yet; build it with `wordmint build {name}`")
+        registry.connect(uri)
+        try:
+            yield settings
+        finally:
+            if changes:
+                from tasks.catalog import keep_record
+
+                keep_record(name)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+@app.command()
+def promote(
+    name: Name,
+    version: Annotated[int | None, typer.Option(help="instead of the challenger")] = None,
+    accept: Annotated[str, typer.Option(help="why it may replace a champion of other pictures or another base, which scores cannot settle")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make the challenger champion if the gate lets it."""
+    with registered(name):
+        from tasks.lifecycle import promote
+
+        number, decision = promote(name, version, accept)
+        if as_json:
+            print_json(
+                {
+                    "concept": name,
+                    "version": number,
+                    "against": decision.against,
+                    "promoted": decision.promote,
+                    "verdict": decision.verdict,
+                    "reason": decision.reason,
+                    "numbers": decision.numbers,
+                }
+            )
+        if not decision.promote:
+            raise ValueError(f"{name} v{number} is not promoted: {decision.reason}")
+        if not as_json:
+            console.print(f"{name} v{number} is champion: {decision.reason}", soft_wrap=True)
+
+
+@app.command()
+def rollback(name: Name, why: Why = "") -> None:
+    """Make the previous champion champion again; a second rollback undoes the first."""
+    with registered(name):
+        from tasks.lifecycle import rollback
+
+        version, replaced = rollback(name, why)
+        console.print(f"{name} v{version} is champion again" + (f", v{replaced} is previous" if replaced else ""))
+
+
+@app.command()
+def rescore(name: Name, version: Annotated[int | None, typer.Option(help="instead of the champion")] = None, as_json: AsJson = False) -> None:
+    """Sample and score a published version with the present scorer and prompts; nothing is trained."""
+    with registered(name) as settings, device_lock(settings.runtime.device):
+        from tasks.rescore import rescore
+
+        found = rescore(name, settings, version)
+        if as_json:
+            print_json({"concept": name, **found})
+            return
+        said = ", ".join(f"{score} {interval(values)}" for score, values in found["scores"].items())
+        console.print(f"{name} v{found['version']}: {said}", soft_wrap=True)
+
+
+@app.command()
+def history(name: Name, as_json: AsJson = False) -> None:
+    """Show a concept's versions with their scores and aliases, and all that was decided about them."""
+    with registered(name, changes=False):
+        from tasks.lifecycle import history
+
+        found = history(name)
+        if as_json:
+            print_json(found)
+            return
+        if found["revoked"]:
+            console.print(f"revoked: {found['revoked']}", soft_wrap=True, markup=False)
+        table = Table("version", "registered", "aliases", "reconstruction", "editability", "decision", box=None)
+        for row in found["versions"]:
+            scores = [interval(row[score]) for score in ("reconstruction", "editability")]
+            table.add_row(f"v{row['version']}", row["created"][:16], " ".join(row["aliases"]), *scores, row["decision"] or "-")
+        console.print(table)
+        for line in found["events"]:
+            against = f" against v{line['against']}" if line.get("against") else ""
+            said = f"{line.get('verdict') or ''} {line.get('reason') or ''}".strip()
+            console.print(f"{line['at'][:16]}  {line['event']} v{line['version']}{against}  {said}", soft_wrap=True, markup=False, highlight=False)
+
+
+def interval(score: dict[str, float | None]) -> str:
+    ends = "" if score["low"] is None or score["high"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+    return f"{score['value']:.3f}{ends}"
+
+
+@app.command()
+def diff(
+    name: Name,
+    one: Annotated[int, typer.Argument(help="a version, such as 1")],
+    two: Annotated[int, typer.Argument(help="the other one")],
+    out: Annotated[Path | None, typer.Option(help="the HTML page; NAME-vONE-vTWO.html when none is named")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show two versions side by side, scores, settings and picture sets, and write a page with what they draw."""
+    with registered(name, changes=False):
+        from tasks.comparison import compare
+
+        page = out or Path(f"{name}-v{one}-v{two}.html")
+        facts = compare(name, one, two, page)
+        if as_json:
+            print_json(facts | {"page": str(page)})
+            return
+        table = Table("", f"v{one}", f"v{two}", box=None)
+        for score, pair in facts["scores"].items():
+            table.add_row(score, *map(interval, pair))
+        for key, (first, second) in (facts["evidence"] | facts["settings"]).items():
+            if first != second:
+                table.add_row(key, str(first), str(second))
+        console.print(table)
+        console.print(facts["decision"]["reason"], soft_wrap=True, markup=False)
+        console.print(f"page: {page.absolute().as_uri()}", soft_wrap=True)
+
+
+@app.command()
+def revoke(name: Name, why: Annotated[str, typer.Option(help="the reason, for everybody who meets the concept")]) -> None:
+    """Take a concept back: every alias goes, its versions are marked, and it is not trained again."""
+    with registered(name):
+        from tasks.lifecycle import revoke
+
+        taken = revoke(name, why)
+        said = ", ".join(f"{alias} v{version}" for alias, version in taken.items())
+        console.print(f"{name} is revoked ({said or 'it had no alias'}); `wordmint reinstate {name}` undoes it", soft_wrap=True)
+
+
+@app.command()
+def reinstate(name: Name, why: Why = "") -> None:
+    """Undo a revocation: the aliases are as they were."""
+    with registered(name):
+        from tasks.lifecycle import reinstate
+
+        said = ", ".join(f"{alias} v{version}" for alias, version in reinstate(name, why).items())
+        console.print(f"{name} is back: {said or 'it had no alias'}")
+
+
+@app.command()
+def prune(
+    yes: Annotated[bool, typer.Option("--yes", help="delete what is shown")] = False,
+    hours: Annotated[float, typer.Option(min=0, help="leave alone what was touched since; another machine may be at it")] = 24.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what no version and no alias needs, half registrations and half-written files, and delete it with --yes."""
+    with one_line_errors():
+        from tasks.pruning import delete, leftovers
+
+        found = leftovers(load_settings(), 60 * hours)
+        if as_json:
+            print_json([{"what": leftover.what, "why": leftover.why, "deleted": yes} for leftover in found])
+        elif not found:
+            console.print("nothing to prune")
+        else:
+            for leftover in found:
+                console.print(f"{leftover.what}  {leftover.why}", soft_wrap=True, markup=False, highlight=False)
+        if yes:
+            delete(found)
+        if found and not as_json:
+            console.print(f"{len(found)} deleted" if yes else f"{len(found)} to delete; nothing is gone yet, --yes deletes them")

@@ -1,0 +1,211 @@
+"""Writing versions: a learned embedding becomes a version of `concept.<key>`; with registry.py the only module that talks to MLflow."""
+
+import io
+import tempfile
+import warnings
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import artifacts, registry
+from tasks.promotion import LAST
+
+if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+
+RUNS_ON = ("mlflow", "torch", "diffusers", "transformers", "safetensors")
+
+
+def publish(
+    name: str,
+    embedding: Path,
+    *,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    params: Mapping[str, Any],
+    model_config: Mapping[str, Any],
+    pictures: Mapping[str, str] | None = None,
+    sheets: Path | None = None,
+) -> dict[str, Any]:
+    """Publish a learned embedding as a version of `name`, or complete the version that has the same bytes already.
+
+    No alias is given here: a version is whole before lifecycle.py lets one reach it.
+    model_config: what registered_model.py reads. pictures: {name, digest of at most 36 characters, source_type, source} or None.
+    sheets: a folder with one small picture per prompt that shows the samples. Returns {name, version, digest}.
+
+    Raises:
+        ValueError: the stored bytes are not those of `embedding`.
+    """
+    import mlflow
+
+    digest = artifacts.sha256(embedding)
+    tags = {**tags, "digest": digest}
+    with registry.one_writer():
+        number = registry.find_version(name, digest)
+        if number is None:
+            model_id = log_concept(name, embedding, params=params, metrics=metrics, model_config=model_config, pictures=pictures, sheets=sheets)
+            verify(model_id, embedding)
+            # The tags are created with the version, so one with a digest is never half described.
+            with redirect_stderr(io.StringIO()):  # it announces every version there, across a build's progress
+                number = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)
+        else:
+            version = mlflow.MlflowClient().get_model_version(name, str(number))
+            verify(registry.model_id(version), embedding)
+            update_scores(version, tags, metrics, sheets)
+    return {"name": name, "version": number, "digest": digest}
+
+
+def log_concept(
+    name: str,
+    embedding: Path,
+    *,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    model_config: Mapping[str, Any],
+    pictures: Mapping[str, str] | None,
+    sheets: Path | None,
+) -> str:
+    """Log one run with its model, scores, picture set and sample sheets and return the model's id; nothing is registered yet."""
+    import mlflow
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    client = mlflow.MlflowClient()
+    # An example would make MLflow load the base model and draw a picture while it publishes.
+    warnings.filterwarnings("ignore", message=r".*An input example was not provided")
+    with mlflow.start_run(experiment_id=registry.experiment_id(client), run_name=name) as run:
+        if pictures:
+            client.log_inputs(run.info.run_id, [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])])
+        mlflow.log_params(dict(params))  # MLflow copies a run's params to its models
+        model = mlflow.pyfunc.log_model(
+            name=name.replace(".", "-"),  # MLflow allows no dot here
+            python_model=str(Path(__file__).with_name("registered_model.py")),
+            artifacts={"learned_embeds": str(embedding)},
+            model_config=dict(model_config),
+            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in RUNS_ON],
+            signature=signature(),
+        )
+        log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
+        log_sheets(client, run.info.run_id, sheets)
+    return model.model_id
+
+
+def log_metrics(client: "MlflowClient", run_id: str, model_id: str, metrics: Mapping[str, float], pictures: Mapping[str, str] | None = None) -> None:
+    """Log metrics on a LoggedModel, where they live; the run shows the same."""
+    from mlflow.entities import Metric
+    from mlflow.utils.time import get_current_time_millis
+
+    source = {"dataset_name": pictures["name"], "dataset_digest": pictures["digest"]} if pictures else {}
+    now = get_current_time_millis()
+    client.log_batch(run_id, metrics=[Metric(key, value, now, 0, model_id=model_id, run_id=run_id, **source) for key, value in metrics.items()])
+
+
+def log_sheets(client: "MlflowClient", run_id: str, sheets: Path | None) -> None:
+    if sheets and any(sheets.iterdir()):
+        client.log_artifacts(run_id, str(sheets), registry.SHEETS)
+
+
+def signature() -> "ModelSignature":
+    """Return prompts in, PNG bytes out; the column has no name so that a plain list of prompts passes too."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    from tasks.registered_model import DEFAULTS
+
+    kinds = {int: "long", float: "double"}
+    parameters = ParamSchema([ParamSpec(key, kinds[type(value)], value) for key, value in DEFAULTS.items()])
+    return ModelSignature(inputs=Schema([ColSpec("string")]), outputs=Schema([ColSpec("binary")]), params=parameters)
+
+
+def verify(model_id: str, embedding: Path) -> None:
+    """Download a LoggedModel's learned embedding and compare it with the file that was published.
+
+    Raises:
+        ValueError: they differ, or the stored one is gone.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    place = mlflow.get_logged_model(model_id).artifact_location
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            stored = artifacts.sha256(Path(mlflow.artifacts.download_artifacts(f"{place}/{registry.STORED}", dst_path=folder)))
+        except (MlflowException, OSError) as error:
+            raise ValueError(f"{registry.STORED} is gone from {place}; delete the versions that use it and register again") from error
+    if stored != artifacts.sha256(embedding):
+        raise ValueError(f"{embedding} reads back from {place} with SHA-256 {stored}; delete the versions that use it and register again")
+
+
+def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path | None = None) -> None:
+    """Bring a version up to date whose embedding is the same but was scored again.
+
+    An alias may reach it meanwhile. Tags change one by one, so LAST is emptied first and set last: half of them are no evidence.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    changed = {key: value for key, value in tags.items() if version.tags.get(key) != value}
+    if not changed:
+        return
+    run_id = str(client.get_logged_model(registry.model_id(version)).source_run_id)
+    log_sheets(client, run_id, sheets)
+    log_metrics(client, run_id, registry.model_id(version), metrics)
+    for key, value in [(LAST, ""), *((key, value) for key, value in changed.items() if key != LAST), (LAST, tags[LAST])]:
+        client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def rescored(concept: str, number: int, tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path) -> None:
+    """Put new scores on a version, and a line into the concept's history."""
+    import mlflow
+
+    with registry.one_writer():
+        registry.add_event(concept, event="rescore", version=number, numbers=dict(metrics), reason=f"scorer {tags['scorer_model']}")
+        update_scores(mlflow.MlflowClient().get_model_version(registry.model_name(concept), str(number)), tags, metrics, sheets)
+
+
+def orphans(minutes: float) -> list[dict[str, Any]]:
+    """Return the runs and models that a registration which never ended left behind, as {run_id, name, model_ids, created}.
+
+    A model is logged before it is registered, so what is younger than `minutes` may still become a version and is left out; so is
+    what any version of any registered model, not only of concepts, comes from.
+    """
+    import mlflow
+    from mlflow.utils.time import get_current_time_millis
+
+    client = mlflow.MlflowClient()
+    place = registry.experiment_id(client)
+    needed, models = set[str](), dict[str, list[str]]()
+    sources = {str(version.source) for version in registry.pages(client.search_model_versions, "")}
+    token = None
+    while True:
+        page = client.search_logged_models([place], page_token=token)
+        for model in page:
+            models.setdefault(str(model.source_run_id), []).append(model.model_id)
+            if any(source.removeprefix("models:/") == model.model_id or source.startswith(model.artifact_location) for source in sources):
+                needed.add(str(model.source_run_id))
+        if not (token := page.token):
+            break
+    found, before = [], get_current_time_millis() - minutes * 60_000
+    for run in registry.pages(lambda condition, **paging: client.search_runs([place], condition, **paging), ""):
+        ours = run.info.run_name.startswith(registry.PREFIX)  # a person may log other runs beside ours
+        if ours and run.info.run_id not in needed and run.info.start_time < before:
+            models_of = models.get(run.info.run_id, [])
+            created = registry.moment(run.info.start_time)
+            found.append({"run_id": run.info.run_id, "name": run.info.run_name, "model_ids": models_of, "created": created})
+    return sorted(found, key=lambda orphan: orphan["created"])
+
+
+def delete_orphan(orphan: Mapping[str, Any]) -> None:
+    """Delete one of `orphans` with its files."""
+    import mlflow
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    client = mlflow.MlflowClient()
+    for model_id in orphan["model_ids"]:
+        get_artifact_repository(str(client.get_logged_model(model_id).artifact_location)).delete_artifacts()
+        client.delete_logged_model(model_id)
+    get_artifact_repository(str(client.get_run(orphan["run_id"]).info.artifact_uri)).delete_artifacts()
+    client.delete_run(orphan["run_id"])
