@@ -12,13 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows import words_cli
 from tasks import artifacts, fingerprints
 from tasks.settings import Settings, load_settings, tracking_uri
 from tasks.stage import one_line_errors
 
 app = typer.Typer(help="Mint new words of a text-to-image model from pictures, and keep them as a catalog.", no_args_is_help=True)
+app.add_typer(words_cli.app)  # without a name: its commands stand beside these
 console = Console()
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
+AsJson = words_cli.AsJson
 
 # Read by Prefect when it is imported: a build shows its own progress, and a busy machine may need more than 20 s to start the server.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
@@ -122,7 +124,7 @@ def show(name: str, as_json: AsJson = False) -> None:
     """Show all that is known of one concept: settings, pictures, training, scores, versions."""
     with one_line_errors():
         settings = load_settings()
-        facts: dict[str, Any] = {"concept": name, **settings.concept(name).model_dump()}
+        facts: dict[str, Any] = {"concept": name, **settings.concept(name).model_dump(exclude_none=True)}
         for title, path in (
             ("pictures", artifacts.manifest(name)),
             ("training", artifacts.train_record(name)),
@@ -145,7 +147,8 @@ def print_facts(facts: dict[str, Any]) -> None:
         for entry in pictures["pictures"]:
             table.add_row(entry["source"], "kept" if entry["kept"] else f"dropped: {entry['reason']}")
     if training := facts["training"]:
-        table.add_row("training", f"{training['optimizer_steps']} optimizer steps, {training['seconds']:.0f} s, stopped by {training['stopped']}")
+        steps = f"{training['optimizer_steps']} optimizer steps, {training['seconds']:.0f} s, stopped by {training['stopped']}"
+        table.add_row("training", f"none: imported from {facts['source']['file']}" if "source" in facts else steps)
         table.add_row("norm", f"{training['norm']:.2f} (vocabulary median {training['vocabulary_norm_median']:.2f})")
     if scores := facts["scores"]:
         for score, bound in (("reconstruction", "image_only"), ("editability", "prompt_only")):

@@ -1,4 +1,4 @@
-"""invert: the curated pictures become a learned embedding."""
+"""invert: the curated pictures become a learned embedding; of an imported word its file does."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import TEMPLATES
 from tasks.inversion import METHODS
-from tasks.inversion.embedding_file import embedding_file
 from tasks.inversion.textual_inversion import Word
 from tasks.inversion.training import train_words
+from tasks.learned import adopt, write_learned
 from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
 
@@ -34,9 +34,15 @@ def invert(
     words, records, checkpoints = [], {}, {}
     for concept in concepts:
         try:
-            words.append(prepare(concept, settings, base))
+            if settings.concept(concept).source:
+                adopt(concept, settings, base)
+            else:
+                words.append(prepare(concept, settings, base))
         except Exception as error:
             on_end(concept, error)
+            continue
+        if settings.concept(concept).source:
+            on_end(concept, None)
             continue
         records[concept] = training_record(concept, settings, base)
         digest = hashlib.sha256(json.dumps(records[concept], sort_keys=True).encode()).hexdigest()
@@ -46,12 +52,14 @@ def invert(
         if word.error:
             on_end(word.concept, FloatingPointError(word.error))
             return
-        write(word, records[word.concept], settings, base)
+        done = {"method": settings.invert.method, "optimizer_steps": word.step, "stopped": "cap", "seconds": round(word.seconds, 2)}
+        write_learned(word.concept, word.learned.cpu(), done, records[word.concept], base)
         checkpoints[word.concept].unlink(missing_ok=True)
         on_end(word.concept, None)
 
-    runtime = settings.runtime
-    train_words(base, words, list(checkpoints.values()), runtime.checkpoint_every, runtime.concepts_per_batch, on_step, end)
+    if words:
+        runtime = settings.runtime
+        train_words(base, words, list(checkpoints.values()), runtime.checkpoint_every, runtime.concepts_per_batch, on_step, end)
 
 
 def invert_one(concept: str, settings: Settings) -> Path:
@@ -67,15 +75,6 @@ def invert_one(concept: str, settings: Settings) -> Path:
 
     invert.fn([concept], settings, on_end=end)
     return artifacts.learned_embeds(concept)
-
-
-def write(word: Word, record: dict, settings: Settings, base: BaseModel) -> None:
-    """Write a trained word's embedding and train.json."""
-    rows = word.learned.cpu()
-    artifacts.write_bytes(artifacts.learned_embeds(word.concept), embedding_file(word.concept, rows, record, base.widths, base.architecture))
-    norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
-    progress = {"method": settings.invert.method, "optimizer_steps": word.step, "stopped": "cap", "seconds": round(word.seconds, 2)}
-    artifacts.write_json(artifacts.train_record(word.concept), {"concept": word.concept, **progress, **norms, **record})
 
 
 def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
@@ -103,7 +102,7 @@ def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
 
 def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     """Return everything that decides the embedding's bytes."""
-    rules = settings.invert.model_dump(exclude={"seed"}) | settings.concept(concept).model_dump()
+    rules = settings.invert.model_dump(exclude={"seed"}) | settings.concept(concept).model_dump(exclude_none=True)
     data = artifacts.folder_digest(artifacts.curated(concept), "*.png")
     versions = {"stage": str(stage_version("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
     return {"seed": settings.invert.seed, "base": base.identity, "data_sha256": data, "settings": rules, "versions": versions}

@@ -283,18 +283,7 @@ def champion(concept: str) -> tuple[Path, dict[str, str]]:
     Raises:
         ValueError: the concept has no champion, or the stored bytes are not those that were registered.
     """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    name = model_name(concept)
-    try:
-        version = mlflow.MlflowClient().get_model_version_by_alias(name, CHAMPION)
-    except MlflowException as error:
-        raise ValueError(f"concept {concept!r} has no champion in {EXPERIMENT}'s registry; register it first") from error
-    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}/{STORED}"))
-    if (stored := artifacts.sha256(path)) != version.tags.get("digest"):
-        raise ValueError(f"{name} version {version.version} was registered with SHA-256 {version.tags.get('digest')}, but {path} has {stored}")
-    return path, dict(version.tags)
+    return published(concept, CHAMPION)
 
 
 def pages(search: Any, condition: str) -> Iterator[Any]:
@@ -305,3 +294,20 @@ def pages(search: Any, condition: str) -> Iterator[Any]:
         yield from page
         if not (token := page.token):
             return
+
+
+def published(concept: str, which: str) -> tuple[Path, dict[str, str]]:
+    """Return what `champion` does, of the version that an alias or `v3` names; the errors are the same."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    name, client = model_name(concept), mlflow.MlflowClient()
+    try:
+        is_number = which.startswith("v") and which[1:].isdecimal()
+        version = client.get_model_version(name, which[1:]) if is_number else client.get_model_version_by_alias(name, which)
+    except MlflowException as error:
+        raise ValueError(f"concept {concept!r} has no {which} in {EXPERIMENT}'s registry; register it first") from error
+    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}/{STORED}"))
+    if (stored := artifacts.sha256(path)) != version.tags.get("digest"):
+        raise ValueError(f"{name} version {version.version} was registered with SHA-256 {version.tags.get('digest')}, but {path} has {stored}")
+    return path, dict(version.tags)

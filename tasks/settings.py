@@ -118,6 +118,14 @@ class Score(Section):
     seed: int = Field(ge=0)
 
 
+class Source(Section):
+    """The file that a word came in. Its digest is what DVC compares, so the invert stage is stale when it changes."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
+    """Below data/imported/<concept>/."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class Concept(Section):
     kind: Literal["object", "style"]
     """Chooses templates and prompts."""
@@ -125,6 +133,8 @@ class Concept(Section):
     """The new word as it is written in prompts, in angle brackets."""
     initializer_token: str = Field(pattern=r"^\S+$")
     """The ordinary word that the search starts from."""
+    source: Source | None = None
+    """Only of a word that was imported and is not trained; `wordmint import` writes it."""
 
 
 class Runtime(Section):
