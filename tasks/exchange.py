@@ -44,13 +44,12 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
     word = read_word(path)._replace(token=tags["placeholder_token"])
     if style in FOLDERS:
         return write_folder(word, concept, style, out or EXPORTED / style / concept)
-    into = out.is_dir() if out else True
-    ((name, data),) = FORMATS[style](word, concept if out is None or into else out.stem).items()
-    target = (out or EXPORTED / style) / name if out is None or into else out
-    if target.suffix != Path(name).suffix:
-        raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {target.with_suffix(Path(name).suffix)}")
-    artifacts.write_bytes(target, data)
-    return target
+    place, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
+    ((name, data),) = FORMATS[style](word, stem).items()
+    if out and place != out and out.name != name:
+        raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {place / name}")
+    artifacts.write_bytes(place / name, data)
+    return place / name
 
 
 def write_folder(word: WordFile, concept: str, style: str, out: Path) -> Path:
