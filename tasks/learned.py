@@ -29,6 +29,7 @@ def adopt(concept: str, settings: Settings, base: BaseModel) -> None:
     if not path.exists() or artifacts.sha256(path) != digest:
         raise ValueError(f"{path} is not the file that {concept!r} was imported from, with SHA-256 {digest}; run `dvc pull` or import it again")
     rows = joined(read_word(path), base.widths, str(base.identity["model"]))
+    # The base is the one that it is used with: which one it was learned on, few files of other tools say.
     record = {"seed": None, "base": base.identity, "data_sha256": digest, "settings": chosen.model_dump()}
     done = {"method": "import", "optimizer_steps": 0, "stopped": "imported", "seconds": 0.0}
     write_learned(concept, rows, done, record | {"versions": {"stage": str(stage_version("invert"))}}, base)
