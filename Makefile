@@ -18,7 +18,7 @@ check: .venv/tested  ## ruff, types and the tests without the slow ones
 	@ruff check . && ruff format --check . && mypy && python -m pytest -m "not slow"
 
 repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
-	@dvc pull --quiet $(wildcard data/images/*.dvc) && dvc repro
+	@dvc pull --quiet $(wildcard data/images/*.dvc data/imported/*.dvc) && dvc repro
 
 lock:  ## resolve pyproject.toml again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements.lock

@@ -66,7 +66,7 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
             artifacts.registered(concept).unlink(missing_ok=True)
     changed = fingerprints.changed(fingerprints.fingerprints_of(chosen))
     with versioning.open_repo() as repo:
-        versioning.fetch_images(repo, changed)
+        versioning.fetch_inputs(repo, changed)
         stale = stale_ones(repo, changed)
         outcome.revoked = revoked_ones(stale, settings)
         stale = [concept for concept in stale if concept not in outcome.revoked]

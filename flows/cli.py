@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows import versions_cli
+from flows import versions_cli, words_cli
 from flows.versions_cli import AsJson, console, interval
 from tasks import artifacts, fingerprints
 from tasks.settings import Settings, load_settings, tracking_uri
@@ -121,7 +121,7 @@ def show(name: str, as_json: AsJson = False) -> None:
     """Show all that is known of one concept: settings, pictures, training, scores, versions."""
     with one_line_errors():
         settings = load_settings()
-        facts: dict[str, Any] = {"concept": name, **settings.concept(name).model_dump()}
+        facts: dict[str, Any] = {"concept": name, **settings.concept(name).model_dump(exclude_none=True)}
         for title, path in (
             ("pictures", artifacts.manifest(name)),
             ("training", artifacts.train_record(name)),
@@ -144,7 +144,8 @@ def print_facts(facts: dict[str, Any]) -> None:
         for entry in pictures["pictures"]:
             table.add_row(entry["source"], "kept" if entry["kept"] else f"dropped: {entry['reason']}")
     if training := facts["training"]:
-        table.add_row("training", f"{training['optimizer_steps']} optimizer steps, {training['seconds']:.0f} s, stopped by {training['stopped']}")
+        steps = f"{training['optimizer_steps']} optimizer steps, {training['seconds']:.0f} s, stopped by {training['stopped']}"
+        table.add_row("training", f"none: imported from {facts['source']['file']}" if "source" in facts else steps)
         table.add_row("norm", f"{training['norm']:.2f} (vocabulary median {training['vocabulary_norm_median']:.2f})")
     if scores := facts["scores"]:
         for score, bound in (("reconstruction", "image_only"), ("editability", "prompt_only")):
@@ -192,7 +193,8 @@ def imagine(
             print(path)
 
 
-app.add_typer(versions_cli.app)
+for commands in (versions_cli.app, words_cli.app):
+    app.add_typer(commands)  # without a name: they stand beside these
 
 
 def main() -> None:

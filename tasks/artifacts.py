@@ -18,6 +18,10 @@ def images(concept: str) -> Path:
     return DATA / "images" / concept
 
 
+def imported(concept: str) -> Path:
+    return DATA / "imported" / concept
+
+
 def curated(concept: str) -> Path:
     return DATA / "curated" / concept
 

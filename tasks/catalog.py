@@ -21,15 +21,23 @@ STAGES = ("curate", "invert", "sample", "score", "register")
 """The stages of a concept in the graph's order."""
 
 
-def add_concept(name: str, pictures: Sequence[Path], word: str, kind: str, settings: Settings, params: Path = Path("params.yaml")) -> None:
+def add_concept(
+    name: str,
+    pictures: Sequence[Path],
+    word: str,
+    kind: str,
+    settings: Settings,
+    source: Path | None = None,
+    params: Path = Path("params.yaml"),
+) -> None:
     """Copy a concept's pictures, put them under DVC and add it to params.yaml, whose comments stay.
 
+    source: the file that an imported word is in; it is copied too. Nothing is written before everything is checked.
+
     Raises:
-        ValueError: the key is not valid or taken, a picture is not a file, or two have the same name.
+        ValueError: the key or its word is not valid or taken, a picture is not a file, or two have the same name.
     """
-    check_concept_key(name)
-    if name in settings.concepts or artifacts.images(name).exists():
-        raise ValueError(f"concept {name!r} exists already; choose another key, or add pictures to {artifacts.images(name)}")
+    check_new_key(name, settings)
     for picture in pictures:
         if not picture.is_file():
             raise ValueError(f"picture {picture} is not a file")
@@ -39,12 +47,17 @@ def add_concept(name: str, pictures: Sequence[Path], word: str, kind: str, setti
     yaml.preserve_quotes, yaml.width = True, 200
     document = yaml.load(params)
     document["concepts"][name] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
+    if source:
+        file = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).lstrip(".") or "word"
+        document["concepts"][name]["source"] = {"file": file, "sha256": artifacts.sha256(source)}
     parse_settings(document, params)
+    if source:
+        artifacts.write_bytes(artifacts.imported(name) / file, source.read_bytes())
     with artifacts.new_folder(artifacts.images(name)) as folder:
         for picture in pictures:
             shutil.copy(picture, folder / picture.name)
     with versioning.open_repo() as repo:
-        versioning.track_images(repo, name)
+        versioning.track_inputs(repo, name)
     temporary = params.with_name(f".{params.name}.tmp")
     yaml.dump(document, temporary)
     temporary.replace(params)
@@ -76,6 +89,20 @@ def keep_record(concept: str) -> None:
                 artifacts.write_json(path, record)
 
 
+def check_new_key(name: str, settings: Settings) -> None:
+    """Check that a key is valid, and that neither it nor its word is taken.
+
+    Raises:
+        ValueError: one of these is not so.
+    """
+    check_concept_key(name)
+    if name in settings.concepts or artifacts.images(name).exists() or artifacts.imported(name).exists():
+        raise ValueError(f"concept {name!r} exists already; choose another key, or add pictures to {artifacts.images(name)}")
+    for key, concept in settings.concepts.items():
+        if concept.placeholder_token == f"<{name}>":
+            raise ValueError(f"<{name}> is the word of concept {key!r} already; choose another key")
+
+
 def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, out: Path, settings: Settings, any_base: bool = False) -> list[Path]:
     """Generate pictures of a prompt with the champions of its words; return the paths, named by the prompt and the seeds.
 
@@ -96,7 +123,7 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
     registry.connect(tracking_uri(settings))
     learned: dict[str, Tensor] = {}
     for word in dict.fromkeys(words):
-        path, tags = registry.champion(owners[word])
+        path, tags = registry.published(owners[word])
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
             said = f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}"
             if not any_base:

@@ -1,4 +1,4 @@
-"""invert: the curated pictures become a learned embedding."""
+"""invert: the curated pictures become a learned embedding; of an imported word its file does."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import TEMPLATES
-from tasks.inversion.embedding_file import embedding_file
 from tasks.inversion.methods import METHODS
 from tasks.inversion.options import OPTIONS
 from tasks.inversion.textual_inversion import Word, new_word
 from tasks.inversion.training import train_words
+from tasks.learned import adopt, write_learned
 from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
 
@@ -34,10 +34,17 @@ def invert(
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     words, records, checkpoints = [], {}, {}
     for concept in concepts:
+        imported = settings.concept(concept).source is not None
         try:
-            words.append(prepare(concept, settings, base))
+            if imported:
+                adopt(concept, settings, base)
+            else:
+                words.append(prepare(concept, settings, base))
         except Exception as error:
             on_end(concept, error)
+            continue
+        if imported:
+            on_end(concept, None)
             continue
         records[concept] = training_record(concept, settings, base)
         digest = hashlib.sha256(json.dumps(records[concept], sort_keys=True).encode()).hexdigest()
@@ -47,12 +54,14 @@ def invert(
         if word.error:
             on_end(word.concept, FloatingPointError(word.error))
             return
-        write(word, records[word.concept], settings, base)
+        how = {"method": settings.inversion(word.concept).method, "optimizer_steps": word.step, "stopped": "early" if word.settled else "cap"}
+        write_learned(word.concept, word.learned.cpu(), how | {"seconds": round(word.seconds, 2)}, records[word.concept], base)
         checkpoints[word.concept].unlink(missing_ok=True)
         on_end(word.concept, None)
 
-    runtime = settings.runtime
-    train_words(base, words, list(checkpoints.values()), runtime.checkpoint_every, runtime.concepts_per_batch, on_step, end)
+    if words:
+        runtime = settings.runtime
+        train_words(base, words, list(checkpoints.values()), runtime.checkpoint_every, runtime.concepts_per_batch, on_step, end)
 
 
 def invert_one(concept: str, settings: Settings) -> Path:
@@ -70,20 +79,6 @@ def invert_one(concept: str, settings: Settings) -> Path:
     return artifacts.learned_embeds(concept)
 
 
-def write(word: Word, record: dict, settings: Settings, base: BaseModel) -> None:
-    """Write a trained word's embedding and train.json."""
-    rows = word.learned.cpu()
-    artifacts.write_bytes(artifacts.learned_embeds(word.concept), embedding_file(word.concept, rows, record, base.widths, base.architecture))
-    norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
-    progress = {
-        "method": settings.inversion(word.concept).method,
-        "optimizer_steps": word.step,
-        "stopped": "early" if word.settled else "cap",
-        "seconds": round(word.seconds, 2),
-    }
-    artifacts.write_json(artifacts.train_record(word.concept), {"concept": word.concept, **progress, **norms, **record})
-
-
 def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
     """Encode the curated pictures once and set up the concept's word."""
     files = [entry["file"] for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
@@ -96,7 +91,8 @@ def prepare(concept: str, settings: Settings, base: BaseModel) -> Word:
 
 def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     """Return everything that decides the embedding's bytes."""
-    rules = settings.inversion(concept).model_dump(mode="json", exclude={"seed"}) | settings.concept(concept).model_dump(exclude={"invert"})
+    own = settings.concept(concept).model_dump(exclude={"invert"}, exclude_none=True)
+    rules = settings.inversion(concept).model_dump(mode="json", exclude={"seed"}) | own
     data = artifacts.folder_digest(artifacts.curated(concept), "*.png")
     versions = {"stage": str(stage_version("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
     return {"seed": settings.inversion(concept).seed, "base": base.identity, "data_sha256": data, "settings": rules, "versions": versions}

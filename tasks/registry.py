@@ -251,18 +251,18 @@ def rows(models: str) -> list[dict[str, Any]]:
     return found
 
 
-def champion(concept: str) -> tuple[Path, dict[str, str]]:
-    """Return the local path of the learned embedding that a concept's champion holds, and the version's tags.
+def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]]:
+    """Return the local path of the learned embedding of the version that an alias or `v3` names, and the version's tags.
 
     Raises:
-        ValueError: the concept has no champion, or the stored bytes are not those that were registered.
+        ValueError: the concept has no such version, or the stored bytes are not those that were registered.
     """
-    number = aliases(concept).get(CHAMPION)
-    if number is None:
-        if gone := revocation(concept):
-            raise ValueError(f"concept {concept!r} was revoked on {gone['at'][:10]}: {gone['why']}; `wordmint reinstate {concept}` brings it back")
-        raise ValueError(f"concept {concept!r} has no champion in {EXPERIMENT}'s registry; register it first")
-    return fetch(concept, number)
+    held = {f"v{row['version']}": int(row["version"]) for row in versions(concept)} | aliases(concept)
+    if which in held:
+        return fetch(concept, held[which])
+    if gone := revocation(concept):
+        raise ValueError(f"concept {concept!r} was revoked on {gone['at'][:10]}: {gone['why']}; `wordmint reinstate {concept}` brings it back")
+    raise ValueError(f"concept {concept!r} has no {which} in {EXPERIMENT}'s registry; register it first")
 
 
 def fetch(concept: str, number: int) -> tuple[Path, dict[str, str]]:

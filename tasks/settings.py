@@ -140,6 +140,14 @@ class Register(Section):
     """Whether a build moves the champion itself when the gate finds a new version better, or leaves it to `wordmint promote`."""
 
 
+class Source(Section):
+    """The file that a word came in. Its digest is what DVC compares, so the invert stage is stale when it changes."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
+    """Below data/imported/<concept>/."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class Concept(Section):
     kind: Literal["object", "style"]
     """Chooses templates and prompts."""
@@ -149,6 +157,8 @@ class Concept(Section):
     """The ordinary word that the search starts from."""
     invert: dict[str, Any] | None = None
     """What is different from the section `invert` for this concept alone."""
+    source: Source | None = None
+    """Only of a word that was imported and is not trained; `wordmint import` writes it."""
 
 
 class Runtime(Section):

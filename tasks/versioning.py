@@ -77,14 +77,18 @@ def recording(repo: Repo, name: str) -> Iterator[None]:
     record(repo, name, before)
 
 
-def fetch_images(repo: Repo, concepts: Sequence[str]) -> None:
-    """Bring the picture sets that are tracked by DVC and missing on disk from the default remote."""
-    missing = [f"{artifacts.images(concept)}.dvc" for concept in concepts if not artifacts.images(concept).exists()]
+def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:
+    """Bring the picture sets and imported files that are tracked by DVC and missing on disk from the default remote."""
+    missing = [f"{folder}.dvc" for concept in concepts for folder in input_folders(concept) if not folder.exists()]
     targets = [path for path in missing if Path(path).exists()]
     if targets:
         repo.pull(targets=targets)
 
 
-def track_images(repo: Repo, concept: str) -> None:
-    """Put a concept's picture set under DVC."""
-    repo.add([str(artifacts.images(concept))])
+def track_inputs(repo: Repo, concept: str) -> None:
+    """Put a concept's picture set, and the file that it was imported from, under DVC."""
+    repo.add([str(folder) for folder in input_folders(concept) if folder.exists()])
+
+
+def input_folders(concept: str) -> tuple[Path, Path]:
+    return artifacts.images(concept), artifacts.imported(concept)

@@ -99,7 +99,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         subprocess.run(command, check=True)
     with versioning.open_repo() as repo:
         for concept in CONCEPTS:
-            versioning.track_images(repo, concept)
+            versioning.track_inputs(repo, concept)
     yield folder
     os.chdir(previous)
 

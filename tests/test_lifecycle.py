@@ -191,7 +191,7 @@ def test_revoking_takes_everything_and_reinstating_gives_it_back(settings: Setti
         lambda: record(settings),
         lambda: lifecycle.promote("fox", 1),
         lambda: lifecycle.rollback("fox"),
-        lambda: registry.champion("fox"),
+        lambda: registry.published("fox"),
     ):
         with pytest.raises(ValueError, match=r"was revoked on .*: the mascot's licence ended; `wordmint reinstate fox`"):
             refused()

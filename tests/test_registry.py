@@ -119,7 +119,7 @@ def test_a_version_carries_its_evidence(settings: Settings) -> None:
         "decision_against": "none",
         "decision_numbers": "{}",
     }
-    path, found = registry.champion("fox")
+    path, found = registry.published("fox")
     assert path.read_bytes() == artifacts.learned_embeds("fox").read_bytes()
     assert found == registry.tags("fox", 1)
     params, pictures, (sheet,) = registry.training("fox", 1, Path("sheets"))
@@ -233,7 +233,7 @@ def test_a_crash_leaves_nothing_to_reach_and_the_next_run_completes_it(settings:
         assert registry.catalog() == []
         assert not artifacts.registered("fox").exists()
         with pytest.raises(ValueError, match="no champion"):
-            registry.champion("fox")
+            registry.published("fox")
     assert record(settings) | {"digest": ""} == {"name": "concept.fox", "version": 1, "digest": "", "aliases": ["champion"]}
     assert len(registry.versions("fox")) == 1
 
@@ -259,7 +259,7 @@ def test_damaged_artifacts_are_an_error(settings: Settings) -> None:
     with pytest.raises(ValueError, match="reads back"):
         register.fn("fox", settings)
     with pytest.raises(ValueError, match="was registered with SHA-256"):
-        registry.champion("fox")
+        registry.published("fox")
     stored.unlink()
     with pytest.raises(ValueError, match="is gone from"):
         register.fn("fox", settings)

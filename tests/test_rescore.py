@@ -97,7 +97,7 @@ def test_a_worse_retraining_stays_challenger_and_a_better_one_becomes_champion(c
     assert registry.tags("fox", 3)["decision"] == "better"
     assert registry.aliases("fox") == {"champion": 3, "previous": 1, "challenger": 2}
     assert artifacts.read_json(artifacts.registered("fox"))["aliases"] == ["champion"]
-    assert registry.champion("fox")[0].read_bytes() == artifacts.learned_embeds("fox").read_bytes()
+    assert registry.published("fox")[0].read_bytes() == artifacts.learned_embeds("fox").read_bytes()
 
 
 def test_another_scorer_scores_the_champion_first(catalog: Settings, base: BaseModel) -> None:

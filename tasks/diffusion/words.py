@@ -132,3 +132,18 @@ def unconditional(base: BaseModel) -> Condition:
     if not base.zeros_for_nothing:
         return empty
     return Condition(torch.zeros_like(empty.hidden), None if empty.pooled is None else torch.zeros_like(empty.pooled))
+
+
+def nearest_words(base: BaseModel, row: Tensor, count: int) -> list[tuple[str, float]]:
+    """Return the `count` whole words of the vocabulary nearest to a row (dim,) and their cosines, nearest first."""
+    vocabulary = base.vocabulary[: len(base.tokenizer)]
+    cosines = torch.cosine_similarity(vocabulary, row.to(vocabulary)[None])
+    special, found = set(base.tokenizer.all_special_ids), list[tuple[str, float]]()
+    for token_id in cosines.argsort(descending=True).tolist():
+        text = base.tokenizer.decode([token_id]).strip()
+        # Most tokens are pieces of words: a whole one is what its own text gives.
+        if token_id not in special and text and base.tokenizer(text, add_special_tokens=False).input_ids == [token_id]:
+            found.append((text, float(cosines[token_id])))
+            if len(found) == count:
+                break
+    return found
