@@ -109,9 +109,9 @@ def main(
     work: Annotated[Path, typer.Option(help="checkpoints and fetched art")] = Path(".cache/pretraining"),
     only: Annotated[str | None, typer.Option(help="generator or scorer")] = None,
     composites: int = 60_000,
-    autoencoder_steps: int = 3_500,
-    denoiser_steps: int = 12_000,
-    scorer_steps: int = 5_000,
+    autoencoder_steps: int = 6_000,
+    denoiser_steps: int = 18_600,
+    scorer_steps: int = 6_000,
 ) -> None:
     """Train the embedded models, or continue their training."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

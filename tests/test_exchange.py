@@ -81,7 +81,7 @@ def test_an_import_is_a_concept(catalog: Path) -> None:
     assert "imported char-turner-v2 as <char-turner-v2>; next: wordmint build char-turner-v2" in " ".join(output.split())
     concept = load_settings().concept("char-turner-v2")
     stored = artifacts.imported("char-turner-v2") / "Char-Turner.v2.safetensors"
-    assert concept.model_dump() == {
+    assert concept.model_dump(exclude_none=True) == {
         "kind": "object",
         "placeholder_token": "<char-turner-v2>",
         "initializer_token": "dog",

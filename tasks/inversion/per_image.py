@@ -30,5 +30,10 @@ def add_image_tokens(base: BaseModel, word: Word, options: Options) -> Word:
     own_id = len(base.tokenizer) + shared
     input_ids = torch.stack([torch.where(first == own_id, own_id + picture, first) for picture in range(pictures)])
     return replace(
-        word, rows=rows, optimizer=optimizer_of(rows, word.learning_rate), average=torch.zeros_like(rows), input_ids=input_ids, published=shared
+        word,
+        rows=rows,
+        optimizer=optimizer_of(rows, word.learning_rate),
+        average=torch.zeros_like(rows),
+        captions=lambda step: input_ids,
+        published=shared,
     )

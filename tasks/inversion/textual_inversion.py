@@ -19,8 +19,9 @@ class Word:
     concept: str
     placeholder_token: str
     templates: tuple[str, ...]
-    input_ids: Tensor
-    """(pictures, templates, text encoders, length), or one for all pictures; the word's vectors count from the end of the vocabulary."""
+    captions: Callable[[int], Tensor]
+    """optimizer step -> token ids (pictures, templates, text encoders, length), or one for all pictures; the word's vectors count from the
+    end of the vocabulary."""
     means: Tensor
     """(pictures, channels, height, width): the pictures' scaled latents."""
     stds: Tensor
@@ -45,7 +46,7 @@ class Word:
     settled: bool = False
     """Whether the early stop has found that there is nothing more to learn."""
     settle: Callable[["Word"], None] | None = None
-    """What a method does to its word after every step and after a checkpoint is read."""
+    """What a method does to its word after every step."""
     penalty: Callable[[Tensor], Tensor] | None = None
     """What a method adds to the loss, of rows (vectors, dim)."""
     step: int = 0
@@ -56,6 +57,11 @@ class Word:
     @property
     def done(self) -> bool:
         return self.error is not None or self.settled or self.step >= self.max_train_steps
+
+    @property
+    def input_ids(self) -> Tensor:
+        """The token ids of the captions at this step."""
+        return self.captions(self.step)
 
     @property
     def learned(self) -> Tensor:
@@ -102,8 +108,6 @@ class Word:
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.fixed_losses, self.settled = state["fixed_losses"], state["settled"]
-        if self.settle:
-            self.settle(self)
 
 
 @dataclass(frozen=True)
@@ -142,11 +146,12 @@ def new_word(
     rows = row.repeat(num_vectors, 1)
     rows[1:] += 0.01 * row.norm() * torch.randn(rows[1:].shape, generator=generator) / row.numel() ** 0.5
     rows = rows.to(base.device).requires_grad_(True)
+    input_ids = caption_ids(base, templates, placeholder_token, num_vectors)
     return Word(
         concept=concept,
         placeholder_token=placeholder_token,
         templates=templates,
-        input_ids=caption_ids(base, templates, placeholder_token, num_vectors),
+        captions=lambda step: input_ids,
         means=latents[0],
         stds=latents[1],
         rows=rows,
@@ -177,11 +182,12 @@ def draw_batch(word: Word, num_train_timesteps: int) -> Batch:
     """Draw pictures, captions, noise and timesteps from the word's own generator."""
     device, generator, n = word.means.device, word.generator, word.batch_size
     pictures = torch.randint(len(word.means), (n,), generator=generator)
-    captions = torch.randint(word.input_ids.shape[1], (n,), generator=generator)
+    input_ids = word.input_ids
+    captions = torch.randint(input_ids.shape[1], (n,), generator=generator)
     shape = (n, *word.means.shape[1:])
     posterior_noise = torch.randn(shape, generator=generator).to(device)
     return Batch(
-        input_ids=word.input_ids[pictures % len(word.input_ids), captions].to(device),
+        input_ids=input_ids[pictures % len(input_ids), captions].to(device),
         latents=word.means[pictures] + word.stds[pictures] * posterior_noise,
         noise=torch.randn(shape, generator=generator).to(device),
         timesteps=spread_timesteps(word, torch.rand(n, generator=generator), num_train_timesteps).to(device),
