@@ -25,7 +25,7 @@ def settle(concept: str, version: int, policy: Policy) -> list[str]:
         ValueError: the concept is revoked.
     """
     with registry.one_writer():
-        refuse_revoked(concept)
+        registry.refuse_revoked(concept)
         held = registry.aliases(concept)
         if CHAMPION not in held:
             note(concept, version, weigh(concept, version, None))
@@ -48,7 +48,7 @@ def promote(concept: str, version: int | None = None, accept: str = "") -> tuple
         ValueError: there is no such version or no challenger, it is champion already, or the concept is revoked.
     """
     with registry.one_writer():
-        refuse_revoked(concept)
+        registry.refuse_revoked(concept)
         held = registry.aliases(concept)
         if version is None and CHALLENGER not in held:
             known(concept, None)
@@ -71,7 +71,7 @@ def rollback(concept: str, why: str = "") -> tuple[int, int | None]:
         ValueError: there is no previous champion, or the concept is revoked.
     """
     with registry.one_writer():
-        refuse_revoked(concept)
+        registry.refuse_revoked(concept)
         held = registry.aliases(concept)
         version, replaced = held.get(PREVIOUS), held.get(CHAMPION)
         if version is None or version == replaced:
@@ -155,16 +155,6 @@ def known(concept: str, version: int | None) -> int:
     if version is not None and version not in numbers:
         raise ValueError(f"concept {concept!r} has no version {version}; it has {', '.join(map(str, numbers))}")
     return numbers[-1] if version is None else version
-
-
-def refuse_revoked(concept: str) -> None:
-    """Let no revoked concept pass.
-
-    Raises:
-        ValueError: the concept is revoked.
-    """
-    if gone := registry.revocation(concept):
-        raise ValueError(f"concept {concept!r} was revoked on {gone['at'][:10]}: {gone['why']}; `wordmint reinstate {concept}` brings it back")
 
 
 def weigh(concept: str, version: int, champion: int | None, accept: str = "") -> Decision:

@@ -31,7 +31,7 @@ def register(concept: str, settings: Settings) -> Path:
         raise ValueError(f"{artifacts.scores(concept)} scores embedding {scores['embedding_digest']}, but {embedding} is {digest}; score it again")
     word, base, pictures = settings.concept(concept), train["base"], picture_set(concept)
     registry.connect(tracking_uri(settings))
-    lifecycle.refuse_revoked(concept)
+    registry.refuse_revoked(concept)
     with tempfile.TemporaryDirectory() as sheets:
         record = publishing.publish(
             registry.model_name(concept),

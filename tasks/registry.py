@@ -251,6 +251,12 @@ def rows(models: str) -> list[dict[str, Any]]:
     return found
 
 
+def refuse_revoked(concept: str) -> None:
+    """Raise a ValueError that says why, if a concept is revoked."""
+    if gone := revocation(concept):
+        raise ValueError(f"concept {concept!r} was revoked on {gone['at'][:10]}: {gone['why']}; `wordmint reinstate {concept}` brings it back")
+
+
 def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]]:
     """Return the local path of the learned embedding of the version that an alias or `v3` names, and the version's tags.
 
@@ -260,8 +266,7 @@ def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]
     held = {f"v{row['version']}": int(row["version"]) for row in versions(concept)} | aliases(concept)
     if which in held:
         return fetch(concept, held[which])
-    if gone := revocation(concept):
-        raise ValueError(f"concept {concept!r} was revoked on {gone['at'][:10]}: {gone['why']}; `wordmint reinstate {concept}` brings it back")
+    refuse_revoked(concept)
     raise ValueError(f"concept {concept!r} has no {which} in {EXPERIMENT}'s registry; register it first")
 
 

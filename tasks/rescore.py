@@ -23,7 +23,7 @@ def rescore(concept: str, settings: Settings, version: int | None = None) -> dic
         ValueError: there is no such version, it was learned on another base, its stored bytes changed, or no pictures are curated.
     """
     registry.connect(tracking_uri(settings))
-    lifecycle.refuse_revoked(concept)
+    registry.refuse_revoked(concept)
     held = registry.aliases(concept)
     number = held.get(registry.CHAMPION) if version is None else lifecycle.known(concept, version)
     if number is None:

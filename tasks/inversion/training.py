@@ -5,7 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from math import isfinite
@@ -45,6 +45,7 @@ def train_words(
     """
     paths = dict(zip((word.concept for word in words), checkpoints, strict=True))
     waiting, active, losses = deque(words), list[Word](), list[Tensor]()
+    written: Future | None = None
     with ThreadPoolExecutor(1) as writer, trainable(base):
         most = pictures_that_fit(base, words[0]) if words else 1
         at_once = at_once or (ON_A_CPU if base.device.type == "cpu" else max(1, min(MOST_WORDS, most // words[0].batch_size)))
@@ -67,6 +68,8 @@ def train_words(
             if due or len(losses) == LOOK_EVERY:
                 note_errors(active, torch.stack(losses, dim=1).tolist())
                 losses.clear()
+                if written:
+                    written.result()  # a full disk is heard of
                 # Written beside the next steps, from copies; at a word's end before anyone is told.
                 written = writer.submit(save_checkpoints, {paths[word.concept]: deepcopy(word.state()) for word in due if not word.error})
                 if any(word.done for word in due):

@@ -277,6 +277,12 @@ def test_a_resumed_word_stops_where_the_undisturbed_one_does(base: BaseModel, tm
     assert torch.equal(second.learned, undisturbed.learned)
 
 
+def test_a_checkpoint_that_cannot_be_written_is_heard_of(base: BaseModel, tmp_path: Path) -> None:
+    (tmp_path / "full").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="full"):
+        trained(base, tmp_path / "full", make(base, max_train_steps=6))
+
+
 def test_the_denoiser_may_be_in_halves(base: BaseModel, tmp_path: Path) -> None:
     exact = trained(base, tmp_path / "exact", make(base))[0]
     halves = replace(base, unet=deepcopy(base.unet).to(torch.bfloat16))
