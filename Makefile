@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The ephemeral Prefect server may be slow to start on a busy machine; the default gives up after 20 s.
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 180
 
-.PHONY: catalog test check repro lock help
+.PHONY: catalog test check repro study lock help
 
 catalog: .venv/installed  ## build every stale concept and say where the report lies
 	@wordmint build
@@ -19,6 +19,9 @@ check: .venv/tested  ## ruff, types and the tests without the slow ones
 
 repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 	@dvc pull --quiet $(wildcard data/images/*.dvc data/imported/*.dvc) && dvc repro
+
+study: .venv/installed  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1 takes minutes
+	@python -m flows.study $(if $(QUICK),--quick)
 
 lock:  ## resolve pyproject.toml again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements.lock

@@ -1,7 +1,7 @@
 """The scheduled job, the main job: every stale concept, start to finish."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -111,18 +111,18 @@ def build_report(repo: versioning.Repo, settings: Settings) -> None:
         fingerprints.remember(before)
 
 
-def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
-    """Build concepts and note in `outcome` what ran, what failed and how long it took.
+def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Settings, outcome: Outcome, names: Sequence[str] = STAGES) -> None:
+    """Build concepts through the stages of these names and note in `outcome` what ran, what failed and how long it took.
 
     The words are trained in company; every other stage takes one concept after the other.
     """
-    stages = load_stages()
+    stages = {name: stage for name, stage in load_stages().items() if name in names}
     with counted(concepts) as done:
         for concept in concepts:
             build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
         invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, stages["invert"], outcome)
         for concept in concepts:
-            build_stages(repo, concept, settings, {name: stages[name] for name in ("sample", "score", "register")}, outcome)
+            build_stages(repo, concept, settings, {name: stage for name, stage in stages.items() if name not in ("curate", "invert")}, outcome)
             done()
 
 

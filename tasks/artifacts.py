@@ -18,6 +18,10 @@ def images(concept: str) -> Path:
     return DATA / "images" / concept
 
 
+def larger(concept: str) -> Path:
+    return DATA / "larger" / concept
+
+
 def imported(concept: str) -> Path:
     return DATA / "imported" / concept
 

@@ -1,6 +1,8 @@
 """Writing versions: a learned embedding becomes a version of `concept.<key>`; with registry.py the only module that talks to MLflow."""
 
+import hashlib
 import io
+import json
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publ
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
+STUDY = "wordmint-study"
 RUNS_ON = ("mlflow", "torch", "diffusers", "transformers", "safetensors")
 
 
@@ -106,6 +109,21 @@ def log_metrics(client: "MlflowClient", run_id: str, model_id: str, metrics: Map
 def log_sheets(client: "MlflowClient", run_id: str, sheets: Path | None) -> None:
     if sheets and any(sheets.iterdir()):
         client.log_artifacts(run_id, str(sheets), registry.SHEETS)
+
+
+def log_cells(numbers: Mapping[str, Mapping[str, float]]) -> None:
+    """Log each cell of a study as a run of the experiment `wordmint-study`; one with the same numbers is there already. Nothing is registered."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(STUDY)
+    experiment_id = found.experiment_id if found else client.create_experiment(STUDY)
+    logged = {run.data.tags.get("digest") for run in client.search_runs([experiment_id], max_results=50_000)}
+    for cell, metrics in numbers.items():
+        digest = hashlib.sha256(json.dumps([cell, metrics], sort_keys=True).encode()).hexdigest()
+        if digest not in logged:
+            with mlflow.start_run(experiment_id=experiment_id, run_name=cell, tags={"digest": digest}):
+                mlflow.log_metrics(dict(metrics))
 
 
 def signature() -> "ModelSignature":

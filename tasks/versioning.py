@@ -78,10 +78,14 @@ def recording(repo: Repo, name: str) -> Iterator[None]:
 
 
 def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:
-    """Bring the picture sets and imported files that are tracked by DVC and missing on disk from the default remote."""
-    missing = [f"{folder}.dvc" for concept in concepts for folder in input_folders(concept) if not folder.exists()]
-    targets = [path for path in missing if Path(path).exists()]
-    if targets:
+    """Bring the picture sets and imported files of concepts that are missing on disk."""
+    fetch(repo, [folder for concept in concepts for folder in input_folders(concept)])
+
+
+def fetch(repo: Repo, folders: Sequence[Path]) -> None:
+    """Bring those of some folders that are tracked by DVC and missing on disk from the default remote."""
+    missing = [f"{folder}.dvc" for folder in folders if not folder.exists()]
+    if targets := [path for path in missing if Path(path).exists()]:
         repo.pull(targets=targets)
 
 

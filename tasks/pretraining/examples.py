@@ -9,7 +9,7 @@ from PIL import Image
 from tasks import artifacts
 from tasks.pretraining.art import HELD_OUT_STYLE, load_sprites
 from tasks.pretraining.nouns import ALL_NOUNS
-from tasks.pretraining.scenes import paint_scene
+from tasks.pretraining.scenes import SCENES, paint_scene
 from tasks.pretraining.world import compose
 
 SIZE = 256  # px: like a user's pictures, larger than the model's own
@@ -21,6 +21,9 @@ SETS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "inkline": (HELD_OUT_STYLE, (("dog", "plain"), ("pear", "plain"), ("house", "plain"), ("bus", "plain"), ("violin", "plain"))),
 }
 """Concept -> (art style, what each picture shows and where)."""
+LARGER = {"fox": 25, "teapot": 25, "robot": 25}
+"""Pictures of the same things on scenes drawn at random, for what the study asks of the size of a set."""
+LARGER_SIZE = 128  # px
 
 
 def draw_examples(art: Path) -> None:
@@ -34,7 +37,22 @@ def draw_examples(art: Path) -> None:
             compose(rng, paint_scene(scene, rng, SIZE), [sprite], "photo").save(folder / f"{number}.png", optimize=True)
 
 
+def draw_larger(art: Path) -> None:
+    """Write data/larger/<concept>/<nn>.png for the things that have a larger set."""
+    for seed, (concept, count) in enumerate(LARGER.items()):
+        style, ((noun, _), *_) = SETS[concept]
+        rng, sprites = np.random.default_rng(1000 + seed), load_sprites(art, style, LARGER_SIZE)
+        folder = artifacts.larger(concept)
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(1, count + 1):
+            scene = "plain" if rng.random() < 0.3 else str(rng.choice(list(SCENES)[1:]))
+            picture = compose(rng, paint_scene(scene, rng, LARGER_SIZE), [Image.fromarray(sprites[ALL_NOUNS.index(noun)])], "photo")
+            picture.save(folder / f"{number:02d}.png", optimize=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Draw the shipped picture sets.")
     parser.add_argument("--art", type=Path, default=Path(".cache/pretraining/art"))
-    draw_examples(parser.parse_args().art)
+    art = parser.parse_args().art
+    draw_examples(art)
+    draw_larger(art)

@@ -16,6 +16,7 @@ from tasks.pretraining.autoencoder import to_tensor
 from tasks.pretraining.tokenizer import CONTEXT_LENGTH
 from tasks.pretraining.training import train
 
+RIVALS = 300  # things that each picture's own are told from
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest"}
 
 
@@ -58,6 +59,8 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
 def train_scorer(
     pictures: np.ndarray,
     captions: Sequence[tuple[str, str, str]],
+    shown: Sequence[Sequence[int]],
+    things: Sequence[str],
     tokenizer: CLIPTokenizer,
     folder: Path,
     max_train_steps: int,
@@ -69,20 +72,30 @@ def train_scorer(
     captions: three for each picture: the whole one, one that names just its things, one that names just its medium and scene.
     A batch is matched with the whole ones and with one of the parts. Without the parts the noun alone tells most captions of a
     batch apart, and the model learns little of media and scenes.
+    shown: the indices of each picture's things; things: a text for each thing of the world. Each picture also tells its things from
+    `RIVALS` others: what a batch happens to show are too few wrong answers, and for two small things the loss of matching is no help.
     """
     config = scorer_config(len(tokenizer))
     model = open_clip.model.CLIP(config["embed_dim"], open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"]))
-    whole, *parts = (
-        tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids for texts in zip(*captions, strict=True)
+    whole, *parts, named = (
+        tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
+        for texts in (*zip(*captions, strict=True), things)
     )
+    truth = torch.zeros(len(pictures), len(things))
+    for row, indices in enumerate(shown):
+        truth[row, list(indices)] = 1 / len(indices)
 
     def loss(model: open_clip.model.CLIP, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         rows = rng.integers(len(pictures), size=batch)
         images = augment(to_tensor(pictures[rows]).to(generator.device), generator)
         image_features = model.encode_image(images.contiguous(memory_format=torch.channels_last), normalize=True)
-        scale = model.logit_scale.exp().clamp(max=100)
+        image_features = model.logit_scale.exp().clamp(max=100) * image_features
         part = parts[rng.integers(len(parts))]
-        losses = [contrast(scale * image_features, model, tokens[rows].to(generator.device)) for tokens in (whole, part)]
+        losses = [contrast(image_features, model, tokens[rows].to(generator.device)) for tokens in (whole, part)]
+        right = truth[rows].any(dim=0)
+        candidates = right | torch.from_numpy(rng.random(len(right)) < RIVALS / len(right))
+        logits = image_features @ text_features(model, named[candidates].to(generator.device)).T
+        losses.append(F.cross_entropy(logits, truth[rows][:, candidates].to(generator.device)))
         return torch.stack(losses).sum()
 
     return train("scorer", model, loss, folder, max_train_steps, peak, weight_decay=0.1)
@@ -91,9 +104,21 @@ def train_scorer(
 def contrast(image_features: Tensor, model: open_clip.model.CLIP, tokens: Tensor) -> Tensor:
     """Match (n, dim) scaled features with the texts of their rows (n, length); equal texts are all right answers, encoded once."""
     texts, answer = tokens.unique(dim=0, return_inverse=True)
-    logits = image_features @ model.encode_text(texts, normalize=True).T
+    logits = image_features @ text_features(model, texts).T
     right = F.one_hot(answer, len(texts)).T.float()
     return (F.cross_entropy(logits, answer) + F.cross_entropy(logits.T, right / right.sum(dim=1, keepdim=True))) / 2
+
+
+def text_features(model: open_clip.model.CLIP, tokens: Tensor) -> Tensor:
+    """Return normalised features (n, dim) of texts (n, length), as the model's `encode_text` does, without computing the padding.
+
+    Attention is causal, so that nothing before a text's end sees what follows it.
+    """
+    ends = tokens.argmax(dim=1)  # the end's id is the highest; padding repeats it
+    length = int(ends.max()) + 1
+    hidden = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
+    return F.normalize(hidden[torch.arange(len(tokens)), ends] @ model.text_projection, dim=-1)
 
 
 def save_scorer(model: nn.Module, tokenizer: CLIPTokenizer, folder: Path) -> None:

@@ -1,0 +1,90 @@
+"""The study of the methods, `make study`: every cell is a concept of a catalog below data/study/, built by the stages that build any other."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from prefect import flow
+
+from flows.build_catalog import BuildFailed, Outcome, build_concepts
+from flows.progress import progress
+from flows.versions_cli import console
+from tasks import artifacts, versioning
+from tasks.settings import load_settings, tracking_uri
+from tasks.stage import device_lock, one_line_errors
+from tasks.study.cells import PLAN, STAGES, Cell, Plan, lay_out, load_plan
+
+RESULTS = "results.json"  # the numbers that the page shows
+
+
+@flow(name="study")
+def study(quick: bool = False) -> Outcome:
+    """Train, sample and score every stale cell, log each as an MLflow run, and write the page.
+
+    Raises:
+        ValueError: the plan is not valid, or names what is not there.
+        BuildFailed: cells failed; the others are kept, and the page is as it was.
+    """
+    plan, settings, outcome = load_plan(quick), load_settings(), Outcome()
+    with versioning.open_repo() as repo:
+        versioning.fetch(repo, [folder(concept) for concept in plan.concepts for folder in (artifacts.images, artifacts.larger)])
+    place, folder, uri = place_of(quick), page_of(quick).absolute(), tracking_uri(settings)
+    cells = lay_out(plan, settings, place)
+    with contextlib.chdir(place):
+        settings = load_settings()
+        with versioning.open_repo() as repo:
+            stale = [cell.key for cell in cells if versioning.stale(repo, [cell.key], STAGES)]
+            if stale:
+                with device_lock(settings.runtime.device):
+                    build_concepts(repo, stale, settings, outcome, STAGES)
+        if outcome.failed:
+            raise BuildFailed(outcome)
+        if stale or not written(folder, cells):
+            publish(folder, plan, cells, uri, f"make study{' QUICK=1' if quick else ''}")
+    return outcome
+
+
+def place_of(quick: bool) -> Path:
+    """Return the folder of the study's catalog."""
+    return artifacts.DATA / "study" / ("quick" if quick else "full")
+
+
+def page_of(quick: bool) -> Path:
+    """Return the folder of the study's page; a quick one does not replace what is published."""
+    return place_of(quick) / "page" if quick else PLAN.parent
+
+
+def written(folder: Path, cells: list[Cell]) -> bool:
+    """Say whether the page shows these cells."""
+    return (folder / RESULTS).exists() and set(artifacts.read_json(folder / RESULTS)) == {cell.key for cell in cells}
+
+
+def publish(folder: Path, plan: Plan, cells: list[Cell], uri: str, command: str) -> None:
+    """Write the page and its numbers, and log what was not logged yet."""
+    from tasks import registry
+    from tasks.publishing import log_cells
+    from tasks.study.page import write
+    from tasks.study.results import results
+
+    found = results(cells, load_settings())
+    write(folder, plan, cells, found, command)
+    numbers = {cell.key: result.numbers() for cell, result in zip(cells, found, strict=True)}
+    artifacts.write_json(folder / RESULTS, numbers)
+    registry.connect(uri)
+    log_cells(numbers)
+
+
+def main(quick: Annotated[bool, typer.Option(help="a smaller plan of a few minutes")] = False) -> None:
+    """Compare the methods and decide the paper's claims."""
+    with one_line_errors():
+        try:
+            with progress(console):
+                outcome = study(quick)
+        except BuildFailed as error:
+            raise ValueError(str(error)) from error
+    console.print(f"{len(outcome.ran) or 'no'} cells ran: {page_of(quick) / 'README.md'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,120 @@
+"""The cells of a study: each is a concept of a catalog of its own, so that the stages, their batches and their records are the usual ones."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from dvc.repo import Repo
+from pydantic import Field
+
+from tasks import artifacts
+from tasks.settings import VERSIONS, Section, Settings, read_params
+
+PLAN = Path("docs/study/study.yaml")
+STAGES = ("curate", "invert", "sample", "score")
+
+
+class Plan(Section):
+    """docs/study/study.yaml."""
+
+    concepts: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+    pictures_per_prompt: int = Field(ge=2)
+    plain: dict[str, Any]
+    """The section `invert` that every setup changes."""
+    setups: dict[str, dict[str, Any]]
+    sizes: tuple[int, ...]
+    """Numbers of pictures, the last of which is the larger set."""
+    stop: dict[str, dict[str, Any]]
+
+
+class Cell(NamedTuple):
+    """One training: a concept of params.yaml, learned in one way with one seed."""
+
+    kind: str
+    """setup, size or stop: which part of the plan it belongs to."""
+    setup: str
+    concept: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.concept}-{self.kind}-{self.setup}-{self.seed}"
+
+
+def load_plan(quick: bool) -> Plan:
+    """Read the plan; `quick` replaces what its section of that name does.
+
+    Raises:
+        ValueError: a key is unknown or missing, or a value breaks its rule.
+    """
+    document = read_params(PLAN)
+    changes = document.pop("quick", {})
+    return Plan.model_validate(document | changes if quick else document)
+
+
+def cells_of(plan: Plan) -> Iterator[Cell]:
+    """Yield the cells of a plan; the stop study and the sizes take the first seed."""
+    for concept in plan.concepts:
+        for setup in plan.setups:
+            yield from (Cell("setup", setup, concept, seed) for seed in plan.seeds)
+        yield from (Cell("size", str(size), concept, plan.seeds[0]) for size in plan.sizes)
+        yield from (Cell("stop", setup, concept, plan.seeds[0]) for setup in plan.stop)
+
+
+def inversion_of(cell: Cell, plan: Plan) -> dict[str, Any]:
+    """Return the section `invert` of a cell."""
+    changes = {"setup": plan.setups, "stop": plan.stop}.get(cell.kind, {}).get(cell.setup, {})
+    return plan.plain | changes | {"seed": cell.seed}
+
+
+def lay_out(plan: Plan, settings: Settings, place: Path) -> list[Cell]:
+    """Make `place` the catalog whose concepts are the cells; what was built there stays, and DVC tells what of it is stale.
+
+    Raises:
+        ValueError: a concept is not in params.yaml, or has no pictures.
+    """
+    cells = list(cells_of(plan))
+    for cell in cells:
+        with artifacts.new_folder(place / artifacts.images(cell.key)) as folder:
+            for picture in pictures_of(cell, settings):
+                shutil.copy(picture, folder / picture.name)
+    (place / "data/base").unlink(missing_ok=True)
+    (place / "data/base").symlink_to(os.path.relpath(artifacts.DATA / "base", place / "data"))
+    artifacts.write_bytes(place / VERSIONS.name, VERSIONS.read_bytes())
+    artifacts.write_bytes(place / "params.yaml", yaml.safe_dump(parameters(cells, plan, settings), sort_keys=False).encode())
+    artifacts.write_bytes(place / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
+    if not (place / ".dvc").exists():
+        Repo.init(str(place), no_scm=True).close()
+    return cells
+
+
+def pictures_of(cell: Cell, settings: Settings) -> list[Path]:
+    """Return the pictures that a cell learns from."""
+    settings.concept(cell.concept)
+    folder = artifacts.larger(cell.concept) if cell.kind == "size" else artifacts.images(cell.concept)
+    pictures = sorted(path for path in folder.glob("*") if path.is_file())
+    wanted = int(cell.setup) if cell.kind == "size" else len(pictures)
+    if len(pictures) < max(wanted, 1):
+        raise ValueError(f"{folder} has {len(pictures)} pictures, and the study wants {wanted or 'some'}; run `dvc pull`, or change {PLAN}")
+    return pictures[:wanted]
+
+
+def parameters(cells: list[Cell], plan: Plan, settings: Settings) -> dict[str, Any]:
+    """Return the params.yaml of the study's catalog."""
+    document = settings.model_dump(mode="json")
+    document["curate"] |= {"min_images": 1, "near_duplicate_distance": 0, "min_similarity": -1.0}  # a size counts every picture
+    document["sample"]["pictures_per_prompt"] = plan.pictures_per_prompt
+    document["concepts"] = {
+        cell.key: {**document["concepts"][cell.concept], "placeholder_token": f"<{cell.key}>", "invert": inversion_of(cell, plan)} for cell in cells
+    }
+    return document
+
+
+def stages() -> dict[str, Any]:
+    """Return the stages of the catalog's own dvc.yaml that a cell goes through; nothing of a study is registered."""
+    text = Path("dvc.yaml").read_text(encoding="utf-8").replace(f"tasks/{VERSIONS.name}", VERSIONS.name)
+    return {name: stage for name, stage in yaml.safe_load(text)["stages"].items() if name in STAGES}

@@ -1,0 +1,213 @@
+"""The eight ordinal claims of Gal et al. 2022, section 5 and appendix A, decided from a study's numbers and from nothing else."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Any, Literal, NamedTuple
+
+from scipy.stats import t as student
+
+Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+SCORES = ("reconstruction", "editability")
+CONFIDENCE = 0.95
+AS_WELL = 0.9  # "about as well as": at least this share
+AS_EDITABLE = 0.01  # "at least as editable as": no more than this cosine below
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a cell came to."""
+
+    kind: str
+    setup: str
+    concept: str
+    seed: int
+    scores: dict[str, Any]
+    """Of its score file."""
+    train: dict[str, Any]
+    """Its train.json."""
+    word_likeness: float
+    """Cosine of the learned vectors' mean with the nearest word of the vocabulary."""
+
+    def numbers(self) -> dict[str, float]:
+        """Return what the study shows of the cell, flat."""
+        scores = {f"{score}_{name}": number for score in SCORES for name, number in self.scores[score].items() if number is not None}
+        trained = {name: float(self.train[name]) for name in ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")}
+        return (
+            {name.removesuffix("_value"): round(number, 5) for name, number in scores.items()}
+            | trained
+            | {"word_likeness": round(self.word_likeness, 5)}
+        )
+
+
+class Comparison(NamedTuple):
+    """A mean over cells with its interval, and the value that it must not be below."""
+
+    what: str
+    mean: float
+    low: float
+    high: float
+    at_least: float
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.low >= self.at_least:
+            return "holds"
+        return "does not hold" if self.high < self.at_least else "undecided"
+
+
+class Claim(NamedTuple):
+    letter: str
+    text: str
+    comparisons: list[Comparison]
+
+    @property
+    def verdict(self) -> Verdict:
+        """A claim holds when all its comparisons do, and does not when one does not."""
+        verdicts = {comparison.verdict for comparison in self.comparisons}
+        if not verdicts:
+            return "not measured"
+        if "does not hold" in verdicts:
+            return "does not hold"
+        return "undecided" if "undecided" in verdicts else "holds"
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return mean and both ends of Student's t interval; one value alone could be anything."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return mean, float("-inf"), float("inf")
+    half = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def compare(what: str, values: Iterable[float], at_least: float = 0.0) -> list[Comparison]:
+    """Return the comparison of paired values, or none when nothing was measured."""
+    values = list(values)
+    return [Comparison(what, *interval(values), at_least)] if values else []
+
+
+class Study:
+    """A study's results, asked for paired differences: cells of the same concept and seed are compared with each other."""
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self.cells = {(result.kind, result.setup, result.concept, result.seed): result for result in results}
+
+    def of(self, kind: str, setup: str) -> list[Result]:
+        return [result for (its, name, _, _), result in self.cells.items() if (its, name) == (kind, setup)]
+
+    def setups(self, kind: str) -> list[str]:
+        return list(dict.fromkeys(name for its, name, _, _ in self.cells if its == kind))
+
+    def paired(self, kind: str, one: str, other: str, number: Callable[[Result], float]) -> list[float]:
+        """Return `number` of setup `one` minus that of `other`, for every concept and seed that both have."""
+        pairs = [(result, self.cells.get((kind, other, result.concept, result.seed))) for result in self.of(kind, one)]
+        return [number(first) - number(second) for first, second in pairs if second]
+
+
+def value(score: str, which: str = "value") -> Callable[[Result], float]:
+    return lambda result: float(result.scores[score][which])
+
+
+FAITHFUL, EDITABLE = value("reconstruction"), value("editability")
+
+
+def decide(study: Study) -> list[Claim]:
+    """Return the claims in the paper's order with the numbers that decide them."""
+
+    def more(one: str, other: str, score: str, by: float = 0.0, kind: str = "setup") -> list[Comparison]:
+        slack = f" by no more than {-by:g} less" if by < 0 else ""
+        return compare(f"{score}: {one} above {other}{slack}", study.paired(kind, one, other, value(score)), by)
+
+    def reference(one: str, other: str, score: str) -> list[Comparison]:
+        """Is a reference's score above another's, over the concepts?"""
+        scores = {result.concept: result.scores[score] for result in study.of("setup", "plain")}
+        pairs = [(found.get(one), found.get(other)) for found in scores.values()]
+        return compare(
+            f"{score}: {named(one)} above {named(other)}", [first - second for first, second in pairs if first is not None and second is not None]
+        )
+
+    def extreme(which: str, score: str, sign: int) -> list[Comparison]:
+        """Is a reference beyond every setup?"""
+        found = []
+        for setup in study.setups("setup"):
+            values = [sign * (result.scores[score][which] - result.scores[score]["value"]) for result in study.of("setup", setup)]
+            found += compare(f"{score}: {named(which)} {'above' if sign > 0 else 'below'} {setup}", values)
+        return found[:0] if not found else [min(found, key=lambda comparison: comparison.low)]
+
+    smallest, largest = "5", (study.setups("size") or [""])[-1]
+    return [
+        Claim(
+            "a",
+            "one word reconstructs about as well as random training pictures do",
+            compare(
+                f"reconstruction: plain as a share of Image-Only, at least {AS_WELL:g}",
+                [FAITHFUL(result) / result.scores["reconstruction"]["image_only"] for result in study.of("setup", "plain")],
+                AS_WELL,
+            ),
+        ),
+        Claim(
+            "b",
+            "one word is at least as editable as several, at a similar reconstruction",
+            [*more("plain", "two-vectors", "editability", -AS_EDITABLE), *more("plain", "three-vectors", "editability", -AS_EDITABLE)],
+        ),
+        Claim(
+            "c",
+            "the learning rate moves along one curve: the higher, the more faithful and the less editable",
+            [
+                *more("high-lr", "plain", "reconstruction"),
+                *more("plain", "low-lr", "reconstruction"),
+                *more("plain", "high-lr", "editability"),
+                *more("low-lr", "plain", "editability"),
+            ],
+        ),
+        Claim(
+            "d",
+            "regularised and Low-LR words are more editable and less faithful",
+            [
+                *more("regularised", "plain", "editability"),
+                *more("plain", "regularised", "reconstruction"),
+                *more("low-lr", "plain", "editability"),
+                *more("plain", "low-lr", "reconstruction"),
+            ],
+        ),
+        Claim(
+            "e",
+            "human captions lose on both scores, long ones most on editability",
+            [
+                *reference("value", "human_short", "reconstruction"),
+                *reference("value", "human_short", "editability"),
+                *reference("value", "human_long", "reconstruction"),
+                *reference("human_short", "human_long", "editability"),
+            ],
+        ),
+        Claim(
+            "f",
+            "Image-Only and Prompt-Only are the extremes",
+            [
+                *extreme("image_only", "reconstruction", +1),
+                *extreme("image_only", "editability", -1),
+                *extreme("prompt_only", "editability", +1),
+                *extreme("prompt_only", "reconstruction", -1),
+            ],
+        ),
+        Claim(
+            "g",
+            "more than five pictures drift away from real words and lose editability",
+            [
+                *more(smallest, largest, "editability", kind="size"),
+                *compare(
+                    f"cosine with the nearest word: {smallest} above {largest} pictures",
+                    study.paired("size", smallest, largest, lambda result: result.word_likeness),
+                ),
+            ],
+        ),
+        Claim("h", "pivotal tuning and bipartite inversion lose edits at high guidance", []),
+    ]
+
+
+def named(reference: str) -> str:
+    """Return a reference's name as the paper writes it."""
+    names = {"value": "plain", "image_only": "Image-Only", "prompt_only": "Prompt-Only", "coarse_word": "coarse word"}
+    return names.get(reference, reference.replace("_", " "))

@@ -1,0 +1,139 @@
+"""docs/study/: the plots, the contact sheets and the table of claims."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib import pyplot
+from PIL import Image
+
+from tasks import artifacts
+from tasks.sample import grid
+from tasks.study.cells import Cell, Plan
+from tasks.study.claims import Result, Study, decide, interval, value
+
+REFERENCES = {
+    "image_only": "Image-Only",
+    "prompt_only": "Prompt-Only",
+    "coarse_word": "coarse word",
+    "human_short": "human, short",
+    "human_long": "human, long",
+}
+AXES = {"reconstruction": "reconstruction: CLIP cosine with the pictures", "editability": "editability: CLIP cosine with the prompts"}
+SHOWN = 4  # pictures of a prompt on a contact sheet
+# Letters as outlines differ between machines, and dates and random ids between runs.
+pyplot.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "wordmint", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def write(folder: Path, plan: Plan, cells: Sequence[Cell], results: Sequence[Result], command: str) -> None:
+    """Write README.md, plane.svg, sizes.svg and a contact sheet of each setup; the working directory is the study's catalog."""
+    study = Study(results)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_plane(study, folder / "plane.svg")
+    draw_sizes(study, folder / "sizes.svg")
+    for setup in study.setups("setup"):
+        contact_sheet([cell for cell in cells if cell.kind == "setup" and cell.setup == setup and cell.seed == plan.seeds[0]]).save(
+            folder / f"sheet-{setup}.png", optimize=True
+        )
+    pages = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    content = {
+        "plan": plan,
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "claims": decide(study),
+        "rows": [row(study, "setup", setup) for setup in study.setups("setup")],
+        "references": references(study),
+        "stop": stop_study(study),
+        "made_by": {"base": results[0].train["base"]["weights_sha256"][:12], "scorer": results[0].scores["scorer"]["weights_sha256"][:12]},
+    }
+    artifacts.write_bytes(folder / "README.md", pages.get_template("page.md.j2").render(**content).encode())
+
+
+def row(study: Study, kind: str, setup: str) -> dict[str, Any]:
+    """Return a setup's means over concepts and seeds, with the intervals of its scores."""
+    cells = study.of(kind, setup)
+    means = {name: fmean(cell.train[name] for cell in cells) for name in ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")}
+    return {"setup": setup, **means, **{score: interval([value(score)(cell) for cell in cells]) for score in AXES}}
+
+
+def references(study: Study) -> dict[str, dict[str, float | None]]:
+    """Return the means of the references over the concepts; one that was not measured is None."""
+    cells = study.of("setup", study.setups("setup")[0])
+    found: dict[str, dict[str, float | None]] = {}
+    for key, name in REFERENCES.items():
+        values = {score: [cell.scores[score][key] for cell in cells if cell.scores[score].get(key) is not None] for score in AXES}
+        if any(values.values()):
+            found[name] = {score: fmean(numbers) if numbers else None for score, numbers in values.items()}
+    return found
+
+
+def stop_study(study: Study) -> list[dict[str, Any]]:
+    """Return for each concept what the early stop saved and kept."""
+    pairs = [(cap, study.cells["stop", "early", cap.concept, cap.seed]) for cap in study.of("stop", "cap")]
+    return [
+        {
+            "concept": cap.concept,
+            "cap": cap.train["optimizer_steps"],
+            "early": early.train["optimizer_steps"],
+            "fewer": cap.train["optimizer_steps"] / early.train["optimizer_steps"],
+            **{score: value(score)(early) / value(score)(cap) for score in AXES},
+        }
+        for cap, early in pairs
+    ]
+
+
+def draw_plane(study: Study, path: Path) -> None:
+    """Draw the plane of the paper's Figure 10(a): a cross is the 95 % interval of a setup's mean over concepts and seeds."""
+    figure, axes = pyplot.subplots(figsize=(7.6, 5))
+    for number, setup in enumerate(study.setups("setup")):
+        cells = study.of("setup", setup)
+        (x, left, right), (y, low, high) = (interval([value(score)(cell) for cell in cells]) for score in AXES)
+        bars = {"xerr": [[x - left], [right - x]], "yerr": [[y - low], [high - y]]} if len(cells) > 1 else {}
+        axes.errorbar(x, y, fmt="o", color=f"C{number}", elinewidth=0.8, label=setup, **bars)
+    for name, scores in references(study).items():
+        if None not in scores.values():
+            axes.plot(*scores.values(), "k^", markersize=6)
+            axes.annotate(name, tuple(scores.values()), textcoords="offset points", xytext=(7, -3))
+    axes.set(xlabel=AXES["reconstruction"], ylabel=AXES["editability"])
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    save(figure, path)
+
+
+def draw_sizes(study: Study, path: Path) -> None:
+    """Draw the scores against the number of pictures, as the paper's Figure 12 does: a line for each concept, their mean in black."""
+    figure, panels = pyplot.subplots(1, 2, figsize=(8.6, 3.4))
+    sizes = [int(setup) for setup in study.setups("size")]
+    for axes, score in zip(panels, AXES, strict=True):
+        lines: dict[str, list[float]] = {}
+        for size in sizes:
+            for cell in study.of("size", str(size)):
+                lines.setdefault(cell.concept, []).append(value(score)(cell))
+        for concept, line in lines.items():
+            axes.plot(sizes, line, "o-", markersize=3, linewidth=0.9, label=concept)
+        axes.plot(sizes, [fmean(column) for column in zip(*lines.values(), strict=True)], "k-", linewidth=2, label="mean")
+        axes.set(xscale="log", xlabel="pictures in the set", ylabel=score)
+        axes.set_xticks(sizes, map(str, sizes), minor=False)
+        axes.minorticks_off()
+    panels[0].legend(frameon=False, fontsize=8)
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def contact_sheet(cells: Sequence[Cell]) -> Image.Image:
+    """Return the first pictures of every prompt, uncurated: a row for each concept."""
+    pictures = []
+    for cell in cells:
+        slugs = [prompt["slug"] for prompt in artifacts.read_json(artifacts.samples_record(cell.key))["prompts"]]
+        row = [path for slug in slugs for path in sorted((artifacts.samples(cell.key) / "word" / slug).glob("*.png"))[:SHOWN]]
+        pictures += [Image.open(path).convert("RGB") for path in row]
+    return grid(pictures, columns=len(pictures) // len(cells))

@@ -1,0 +1,50 @@
+"""What the cells of a study came to, read from their catalog."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch.nn.functional as F
+
+from tasks import artifacts
+from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.inversion.embedding_file import read_rows
+from tasks.score import read_features
+from tasks.settings import Settings
+from tasks.similarity.scorer import load_scorer
+from tasks.similarity.scores import reconstruction
+from tasks.study.cells import Cell
+from tasks.study.claims import Result
+
+
+def results(cells: Iterable[Cell], settings: Settings) -> list[Result]:
+    """Return what the cells came to; the working directory is the study's catalog."""
+    cells = list(cells)
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    found = [
+        Result(
+            *cell[:4],
+            scores=artifacts.read_json(artifacts.scores(cell.key)),
+            train=artifacts.read_json(artifacts.train_record(cell.key)),
+            word_likeness=word_likeness(artifacts.learned_embeds(cell.key), base),
+        )
+        for cell in cells
+    ]
+    for cell, result in zip(cells, found, strict=True):
+        if cell.kind == "size":
+            largest = max((other for other in cells if (other.kind, other.concept) == ("size", cell.concept)), key=lambda other: int(other.setup))
+            result.scores["reconstruction"] = against(cell, largest, settings)
+    return found
+
+
+def against(cell: Cell, largest: Cell, settings: Settings) -> dict[str, float]:
+    """Return a cell's reconstruction of the largest set; of its own pictures alone, a single one would be the easiest."""
+    scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
+    first = artifacts.read_json(artifacts.samples_record(cell.key))["prompts"][0]["slug"]
+    generated = read_features(scorer, artifacts.samples(cell.key) / "word" / first)
+    return {"value": reconstruction(generated, read_features(scorer, artifacts.curated(largest.key)))}
+
+
+def word_likeness(embedding: Path, base: BaseModel) -> float:
+    """Return the cosine of a word, the mean of its vectors, with the nearest word of the vocabulary."""
+    (rows,) = read_rows(embedding).values()
+    return float(F.cosine_similarity(rows.mean(dim=0, keepdim=True), base.vocabulary.cpu()).max())

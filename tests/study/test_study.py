@@ -1,0 +1,120 @@
+"""A study on tiny random models, through Prefect, DVC and MLflow for real."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from flows.study import page_of, place_of, study
+from tasks import artifacts, registry
+from tasks.settings import load_settings, tracking_uri
+from tasks.study.cells import PLAN, cells_of, lay_out, load_plan
+
+ROOT = Path(__file__).parents[2]
+PLAIN = {"max_train_steps": 12, "batch_size": 2, "early_stop": None}
+TINY_PLAN = {
+    "concepts": ["fox"],
+    "seeds": [0, 1],
+    "pictures_per_prompt": 2,
+    "setups": {"plain": {}, "two-vectors": {"num_vectors": 2}},
+    "sizes": [1, 3],
+    "stop": {"cap": {}, "early": {"early_stop": {"every": 1, "pictures": 2, "window": 2, "ratio": 0.99}}},
+}
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, tiny_scorer_folder: Path, migrated_database: Path) -> Iterator[Path]:
+    """A repository with a concept of five pictures, and three in a larger set, and a plan for seconds."""
+    folder = tmp_path_factory.mktemp("study")
+    with contextlib.chdir(folder):
+        shutil.copytree(tiny_base_folder, "data/base/tiny")
+        shutil.copytree(tiny_scorer_folder, "data/base/tiny-clip")
+        Path("mlruns").mkdir()
+        shutil.copy(migrated_database, "mlruns/mlflow.db")
+        shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+        params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        params["base"]["model"], params["scorer"]["model"] = "data/base/tiny", "local-dir:data/base/tiny-clip"
+        params["sample"]["num_inference_steps"] = 2
+        params["concepts"] = {"fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"}}
+        Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        plan = yaml.safe_load((ROOT / PLAN).read_text())
+        plan = {"plain": plan["plain"] | PLAIN, **TINY_PLAN, "quick": {"seeds": [1]}}
+        artifacts.write_bytes(PLAN, yaml.safe_dump(plan).encode())
+        for place, count in ((artifacts.images("fox"), 5), (artifacts.larger("fox"), 3)):
+            place.mkdir(parents=True)
+            for picture in range(count):
+                blocks = np.random.default_rng([count, picture]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(blocks).resize((96, 96), Image.Resampling.NEAREST).save(place / f"{picture}.png")
+        for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+            subprocess.run(command, check=True)
+        previous = os.environ.pop("MLFLOW_TRACKING_URI", None)
+        yield folder
+        os.environ.update({"MLFLOW_TRACKING_URI": previous} if previous else {})
+
+
+def test_every_part_of_the_plan_has_its_cells(catalog: Path) -> None:
+    keys = [cell.key for cell in cells_of(load_plan(quick=False))]
+    assert len(set(keys)) == len(keys) == 2 * 2 + 2 + 2
+    assert "fox-setup-two-vectors-1" in keys
+    assert {cell.seed for cell in cells_of(load_plan(quick=True))} == {1}
+
+
+def test_a_cell_is_a_concept_that_learns_as_its_setup_says(catalog: Path, tmp_path: Path) -> None:
+    plan = load_plan(quick=False)
+    lay_out(plan, load_settings(), tmp_path)
+    settings = load_settings(tmp_path / "params.yaml")
+    assert settings.inversion("fox-setup-two-vectors-1").num_vectors == 2
+    assert settings.inversion("fox-setup-two-vectors-1").seed == 1
+    assert settings.inversion("fox-stop-early-0").early_stop
+    assert len(list((tmp_path / artifacts.images("fox-size-3-0")).iterdir())) == 3
+    assert len(list((tmp_path / artifacts.images("fox-setup-plain-0")).iterdir())) == 5
+
+
+def test_more_pictures_than_there_are_is_an_error(catalog: Path, tmp_path: Path) -> None:
+    plan = load_plan(quick=False).model_copy(update={"sizes": (1, 7)})
+    with pytest.raises(ValueError, match="has 3 pictures, and the study wants 7"):
+        lay_out(plan, load_settings(), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_study_writes_its_page_and_runs_once(catalog: Path) -> None:
+    cells = [cell.key for cell in cells_of(load_plan(quick=False))]
+    assert sorted(study().ran) == sorted(cells)
+    page = (page_of(False) / "README.md").read_text()
+    assert all(f"| ({letter}) |" in page for letter in "abcdefgh")
+    assert {path.name for path in page_of(False).iterdir()} == {
+        *("README.md", "results.json", "study.yaml", "plane.svg", "sizes.svg", "sheet-plain.png", "sheet-two-vectors.png")
+    }
+    assert artifacts.read_json(page_of(False) / "results.json")["fox-stop-early-0"]["optimizer_steps"] < PLAIN["max_train_steps"]
+    assert study().ran == {}
+    assert (page_of(False) / "README.md").read_text() == page
+
+    import mlflow
+
+    registry.connect(tracking_uri(load_settings()))
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("wordmint-study")
+    assert sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id])) == sorted(cells)
+    assert client.search_registered_models() == []
+
+
+@pytest.mark.slow
+def test_a_changed_setup_reruns_its_cells_alone(catalog: Path) -> None:
+    study()
+    plan = yaml.safe_load(PLAN.read_text())
+    plan["setups"]["two-vectors"]["num_vectors"] = 3
+    artifacts.write_bytes(PLAN, yaml.safe_dump(plan).encode())
+    assert sorted(study().ran) == ["fox-setup-two-vectors-0", "fox-setup-two-vectors-1"]
+
+
+def test_a_quick_study_stays_out_of_the_published_page(catalog: Path) -> None:
+    assert place_of(True) in page_of(True).parents
+    assert page_of(False) == PLAN.parent
