@@ -18,6 +18,10 @@ def images(concept: str) -> Path:
     return DATA / "images" / concept
 
 
+def rights(concept: str) -> Path:
+    return DATA / "images" / f"{concept}.yaml"
+
+
 def imported(concept: str) -> Path:
     return DATA / "imported" / concept
 
