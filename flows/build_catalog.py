@@ -11,6 +11,7 @@ from flows.progress import counted, stage_bar
 from tasks import artifacts, fingerprints, registry, versioning
 from tasks.catalog import STAGES, keep_record
 from tasks.report import report
+from tasks.rights import read_rights
 from tasks.settings import Settings, load_settings, tracking_uri
 from tasks.stage import device_lock
 
@@ -119,6 +120,9 @@ def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Setting
     stages = {name: stage for name, stage in load_stages().items() if name in names}
     with counted(concepts) as done:
         for concept in concepts:
+            with accounted(outcome, concept):
+                read_rights(concept)  # better now than after an hour of training
+                versioning.track_inputs(repo, concept)
             build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
         invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, stages["invert"], outcome)
         for concept in concepts:

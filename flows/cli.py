@@ -13,7 +13,9 @@ from rich.table import Table
 
 from flows import versions_cli, words_cli
 from flows.versions_cli import AsJson, console, interval
+from flows.words_cli import Consent, Licence, Source, Undeclared
 from tasks import artifacts, fingerprints
+from tasks.rights import Rights
 from tasks.settings import Settings, load_settings, tracking_uri
 from tasks.stage import one_line_errors
 
@@ -82,12 +84,17 @@ def add(
     pictures: Annotated[list[Path], typer.Argument(help="3-5 pictures of it")],
     word: Annotated[str, typer.Option(help="an ordinary word of one token that comes near")],
     kind: Annotated[str, typer.Option(help="object or style")] = "object",
+    source: Source = "",
+    licence: Licence = "",
+    consent: Consent = "",
+    undeclared: Undeclared = "",
 ) -> None:
     """Add a concept: copy its pictures, put them under DVC, and write params.yaml."""
     with one_line_errors():
         from tasks.catalog import add_concept
 
-        add_concept(name, pictures, word, kind, load_settings())
+        rights = Rights(source=source, licence=licence, consent=consent, undeclared=undeclared)
+        add_concept(name, pictures, word, kind, load_settings(), rights)
         console.print(f"added {name} as <{name}>; next: wordmint build {name}")
 
 

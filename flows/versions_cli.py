@@ -1,4 +1,4 @@
-"""The commands about versions: promote, rollback, rescore, history, diff, revoke, reinstate, prune. flows/cli.py adds them to `wordmint`."""
+"""The commands about versions, from promote to prune; flows/cli.py adds them to `wordmint`."""
 
 import json
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tasks.settings import Settings, check_concept_key, load_settings, tracking_uri
@@ -153,6 +154,58 @@ def diff(
         console.print(table)
         console.print(facts["decision"]["reason"], soft_wrap=True, markup=False)
         console.print(f"page: {page.absolute().as_uri()}", soft_wrap=True)
+
+
+@app.command()
+def lineage(
+    reference: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|vN]", help="a concept; its champion if nothing else is said")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a version was made from, down to its pictures, and check every link; one that is broken is an error."""
+    with registered(reference.partition("@")[0], changes=False):
+        from tasks.lineage import BROKEN, trace
+
+        found = trace(reference)
+        if as_json:
+            print_json(found)
+        else:
+            print_lineage(found)
+        if broken := [f"{name}: {link['said']}" for name, link in found["links"].items() if link["verdict"] == BROKEN]:
+            raise ValueError(f"the lineage of {found['concept']} v{found['version']} is BROKEN at {'; '.join(broken)}")
+
+
+def print_lineage(found: dict[str, Any]) -> None:
+    """Print a version's lineage for a person."""
+    heading = f"{found['concept']} v{found['version']} {' '.join(found['aliases'])}, registered {found['created'][:16]}"
+    console.print(heading + (f", revoked: {found['revoked']}" if found["revoked"] else ""), soft_wrap=True, markup=False, highlight=False)
+    for name, link in found["links"].items():
+        colour = {"holds": "green", "open": "yellow"}.get(link["verdict"], "bold red")
+        console.print(f"[{colour}]{link['verdict']:<7}[/]{name:<10}", escape(link["said"]), soft_wrap=True, highlight=False)
+        for key, value in link["recorded"].items():
+            console.print(f"{'':<17}{key}: {value}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"{'settings':<17}" + ", ".join(f"{key} {value}" for key, value in found["settings"].items()), soft_wrap=True, markup=False)
+    console.print(f"{'flow run':<17}{found['flow_run']}", soft_wrap=True, markup=False, highlight=False)
+
+
+@app.command("made-from")
+def made_from(picture: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the file, byte for byte")], as_json: AsJson = False) -> None:
+    """Show which versions were made from a picture."""
+    with one_line_errors():
+        from tasks import registry
+        from tasks.lineage import versions_of
+
+        registry.connect(tracking_uri(load_settings()))
+        found = versions_of(picture)
+        if as_json:
+            print_json(found)
+        else:
+            for row in found["versions"]:
+                console.print(f"{row['concept']}@v{row['version']}  {row['file']}", soft_wrap=True, markup=False, highlight=False)
+            if not found["versions"]:
+                console.print("no version was made from it")
+        if found["unknown"]:
+            said = "; ".join(f"{row['concept']}@v{row['version']} ({row['file']})" for row in found["unknown"])
+            raise ValueError(f"the pictures of some versions cannot be had to look into: {said}")
 
 
 @app.command()

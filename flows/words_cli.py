@@ -8,10 +8,15 @@ import typer
 from rich.table import Table
 
 from flows.versions_cli import AsJson, console
+from tasks.rights import Rights
 from tasks.settings import load_settings
 from tasks.stage import one_line_errors
 
 app = typer.Typer()
+Source = Annotated[str, typer.Option(help="who made the pictures, and an imported word, or where they were found")]
+Licence = Annotated[str, typer.Option(help="under which they may be used, such as CC-BY-4.0")]
+Consent = Annotated[str, typer.Option(help="of the people in the pictures, or that there are none")]
+Undeclared = Annotated[str, typer.Option(metavar="REASON", help="why some of this is not known; the word is published all the same")]
 
 
 @app.command("export")
@@ -35,12 +40,17 @@ def import_(
     kind: Annotated[str | None, typer.Option(help="object or style; what the file says, else object")] = None,
     pictures: Annotated[list[Path] | None, typer.Option(help="a picture of it, or a folder of them; may be repeated")] = None,
     any_base: Annotated[bool, typer.Option("--any-base", help="take a word that was learned on another base model")] = False,
+    source: Source = "",
+    licence: Licence = "",
+    consent: Consent = "",
+    undeclared: Undeclared = "",
 ) -> None:
     """Make a word that another tool learned a concept of this catalog."""
     with one_line_errors():
         from tasks.exchange import import_word
 
-        key = import_word(path, name, word, kind, pictures or [], load_settings(), any_base)
+        rights = Rights(source=source, licence=licence, consent=consent, undeclared=undeclared)
+        key = import_word(path, name, word, kind, pictures or [], load_settings(), rights, any_base)
         console.print(f"imported {key} as <{key}>; next: wordmint build {key}")
 
 

@@ -22,6 +22,10 @@ def larger(concept: str) -> Path:
     return DATA / "larger" / concept
 
 
+def rights(concept: str) -> Path:
+    return DATA / "images" / f"{concept}.yaml"
+
+
 def imported(concept: str) -> Path:
     return DATA / "imported" / concept
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ruamel.yaml import YAML
 
 from tasks import artifacts, versioning
+from tasks.rights import Rights, write_rights
 from tasks.settings import Settings, check_concept_key, load_settings, parse_settings, tracking_uri
 
 if TYPE_CHECKING:  # torch takes seconds to import, and adding a concept needs none of it
@@ -27,6 +28,7 @@ def add_concept(
     word: str,
     kind: str,
     settings: Settings,
+    rights: Rights,
     source: Path | None = None,
     params: Path = Path("params.yaml"),
 ) -> None:
@@ -35,9 +37,13 @@ def add_concept(
     source: the file that an imported word is in; it is copied too. Nothing is written before everything is checked.
 
     Raises:
-        ValueError: the key or its word is not valid or taken, a picture is not a file, or two have the same name.
+        ValueError: the key or its word is not valid or taken, it is not said whose the pictures are, a picture is not a file, or two have
+            the same name.
     """
     check_new_key(name, settings)
+    if missing := rights.missing():
+        options = ", ".join(f"--{field}" for field in missing)
+        raise ValueError(f"the pictures of {name!r} need {options}; where one is not known, say why with --undeclared")
     for picture in pictures:
         if not picture.is_file():
             raise ValueError(f"picture {picture} is not a file")
@@ -56,6 +62,7 @@ def add_concept(
     with artifacts.new_folder(artifacts.images(name)) as folder:
         for picture in pictures:
             shutil.copy(picture, folder / picture.name)
+    write_rights(artifacts.rights(name), rights)
     with versioning.open_repo() as repo:
         versioning.track_inputs(repo, name)
     temporary = params.with_name(f".{params.name}.tmp")

@@ -9,8 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks import artifacts, lifecycle, registry
 from tasks.promotion import JUDGES, SCORES, decide, score_record
+from tasks.rights import ASKED
 
-IDENTITY = ("base_model", "base_weights_sha256", *JUDGES, "pictures_sha256", "scored_on_sha256", "dataset_digest")
+IDENTITY = ("base_model", "base_weights_sha256", *JUDGES, "pictures_sha256", "scored_on_sha256", "dataset_digest", *ASKED)
 
 
 def compare(concept: str, one: int, two: int, page: Path | None = None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tasks.diffusion.words import extend_tokenizer, initializer_row, nearest_wor
 from tasks.inversion.embedding_file import read_rows
 from tasks.inversion.formats import FOLDERS, FORMATS, WordFile, joined, read_word
 from tasks.pictures.reading import picture_files
+from tasks.rights import Rights
 from tasks.settings import Settings, tracking_uri
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def import_word(
     kind: str | None,
     pictures: Sequence[Path],
     settings: Settings,
+    rights: Rights,
     any_base: bool = False,
 ) -> str:
     """Make a word of another tool a concept, which `wordmint build` then samples, scores and registers; return its key.
@@ -115,7 +117,7 @@ def import_word(
         near = ", ".join(text for text, _ in nearest_words(base, rows.mean(0), 5))
         raise ValueError(f"{path} does not say which ordinary word comes near it; give one with --word (its nearest are {near})")
     initializer_row(base, initializer)
-    add_concept(key, found, initializer, kind, settings, source=word.path)
+    add_concept(key, found, initializer, kind, settings, rights, source=word.path)
     for other, cosine in near_concepts(rows.mean(0), settings):
         if cosine >= NEAR:
             logger.warning("<%s> is nearly the word of %s: their cosine is %.3f", key, other, cosine)

@@ -71,7 +71,7 @@ def states(concept: str) -> Iterator[tuple[str, int, int, int]]:
     """Yield path, size, time and inode of every file that a stage of the concept reads or writes."""
     for folder in (artifacts.images(concept), artifacts.curated(concept), artifacts.embeddings(concept), artifacts.samples(concept)):
         yield from tree(folder)
-    for file in (artifacts.scores(concept), artifacts.registered(concept)):
+    for file in (artifacts.rights(concept), artifacts.scores(concept), artifacts.registered(concept)):
         if file.exists():
             status = file.stat()
             yield str(file), status.st_size, status.st_mtime_ns, status.st_ino

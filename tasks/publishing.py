@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publ
     from mlflow.models import ModelSignature
 
 STUDY = "wordmint-study"
+MANIFEST = artifacts.manifest("").name  # below a run's place
+SEALED = "manifest_sha256"  # of a version's origin the tag that is written last: with it the others are there too
 RUNS_ON = ("mlflow", "torch", "diffusers", "transformers", "safetensors")
 
 
@@ -28,17 +30,20 @@ def publish(
     embedding: Path,
     *,
     tags: Mapping[str, str],
+    origin: Mapping[str, str],
     metrics: Mapping[str, float],
     params: Mapping[str, Any],
     model_config: Mapping[str, Any],
-    pictures: Mapping[str, str] | None = None,
+    manifest: Path,
+    pictures: Mapping[str, str],
     sheets: Path | None = None,
 ) -> dict[str, Any]:
     """Publish a learned embedding as a version of `name`, or complete the version that has the same bytes already.
 
     No alias is given here: a version is whole before lifecycle.py lets one reach it.
-    model_config: what registered_model.py reads. pictures: {name, digest of at most 36 characters, source_type, source} or None.
-    sheets: a folder with one small picture per prompt that shows the samples. Returns {name, version, digest}.
+    tags: what may change while the bytes stay, scores above all. origin: tags that a version has once and for all, SEALED among them.
+    model_config: what registered_model.py reads. manifest: of the curated pictures. pictures: {name, digest of at most 36 characters,
+    source_type, source}. sheets: a folder with one small picture per prompt that shows the samples. Returns {name, version, digest}.
 
     Raises:
         ValueError: the stored bytes are not those of `embedding`.
@@ -46,18 +51,22 @@ def publish(
     import mlflow
 
     digest = artifacts.sha256(embedding)
-    tags = {**tags, "digest": digest}
+    tags, origin = {**tags, "digest": digest}, {**origin, SEALED: artifacts.sha256(manifest)}
     with registry.one_writer():
         number = registry.find_version(name, digest)
         if number is None:
-            model_id = log_concept(name, embedding, params=params, metrics=metrics, model_config=model_config, pictures=pictures, sheets=sheets)
+            model_id = log_concept(
+                name, embedding, params=params, metrics=metrics, model_config=model_config, manifest=manifest, pictures=pictures, sheets=sheets
+            )
             verify(model_id, embedding)
             # The tags are created with the version, so one with a digest is never half described.
             with redirect_stderr(io.StringIO()):  # it announces every version there, across a build's progress
-                number = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags).version)
+                number = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags | origin).version)
         else:
             version = mlflow.MlflowClient().get_model_version(name, str(number))
             verify(registry.model_id(version), embedding)
+            if SEALED not in version.tags:  # it is from before lineage was kept
+                seal(version, origin, manifest)
             update_scores(version, tags, metrics, sheets)
     return {"name": name, "version": number, "digest": digest}
 
@@ -69,10 +78,11 @@ def log_concept(
     params: Mapping[str, Any],
     metrics: Mapping[str, float],
     model_config: Mapping[str, Any],
-    pictures: Mapping[str, str] | None,
+    manifest: Path,
+    pictures: Mapping[str, str],
     sheets: Path | None,
 ) -> str:
-    """Log one run with its model, scores, picture set and sample sheets and return the model's id; nothing is registered yet."""
+    """Log one run with its model, scores, picture set, manifest and sample sheets and return the model's id; nothing is registered yet."""
     import mlflow
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -80,8 +90,7 @@ def log_concept(
     # An example would make MLflow load the base model and draw a picture while it publishes.
     warnings.filterwarnings("ignore", message=r".*An input example was not provided")
     with mlflow.start_run(experiment_id=registry.experiment_id(client), run_name=name) as run:
-        if pictures:
-            client.log_inputs(run.info.run_id, [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])])
+        client.log_inputs(run.info.run_id, [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])])
         mlflow.log_params(dict(params))  # MLflow copies a run's params to its models
         model = mlflow.pyfunc.log_model(
             name=name.replace(".", "-"),  # MLflow allows no dot here
@@ -93,6 +102,7 @@ def log_concept(
         )
         log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
         log_sheets(client, run.info.run_id, sheets)
+        client.log_artifact(run.info.run_id, str(manifest))
     return model.model_id
 
 
@@ -124,6 +134,33 @@ def log_cells(numbers: Mapping[str, Mapping[str, float]]) -> None:
         if digest not in logged:
             with mlflow.start_run(experiment_id=experiment_id, run_name=cell, tags={"digest": digest}):
                 mlflow.log_metrics(dict(metrics))
+
+
+def seal(version: "ModelVersion", origin: Mapping[str, str], manifest: Path) -> None:
+    """Give a version what it came from, for good."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    client.log_artifact(str(client.get_logged_model(registry.model_id(version)).source_run_id), str(manifest))
+    for key, value in origin.items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def kept_manifest(concept: str, number: int, folder: Path) -> Path:
+    """Download the manifest of the curated pictures that a version was learned from to a folder and return its path.
+
+    Raises:
+        ValueError: it is gone.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient()
+    model = client.get_logged_model(registry.model_id(client.get_model_version(registry.model_name(concept), str(number))))
+    try:
+        return Path(client.download_artifacts(str(model.source_run_id), MANIFEST, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise ValueError(f"{MANIFEST} is gone from the version's run {model.source_run_id}") from error
 
 
 def signature() -> "ModelSignature":

@@ -4,12 +4,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
-from tasks import artifacts, lifecycle, plots, publishing, registry
+from tasks import artifacts, lifecycle, plots, publishing, registry, versioning
 from tasks.promotion import evidence
+from tasks.rights import read_rights
 from tasks.settings import Settings, tracking_uri
 from tasks.stage import run_stage
 
@@ -22,14 +23,15 @@ def register(concept: str, settings: Settings) -> Path:
     """Publish the learned embedding and return the record of its version; the same bytes are one version, however often.
 
     Raises:
-        ValueError: the scores belong to another embedding, the stored bytes are not those that were sent, or the concept is revoked.
+        ValueError: the scores belong to another embedding, the stored bytes are not those that were sent, the concept is revoked, its
+            pictures are not under DVC, or it is not said whose they are.
     """
     embedding = artifacts.learned_embeds(concept)
     train, scores, samples = map(artifacts.read_json, (artifacts.train_record(concept), artifacts.scores(concept), artifacts.samples_record(concept)))
     digest = artifacts.sha256(embedding)
     if scores["embedding_digest"] != digest:
         raise ValueError(f"{artifacts.scores(concept)} scores embedding {scores['embedding_digest']}, but {embedding} is {digest}; score it again")
-    word, base, pictures = settings.concept(concept), train["base"], picture_set(concept)
+    word, base, pictures, rights = settings.concept(concept), train["base"], picture_set(concept), read_rights(concept)
     registry.connect(tracking_uri(settings))
     registry.refuse_revoked(concept)
     with tempfile.TemporaryDirectory() as sheets:
@@ -42,9 +44,10 @@ def register(concept: str, settings: Settings) -> Path:
                 "kind": word.kind,
                 "base_model": base["model"],
                 "base_revision": str(base["revision"]),
-                **({"dataset_digest": pictures["digest"]} if pictures else {}),
+                **rights.tags(),
                 **evidence(scores, samples, train["data_sha256"], train["data_sha256"]),
             },
+            origin=origin(concept),
             metrics=headline(scores) | {"norm": train["norm"], "vocabulary_norm_median": train["vocabulary_norm_median"]},
             params=train["settings"] | {key: train[key] for key in ("method", "seed", "optimizer_steps", "stopped")},
             model_config={
@@ -54,6 +57,7 @@ def register(concept: str, settings: Settings) -> Path:
                 "base_weights_sha256": base["weights_sha256"],
                 "placeholder_token": word.placeholder_token,
             },
+            manifest=artifacts.manifest(concept),
             pictures=pictures,
             sheets=draw_sheets(artifacts.samples(concept), Path(sheets)),
         )
@@ -76,16 +80,31 @@ def headline(scores: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def picture_set(concept: str) -> dict[str, str] | None:
-    """Return the picture set as an MLflow dataset: DVC's md5 where DVC tracks it, else the folder's digest; MLflow takes 36 characters."""
+def picture_set(concept: str) -> dict[str, str]:
+    """Return the picture set as an MLflow dataset: DVC's md5 has the 36 characters that MLflow takes.
+
+    Raises:
+        ValueError: DVC does not track it.
+    """
     folder = artifacts.images(concept)
-    pointer = folder.with_name(f"{folder.name}.dvc")
-    out = yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0] if pointer.exists() else {}
-    if "md5" in out:
-        return {"name": concept, "digest": out["md5"], "source_type": "dvc", "source": f'{{"uri": "{pointer.as_posix()}"}}'}
-    if not folder.is_dir():  # pulled without its pictures: say nothing rather than the digest of nothing
-        return None
-    return {"name": concept, "digest": artifacts.folder_digest(folder)[:36], "source_type": "local", "source": f'{{"uri": "{folder.as_posix()}"}}'}
+    md5 = versioning.recorded_md5(folder)
+    if md5 is None:
+        raise ValueError(f"{folder} is not under DVC, so nobody could find again what {concept!r} was made from; run `dvc add {folder}`")
+    return {"name": concept, "digest": md5, "source_type": "dvc", "source": f'{{"uri": "{versioning.pointer(folder).as_posix()}"}}'}
+
+
+def origin(concept: str) -> dict[str, str]:
+    """Return where a version comes from as tags: the state of Git, what DVC tracks, and the run that registers it."""
+    commit, dirty = versioning.revision(concept)
+    folders = {"dataset": artifacts.images(concept), "imported": artifacts.imported(concept)}
+    tracked = {name: (folder, md5) for name, folder in folders.items() if (md5 := versioning.recorded_md5(folder))}
+    return {
+        **{f"{name}_path": versioning.pointer(folder).as_posix() for name, (folder, _) in tracked.items()},
+        **{f"{name}_digest": md5 for name, (_, md5) in tracked.items()},
+        "git_revision": str(commit),
+        "git_dirty": str(dirty),
+        "flow_run": str(flow_run.id),
+    }
 
 
 if __name__ == "__main__":

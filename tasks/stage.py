@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from tasks import artifacts
+from tasks.rights import read_rights
 from tasks.settings import Settings, load_settings
 
 
@@ -25,6 +26,7 @@ def run_stage(stage: Callable[[str, Settings], Path]) -> None:
         settings = load_settings()
         settings.concept(concept)
         refuse_revoked(concept)
+        read_rights(concept)  # better now than after an hour of training
         with device_lock(settings.runtime.device):
             print(stage(concept, settings))
 

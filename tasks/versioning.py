@@ -1,12 +1,18 @@
-"""The only module that talks to DVC: what is stale, and recording exactly what ran."""
+"""The only module that talks to DVC, and to Git: what is stale, recording exactly what ran, and finding again what was recorded."""
 
+import hashlib
+import json
 import logging
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc_data.hashfile.hash_info import HashInfo
 
 from tasks import artifacts
 
@@ -90,8 +96,87 @@ def fetch(repo: Repo, folders: Sequence[Path]) -> None:
 
 
 def track_inputs(repo: Repo, concept: str) -> None:
-    """Put a concept's picture set, and the file that it was imported from, under DVC."""
-    repo.add([str(folder) for folder in input_folders(concept) if folder.exists()])
+    """Record a concept's picture set, and the file that it was imported from, as they are now: new to DVC or changed since."""
+    for folder in input_folders(concept):
+        if pointer(folder).exists() and folder.exists():
+            repo.commit(str(pointer(folder)), force=True)
+        elif folder.exists():
+            repo.add(str(folder))
+
+
+def pointer(folder: Path) -> Path:
+    """Return the file by which DVC tracks a folder."""
+    return folder.with_name(f"{folder.name}.dvc")
+
+
+def recorded_md5(folder: Path, commit: str | None = None) -> str | None:
+    """Return the md5 under which DVC tracks a folder, now or as of a Git commit; None where it does not."""
+    path = pointer(folder)
+    now = path.read_text(encoding="utf-8") if path.exists() else None
+    text = git("show", f"{commit}:./{path.as_posix()}") if commit else now
+    return yaml.safe_load(text)["outs"][0].get("md5") if text else None
+
+
+def result_md5(repo: Repo, name: str) -> str | None:
+    """Return the md5 that dvc.lock has of a stage's output; None where there is no such stage or it never ran."""
+    try:
+        (stage,) = repo.stage.collect(name)
+    except DvcException:
+        return None
+    return stage.outs[0].hash_info.value if stage.outs[0].hash_info else None
+
+
+def recorded_files(repo: Repo, md5: str) -> dict[str, str]:
+    """Return name -> md5 of the files of a folder that DVC recorded under this md5; what its cache lacks is brought from the default remote.
+
+    Raises:
+        ValueError: neither has all of it, or the list is not the one that was recorded.
+    """
+
+    bring(repo, [md5])
+    data = cached(repo, md5).read_bytes()
+    if f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}.dir" != md5:
+        raise ValueError(f"{cached(repo, md5)} is damaged, it is not {md5}; delete it, and the remote's is fetched")
+    files = {entry["relpath"]: entry["md5"] for entry in json.loads(data)}
+    bring(repo, list(files.values()))
+    return files
+
+
+def bring(repo: Repo, md5s: Sequence[str]) -> None:
+    """Bring what DVC's cache lacks from the default remote."""
+    missing = [md5 for md5 in md5s if not cached(repo, md5).exists()]
+    if not missing:
+        return
+    try:
+        repo.cloud.pull([HashInfo("md5", md5) for md5 in missing])
+    except (DvcException, OSError) as error:
+        raise ValueError(f"{', '.join(missing)} is not in DVC's cache and cannot be fetched: {error}") from error
+    if gone := [md5 for md5 in missing if not cached(repo, md5).exists()]:
+        raise ValueError(f"{', '.join(gone)} is neither in DVC's cache nor in its remote; `dvc push` it from where it was added")
+
+
+def cached(repo: Repo, md5: str) -> Path:
+    """Return where DVC's cache has, or would have, a file or the list of a folder's files."""
+    return Path(repo.cache.local.oid_to_path(md5))
+
+
+def md5_of(path: Path) -> str:
+    """Return a file's md5 as DVC counts it, from the bytes and not from what DVC remembers of them."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def git(*arguments: str) -> str | None:
+    """Return what Git prints, or None where it fails, such as outside of a repository."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def revision(concept: str) -> tuple[str | None, bool]:
+    """Return Git's commit and whether what decides a concept's word differs from it: declarations, code, pictures and whose they are."""
+    inputs = [str(pointer(folder)) for folder in input_folders(concept)]
+    changes = git("status", "--porcelain", "--", "params.yaml", "dvc.yaml", "tasks", str(artifacts.rights(concept)), *inputs)
+    return git("rev-parse", "--verify", "HEAD"), changes != ""
 
 
 def input_folders(concept: str) -> tuple[Path, Path]:

@@ -26,6 +26,7 @@ import yaml
 from tasks import artifacts, registry
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.settings import Settings
+from tasks.versioning import pointer
 from tests.tiny import save_tiny_pipeline, save_tiny_scorer
 
 
@@ -66,6 +67,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database:
     shutil.copytree(tiny_base_folder, "data/base/tiny")
     artifacts.images("fox").mkdir(parents=True)
     (artifacts.images("fox") / "1.png").write_bytes(b"a picture")
+    pointer(artifacts.images("fox")).write_text(f"outs:\n- md5: {'0123456789abcdef' * 2}.dir\n  path: fox\n", encoding="utf-8")
+    artifacts.rights("fox").write_text("{source: a test, licence: CC0-1.0, consent: it shows nobody}", encoding="utf-8")
     values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     values["base"]["model"] = "data/base/tiny"
     return Settings.model_validate(values)

@@ -24,6 +24,7 @@ def mint(seed: int, reconstruction: float = 0.75, pictures: str = "d" * 64, scor
     save_file({"<fox>": torch.randn(1, 32, generator=torch.Generator().manual_seed(seed))}, path, {"format": "pt"})
     bounds = {"image_only": 0.95, "prompt_only": 0.5, "coarse_word": None}
     first, second = ({"value": value, "low": value - 0.05, "high": value + 0.05, **bounds} for value in (reconstruction, 0.25))
+    artifacts.write_json(artifacts.manifest("fox"), {"concept": "fox", "resolution": 16, "pictures": []})
     train = {
         "concept": "fox",
         "method": "textual_inversion",

@@ -95,6 +95,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
     for number, concept in enumerate(CONCEPTS):
         for picture in range(3):
             draw_picture(artifacts.images(concept) / f"{picture}.png", 10 * number + picture)
+        artifacts.rights(concept).write_text("undeclared: drawn for this test")
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True)
     with versioning.open_repo() as repo:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tasks import artifacts
+from tasks.rights import read_rights
 from tasks.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -32,8 +33,11 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def add(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["add", *arguments])
+RIGHTS = ("--source", "my camera", "--licence", "CC0-1.0", "--consent", "nobody is in them")
+
+
+def add(*arguments: str, rights: tuple[str, ...] = RIGHTS) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["add", *arguments, *rights])
     return result.exit_code, result.output
 
 
@@ -49,6 +53,16 @@ def test_add_copies_tracks_and_keeps_the_comments(catalog: Path) -> None:
     assert [line.partition("#")[2] for line in Path("params.yaml").read_text().splitlines() if "#" in line] == comments
     assert sorted(path.name for path in artifacts.images("mug").iterdir()) == ["0.png", "1.png", "2.png"]
     assert Path("data/images/mug.dvc").exists()
+    assert read_rights("mug").tags() == {"source": "my camera", "licence": "CC0-1.0", "consent": "nobody is in them"}
+
+
+@pytest.mark.parametrize(("rights", "needed"), [((), "--source, --licence, --consent"), (RIGHTS[:4], "--consent")])
+def test_whose_the_pictures_are_must_be_said(catalog: Path, rights: tuple[str, ...], needed: str) -> None:
+    code, output = add("mug", "0.png", "--word", "cup", rights=rights)
+    assert code == 1 and f"error: the pictures of 'mug' need {needed}; where one is not known, say why with --undeclared" in output
+    assert not Path("data").exists()
+    assert add("mug", "0.png", "--word", "cup", rights=(*rights, "--undeclared", "an experiment"))[0] == 0
+    assert read_rights("mug").consent == "" and read_rights("mug").tags()["consent"] == "undeclared: an experiment"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from transformers import CLIPTokenizer
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tasks import artifacts, exchange
+from tasks import artifacts, exchange, versioning
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import initializer_row, nearest_words
 from tasks.inversion.embedding_file import embedding_file, read_rows
@@ -33,7 +33,8 @@ WIDTH = 32  # of the tiny base model's words
 
 
 def command(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, arguments)
+    undeclared = ("--undeclared", "a test") if arguments[0] == "import" else ()
+    result = CliRunner().invoke(app, [*arguments, *undeclared])
     return result.exit_code, result.output
 
 
@@ -291,6 +292,23 @@ def test_a_registered_word_is_exported(built: Path, style: str, reference: str, 
     if style in exchange.FOLDERS:
         assert sorted(file.name for file in (path / "concept_images").iterdir()) == ["0.png", "1.png", "2.png"]
         assert Image.open(path / "concept_images" / "0.png").size == (16, 16)
+
+
+@pytest.mark.slow
+def test_the_lineage_of_an_imported_word_is_its_file(built: Path) -> None:
+    code, output = command("lineage", "mug", "--json")
+    assert code == 0, output
+    links = json.loads(output)["links"]
+    assert links["imported"]["recorded"]["pictures_sha256"] == artifacts.sha256(Path("mug.pt"))
+    assert {name for name, link in links.items() if link["verdict"] != "holds"} == {"commit"}  # nothing is, in this catalog
+    with versioning.open_repo() as repo:
+        stored = versioning.cached(repo, versioning.md5_of(artifacts.imported("mug") / "mug.pt"))
+    data = stored.read_bytes()
+    stored.chmod(0o644)
+    stored.write_bytes(data[:-1] + b"?")
+    code, output = command("lineage", "mug")
+    stored.write_bytes(data)
+    assert code == 1 and "the lineage of mug v1 is BROKEN at imported: mug.pt has md5" in output
 
 
 @pytest.mark.slow

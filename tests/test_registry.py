@@ -23,6 +23,7 @@ from tasks.promotion import JUDGES, SCORES
 from tasks.register import register
 from tasks.registered_model import weights_sha256
 from tasks.settings import Settings, tracking_uri
+from tasks.versioning import recorded_md5
 from tests.minted import mint, record
 from tests.tiny import save_tiny_pipeline
 
@@ -95,7 +96,7 @@ def test_a_version_carries_its_evidence(settings: Settings) -> None:
     expected = {f"{name}_{end}": scores[name][end] for name in ("reconstruction", "editability") for end in ends}
     assert metrics == expected | {"reconstruction": 0.75, "editability": 0.25, "norm": 0.5, "vocabulary_norm_median": 0.4}
     assert (model.params["learning_rate"], model.params["method"]) == ("0.005", "textual_inversion")
-    assert logged_pictures().digest == artifacts.folder_digest(artifacts.images("fox"))[:36]
+    assert logged_pictures().digest == recorded_md5(artifacts.images("fox"))
     tags = registry.tags("fox", 1)
     assert datetime.fromisoformat(tags.pop("decision_at"))
     assert tags == {
@@ -112,6 +113,14 @@ def test_a_version_carries_its_evidence(settings: Settings) -> None:
         "prompt_suite": "object",
         "sampling": "DDIM, 2 steps, guidance 4, seeds 0-1",
         "dataset_digest": logged_pictures().digest,
+        "dataset_path": "data/images/fox.dvc",
+        "manifest_sha256": artifacts.sha256(artifacts.manifest("fox")),
+        "git_revision": "None",
+        "git_dirty": "True",
+        "flow_run": "None",
+        "source": "a test",
+        "licence": "CC0-1.0",
+        "consent": "it shows nobody",
         "pictures_sha256": "d" * 64,
         "scored_on_sha256": "d" * 64,
         "decision": "first",
@@ -127,14 +136,15 @@ def test_a_version_carries_its_evidence(settings: Settings) -> None:
     assert Image.open(sheet).size == (4 * 132, 132)
 
 
-def test_the_picture_set_is_named_by_dvc_where_dvc_tracks_it(settings: Settings) -> None:
+def test_the_picture_set_is_named_by_dvc(settings: Settings) -> None:
     mint(0)
-    md5 = "0123456789abcdef0123456789abcdef.dir"
-    Path("data/images/fox.dvc").write_text(f"outs:\n- md5: {md5}\n  path: fox\n", encoding="utf-8")
     record(settings)
     pictures = logged_pictures()
-    assert (pictures.digest, pictures.source_type) == (md5, "dvc")
+    assert (pictures.digest, pictures.source_type) == (recorded_md5(artifacts.images("fox")), "dvc")
     assert json.loads(pictures.source) == {"uri": "data/images/fox.dvc"}
+    Path("data/images/fox.dvc").unlink()
+    with pytest.raises(ValueError, match=r"data/images/fox is not under DVC, .*; run `dvc add data/images/fox`"):
+        record(settings)
 
 
 def test_new_scores_of_the_same_embedding_update_its_version(settings: Settings) -> None:

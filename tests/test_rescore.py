@@ -52,7 +52,7 @@ def catalog(settings: Settings, base: BaseModel) -> Settings:
     values["score"] |= {"bootstrap_samples": 100}
     values["runtime"]["device"] = "cpu"
     Path("params.yaml").write_text(json.dumps(values), encoding="utf-8")
-    artifacts.curated("fox").mkdir(parents=True)
+    artifacts.write_json(artifacts.manifest("fox"), {"concept": "fox", "pictures": []})
     word = {"<fox>": rows_of(0, base)}
     for seed, picture in zip(SEEDS, generate(base, ["a photo of a <fox>"] * len(SEEDS), SEEDS, word, 2, 40.0, 4), strict=True):
         picture.save(artifacts.curated("fox") / f"{seed}.png")

@@ -174,6 +174,12 @@ def family_of(model_index: dict[str, Any], model: str) -> Family:
     return FAMILIES[name]
 
 
+def model_folder(model: str, revision: str | None) -> Path:
+    """Return where a base model lies: the folder that it is, or the hub's copy, which is downloaded unless it is there."""
+    folder = Path(model)
+    return folder if folder.is_dir() else Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
+
+
 @lru_cache(maxsize=1)
 def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
     """Load a diffusers folder, or a hub id at a revision, frozen and in evaluation mode.
@@ -184,17 +190,14 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         ValueError: a folder's weights are not those that `revision` names, or its noise ends at no signal at all.
         OSError: there is no such folder and no such hub model.
     """
-    folder = Path(model)
-    is_folder = folder.is_dir()
-    if not is_folder:
-        folder = Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
+    folder = model_folder(model, revision)
     family = family_of(DiffusionPipeline.load_config(folder), model)
     if not any(folder.rglob("*.safetensors")):
         raise ValueError(
             f"{model} has no weights in safetensors; write it once with DiffusionPipeline.from_pretrained({model!r}).save_pretrained(FOLDER)"
         )
     weights = weights_sha256(folder)
-    if is_folder and revision and not weights.startswith(revision):
+    if folder == Path(model) and revision and not weights.startswith(revision):
         raise ValueError(f"base.revision is {revision}, but the weights in {model} are {weights[:12]}; restore the folder or change params.yaml")
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()
