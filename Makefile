@@ -6,16 +6,19 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The ephemeral Prefect server may be slow to start on a busy machine; the default gives up after 20 s.
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 180
 
-.PHONY: catalog test check repro study lock help
+.PHONY: catalog test test-services check repro study lock help
 
 catalog: .venv/installed  ## build every stale concept and say where the report lies
 	@wordmint build
 
-test: .venv/tested  ## run the whole test suite
-	@python -m pytest
+test: .venv/tested  ## run the test suite without what test-services runs
+	@python -m pytest -m "not services"
+
+test-services: .venv/tested  ## run the tests with Prefect servers and workers of their own, within 10 minutes
+	@python -m pytest -m services
 
 check: .venv/tested  ## ruff, types and the tests without the slow ones
-	@ruff check . && ruff format --check . && mypy && python -m pytest -m "not slow"
+	@ruff check . && ruff format --check . && mypy && python -m pytest -m "not slow and not services"
 
 repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 	@dvc pull --quiet $(wildcard data/images/*.dvc data/imported/*.dvc) && dvc repro
@@ -27,7 +30,7 @@ lock:  ## resolve pyproject.toml again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements.lock
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*##  ?/  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##  ?/  make \1\t/' | expand -t 24
 
 .venv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wordmint needs Python >= 3.11, this is " + sys.version)'

@@ -1,19 +1,22 @@
 """The scheduled job, the main job: every stale concept, start to finish."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from prefect import Task, flow, get_run_logger
 
+from flows import workers
+from flows.device_slot import device_slot
+from flows.outcome import BuildFailed, Outcome, accounted, show
 from flows.progress import counted, stage_bar
 from tasks import artifacts, fingerprints, registry, versioning
 from tasks.catalog import STAGES, keep_record
 from tasks.report import report
 from tasks.rights import read_rights
 from tasks.settings import Settings, load_settings, tracking_uri
-from tasks.stage import device_lock
+from tasks.stage import transient
+
+RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20], "retry_condition_fn": transient}
 
 
 def load_stages() -> dict[str, Task]:
@@ -24,28 +27,8 @@ def load_stages() -> dict[str, Task]:
     from tasks.sample import sample
     from tasks.score import score
 
-    return {"curate": curate, "invert": invert, "sample": sample, "score": score, "register": register}
-
-
-@dataclass
-class Outcome:
-    """What a build did."""
-
-    ran: dict[str, list[str]] = field(default_factory=dict)
-    """concept -> the stages that ran."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    """concept -> its error."""
-    revoked: dict[str, str] = field(default_factory=dict)
-    """concept -> why; stale, and left as it is."""
-
-
-class BuildFailed(RuntimeError):
-    """Some concepts failed; the others are built."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__("; ".join(f"{concept} failed: {error}" for concept, error in outcome.failed.items()))
-        self.outcome = outcome
+    # A training is not tried again: what stopped it would stop it again.
+    return {stage.fn.__name__: stage if stage is invert else stage.with_options(**RETRIES) for stage in (curate, invert, sample, score, register)}
 
 
 @flow(name="build-catalog")
@@ -65,16 +48,45 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
     if not registry.exists(tracking_uri(settings)):
         for concept in chosen:  # what a lost or fresh registry does not have is not registered, whatever DVC's cache remembers
             artifacts.registered(concept).unlink(missing_ok=True)
+    if settings.runtime.task_runner == "workers":
+        workers.wait_for_earlier()
     changed = fingerprints.changed(fingerprints.fingerprints_of(chosen))
     with versioning.open_repo() as repo:
         versioning.fetch_inputs(repo, changed)
         stale = stale_ones(repo, changed)
         outcome.revoked = revoked_ones(stale, settings)
         stale = [concept for concept in stale if concept not in outcome.revoked]
-        if stale:
-            with device_lock(settings.runtime.device):
-                build_concepts(repo, stale, settings, outcome)
+        if stale and settings.runtime.task_runner == "workers":
+            build_by_workers(stale, settings, outcome)
+        elif stale:
+            build_concepts(repo, stale, settings, outcome)
         build_report(repo, settings)
+    show(outcome, chosen)
+    if outcome.failed:
+        raise BuildFailed(outcome)
+    return outcome
+
+
+@flow(name="build-batch")
+def build_batch(concepts: list[str], push: bool = False) -> Outcome:
+    """Build concepts in the catalog that this process runs in: what a worker does with a batch.
+
+    push: bring the results to the DVC remote, for a catalog that is a clone of the one where the batch was made up.
+
+    Raises:
+        ValueError: params.yaml is not valid, or a concept is not in it.
+        BuildFailed: concepts failed.
+    """
+    settings, outcome = load_settings(), Outcome()
+    for concept in concepts:
+        settings.concept(concept)
+    with versioning.open_repo() as repo:
+        versioning.fetch_inputs(repo, concepts)
+        build_concepts(repo, concepts, settings, outcome)
+        built = [concept for concept in concepts if concept not in outcome.failed]
+        if push and built:
+            workers.push(repo, [f"{stage}@{concept}" for concept in built for stage in STAGES])
+    show(outcome, concepts)
     if outcome.failed:
         raise BuildFailed(outcome)
     return outcome
@@ -118,16 +130,44 @@ def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Setting
     The words are trained in company; every other stage takes one concept after the other.
     """
     stages = {name: stage for name, stage in load_stages().items() if name in names}
-    with counted(concepts) as done:
+    with device_slot(settings.runtime.device), counted(concepts) as done:
         for concept in concepts:
-            with accounted(outcome, concept):
-                read_rights(concept)  # better now than after an hour of training
-                versioning.track_inputs(repo, concept)
+            if "register" in stages:
+                with accounted(outcome, concept):
+                    read_rights(concept)  # better now than after an hour of training
+                    versioning.track_inputs(repo, concept)
             build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
         invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, stages["invert"], outcome)
         for concept in concepts:
             build_stages(repo, concept, settings, {name: stage for name, stage in stages.items() if name not in ("curate", "invert")}, outcome)
             done()
+
+
+def build_by_workers(concepts: list[str], settings: Settings, outcome: Outcome) -> None:
+    """Have workers build concepts in batches, and take over what they made where their catalog is not this one."""
+    with counted(concepts) as done:
+        for batch, rows in workers.built(concepts, settings.runtime.concepts_per_task):
+            for row in rows:
+                outcome.add(row)
+            with versioning.open_repo() as repo:  # opened anew, for others have written dvc.lock
+                take_over(repo, [concept for concept in batch if concept not in outcome.failed], settings, outcome)
+            for _ in batch:
+                done()
+
+
+def take_over(repo: versioning.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
+    """Record here what others built of the very same inputs and pushed."""
+    away = versioning.stale(repo, concepts, STAGES)
+    if away:
+        versioning.fetch_runs(repo)
+    for concept in dict.fromkeys(name.partition("@")[2] for name in away):
+        with accounted(outcome, concept):
+            for stage in STAGES[:-1]:
+                if versioning.why(repo, name := f"{stage}@{concept}") and not versioning.restore(repo, name, pull=True):
+                    raise ValueError(
+                        f"{name} is stale here after a worker built it: its clone has other inputs, or does not push; see docs/operations.md"
+                    )
+        build_stages(repo, concept, settings, {"register": load_stages()["register"]}, outcome)
 
 
 def build_stages(repo: versioning.Repo, concept: str, settings: Settings, stages: dict[str, Task], outcome: Outcome) -> None:
@@ -136,15 +176,27 @@ def build_stages(repo: versioning.Repo, concept: str, settings: Settings, stages
         return
     with accounted(outcome, concept):
         for name, stage in stages.items():
-            if versioning.why(repo, f"{name}@{concept}"):
+            if versioning.why(repo, f"{name}@{concept}") and not restored(repo, name, concept, outcome):
                 with versioning.recording(repo, f"{name}@{concept}"), stage_bar([concept], name, settings) as on_step:
                     stage(concept, settings, *((on_step,) if name == "sample" else ()))
                 outcome.ran.setdefault(concept, []).append(name)
 
 
+def restored(repo: versioning.Repo, stage: str, concept: str, outcome: Outcome) -> bool:
+    """Bring back what a stage made of these inputs before, and tell whether it did; what is registered lies in MLflow and is never assumed."""
+    if stage == "register" or not versioning.restore(repo, f"{stage}@{concept}"):
+        return False
+    outcome.restored.setdefault(concept, []).append(stage)
+    return True
+
+
 def invert_stale(repo: versioning.Repo, concepts: list[str], settings: Settings, invert: Task, outcome: Outcome) -> None:
     """Train the stale words among some concepts and record each in DVC as soon as it is written."""
-    before = {concept: versioning.snapshot(repo, name) for concept in concepts if versioning.why(repo, name := f"invert@{concept}")}
+    before = {}
+    for concept in concepts:
+        with accounted(outcome, concept):
+            if versioning.why(repo, name := f"invert@{concept}") and not restored(repo, "invert", concept, outcome):
+                before[concept] = versioning.snapshot(repo, name)
     if not before:
         return
 
@@ -165,16 +217,3 @@ def invert_stale(repo: versioning.Repo, concepts: list[str], settings: Settings,
                     end(concept, error)
     for concept in before:
         outcome.seconds[concept] += (time.monotonic() - started) / len(before)
-
-
-@contextmanager
-def accounted(outcome: Outcome, concept: str) -> Iterator[None]:
-    """Add the block's time to a concept's, and note its error instead of raising it."""
-    started = time.monotonic()
-    try:
-        yield
-    except Exception as error:
-        outcome.failed[concept] = str(error)
-        get_run_logger().error("%s failed", concept, exc_info=True)
-    finally:
-        outcome.seconds[concept] = outcome.seconds.get(concept, 0.0) + time.monotonic() - started

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows import versions_cli, words_cli
+from flows import schedule_cli, versions_cli, words_cli
 from flows.versions_cli import AsJson, console, interval
 from flows.words_cli import Consent, Licence, Source, Undeclared
 from tasks import artifacts, fingerprints
@@ -200,7 +200,7 @@ def imagine(
             print(path)
 
 
-for commands in (versions_cli.app, words_cli.app):
+for commands in (versions_cli.app, words_cli.app, schedule_cli.app):
     app.add_typer(commands)  # without a name: they stand beside these
 
 

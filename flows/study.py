@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 from prefect import flow
 
-from flows.build_catalog import BuildFailed, Outcome, build_concepts
+from flows.build_catalog import build_concepts
+from flows.outcome import BuildFailed, Outcome
 from flows.progress import progress
 from flows.versions_cli import console
 from tasks import artifacts, versioning
 from tasks.settings import load_settings, tracking_uri
-from tasks.stage import device_lock, one_line_errors
+from tasks.stage import one_line_errors
 from tasks.study.cells import PLAN, STAGES, Cell, Plan, lay_out, load_plan
 
 RESULTS = "results.json"  # the numbers that the page shows
@@ -36,8 +37,7 @@ def study(quick: bool = False) -> Outcome:
         with versioning.open_repo() as repo:
             stale = [cell.key for cell in cells if versioning.stale(repo, [cell.key], STAGES)]
             if stale:
-                with device_lock(settings.runtime.device):
-                    build_concepts(repo, stale, settings, outcome, STAGES)
+                build_concepts(repo, stale, settings, outcome, STAGES)
         if outcome.failed:
             raise BuildFailed(outcome)
         if stale or not written(folder, cells):

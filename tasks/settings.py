@@ -170,6 +170,10 @@ class Runtime(Section):
     """Generated at once; guidance doubles it inside the denoiser."""
     device: str
     """auto, cpu, cuda, cuda:1 ..."""
+    task_runner: Literal["threads", "workers"]
+    """Where concepts are built: threads of this process, or the workers of a Prefect work pool."""
+    concepts_per_task: int = Field(ge=1)
+    """Of a batch that goes to a worker."""
     tracking_uri: str | None
     """MLflow's; null is mlruns/mlflow.db. MLFLOW_TRACKING_URI overrides it."""
 

@@ -1,6 +1,7 @@
 """The door that `dvc repro` uses: run one stage for one concept from the command line, without Prefect."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -8,12 +9,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from tasks import artifacts
 from tasks.rights import read_rights
 from tasks.settings import Settings, load_settings
+
+AWAY = (errno.EIO, errno.ESTALE, errno.EBUSY, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
 def run_stage(stage: Callable[[str, Settings], Path]) -> None:
@@ -42,12 +46,30 @@ def refuse_revoked(concept: str) -> None:
         raise ValueError(f"concept {concept!r} was revoked: {why}; `wordmint reinstate {concept}` brings it back, `dvc repro --keep-going` goes on")
 
 
-def device_lock(device: str) -> AbstractContextManager:
-    """Hold a GPU against every other build on this machine, whichever door it came through; a CPU is shared."""
+def gpu_name(device: str) -> str | None:
+    """Return a name of a GPU that is the same in every process, whatever `CUDA_VISIBLE_DEVICES` calls it there; None of a CPU."""
     from tasks.diffusion.base_model import pick_device
 
     place = pick_device(device)
-    return nullcontext() if place == "cpu" else FileLock(Path(tempfile.gettempdir()) / f"wordmint-{place.replace(':', '-')}.lock")
+    if not place.startswith("cuda"):
+        return None if place == "cpu" else place
+    import torch
+
+    return f"gpu-{torch.cuda.get_device_properties(place).uuid}"
+
+
+def device_lock(device: str) -> AbstractContextManager:
+    """Hold a GPU against every other build on this machine, whichever door it came through; a CPU is shared."""
+    name = gpu_name(device)
+    return FileLock(Path(tempfile.gettempdir()) / f"wordmint-{name}.lock") if name else nullcontext()
+
+
+def transient(task: Any, run: Any, state: Any) -> bool:
+    """Tell Prefect whether a task that failed may well succeed when it is tried again: a server or a file system was away for a moment."""
+    error = state.result(raise_on_failure=False)
+    while error is not None and not isinstance(error, (ConnectionError, TimeoutError)) and getattr(error, "errno", None) not in AWAY:
+        error = error.__cause__ or error.__context__  # MLflow says the same of a server that is away and of one that refuses; its cause differs
+    return error is not None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
 
 from tasks import artifacts
@@ -33,10 +34,10 @@ def stale(repo: Repo, concepts: Sequence[str], stages: Sequence[str]) -> dict[st
 
 def why(repo: Repo, name: str) -> list[str]:
     """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
-    (stage,) = repo.stage.collect(name)
-    if not all(out.hash_info for out in stage.outs):
-        return ["never built"]
-    with repo.lock:
+    with repo.lock:  # for another process may be writing dvc.lock
+        (stage,) = repo.stage.collect(name)
+        if not all(out.hash_info for out in stage.outs):
+            return ["never built"]
         changes = stage.status(check_updates=False).get(name, [])
     reasons = []
     for change in changes:
@@ -51,7 +52,8 @@ def why(repo: Repo, name: str) -> list[str]:
 def snapshot(repo: Repo, name: str) -> Snapshot:
     """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
     repo._reset()  # params.yaml may have been edited since this repository object read it
-    (stage,) = repo.stage.collect(name)
+    with repo.lock:
+        (stage,) = repo.stage.collect(name)
     inputs: Snapshot = {}
     for dependency in stage.deps:
         if hasattr(dependency, "read_params"):
@@ -81,6 +83,36 @@ def recording(repo: Repo, name: str) -> Iterator[None]:
     before = snapshot(repo, name)
     yield
     record(repo, name, before)
+
+
+def restore(repo: Repo, name: str, pull: bool = False) -> bool:
+    """Bring back and record the result that a stale stage had with these very inputs, as `dvc repro` does; tell whether there was one.
+
+    pull: take what DVC's cache lacks from the default remote, for which `fetch_runs` comes first.
+    """
+    before = snapshot(repo, name)
+    with repo.lock:
+        (stage,) = repo.stage.collect(name)
+        try:
+            if not pull:
+                stage.save_deps()
+                repo.stage_cache.restore(stage, dry=True)
+            stage.remove_outs()  # DVC asks at the terminal before it replaces what it does not know
+            repo.stage_cache.restore(stage, pull=pull)
+        except RunCacheNotFoundError:
+            return False
+    record(repo, name, before)
+    return True
+
+
+def push(repo: Repo, names: Sequence[str]) -> None:
+    """Bring the results of stages, and the run-cache that finds them by their inputs, to the default remote."""
+    repo.push(targets=list(names), run_cache=True)
+
+
+def fetch_runs(repo: Repo) -> None:
+    """Bring from the default remote what its run-cache knows: which results belong to which inputs."""
+    repo.stage_cache.pull(None)
 
 
 def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:

@@ -1,0 +1,96 @@
+"""What a build did, and the table in which Prefect shows it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from prefect import get_client, get_run_logger
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+from tasks import artifacts
+from tasks.catalog import STAGES
+
+
+@dataclass
+class Outcome:
+    """What a build did."""
+
+    ran: dict[str, list[str]] = field(default_factory=dict)
+    """concept -> the stages that ran."""
+    restored: dict[str, list[str]] = field(default_factory=dict)
+    """concept -> the stages that had run on these very inputs before, here or elsewhere, so that DVC brought back what they made."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """concept -> its error."""
+    revoked: dict[str, str] = field(default_factory=dict)
+    """concept -> why; stale, and left as it is."""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Note what a row of another build's table says."""
+        concept = row["concept"]
+        for told, stages in ((self.ran, row["ran"]), (self.restored, row["restored"])):
+            if stages:
+                told[concept] = stages.split(", ")
+        self.seconds[concept] = row.get("seconds", 0.0)
+        if "error" in row:
+            self.failed[concept] = row["error"]
+
+
+class BuildFailed(RuntimeError):
+    """Some concepts failed; the others are built."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__("; ".join(f"{concept} failed: {error}" for concept, error in outcome.failed.items()))
+        self.outcome = outcome
+
+
+@contextmanager
+def accounted(outcome: Outcome, concept: str) -> Iterator[None]:
+    """Add the block's time to a concept's, and note its error instead of raising it."""
+    started = monotonic()
+    try:
+        yield
+    except Exception as error:
+        outcome.failed[concept] = str(error)
+        get_run_logger().error("%s failed", concept, exc_info=True)
+    finally:
+        outcome.seconds[concept] = outcome.seconds.get(concept, 0.0) + monotonic() - started
+
+
+def show(outcome: Outcome, concepts: Sequence[str]) -> None:
+    """Leave the run's table in Prefect; concepts with which there was nothing to do are one line, for there may be thousands."""
+    told = [concept for concept in concepts if concept in outcome.seconds or concept in outcome.failed or concept in outcome.revoked]
+    rows = [row(outcome, concept) for concept in told]
+    if len(told) < len(concepts):
+        rows.append({"concept": f"{len(concepts) - len(told)} others", "skipped": "up to date"})
+    create_table_artifact(rows, key="build")
+
+
+def row(outcome: Outcome, concept: str) -> dict[str, Any]:
+    """Return {concept, ran, restored, skipped, reconstruction, editability, seconds, version, error}; what is not known is left out."""
+    ran, restored = outcome.ran.get(concept, []), outcome.restored.get(concept, [])
+    cells: dict[str, Any] = {"concept": concept, "ran": ", ".join(ran), "restored": ", ".join(restored)}
+    left = [stage for stage in STAGES if stage not in ran + restored]
+    if concept in outcome.revoked:
+        cells["skipped"] = f"revoked: {outcome.revoked[concept]}"
+    elif concept in outcome.failed:
+        cells |= {"skipped": "not reached, or up to date", "error": outcome.failed[concept]}
+    elif left:
+        cells["skipped"] = f"{', '.join(left)}: up to date"
+    if concept not in outcome.failed and artifacts.scores(concept).exists() and artifacts.registered(concept).exists():
+        scores = artifacts.read_json(artifacts.scores(concept))
+        cells |= {name: scores[name]["value"] for name in ("reconstruction", "editability")}
+        cells["version"] = artifacts.read_json(artifacts.registered(concept))["version"]
+    return cells | ({"seconds": round(outcome.seconds[concept], 1)} if concept in outcome.seconds else {})
+
+
+def rows_of(flow_run: UUID) -> list[dict[str, Any]]:
+    """Return the rows of another run's table, or none where it left no table."""
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run])))
+    return [row for artifact in found if artifact.key == "build" for row in json.loads(str(artifact.data))]

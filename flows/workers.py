@@ -1,0 +1,120 @@
+"""Batches of concepts for the workers of a Prefect work pool, which prefect.yaml declares."""
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from prefect import get_client, get_run_logger, task
+from prefect.automations import Automation
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.deployments import run_deployment
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import as_completed
+
+from flows.outcome import rows_of
+from tasks import versioning
+
+DEPLOYMENT = "build-batch/worker"
+SILENCE = timedelta(seconds=120)  # after which a batch counts as lost; prefect.yaml has it send a sign of life every 30 s
+UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+POLL = 2  # seconds
+
+
+class WorkerLost(RuntimeError):
+    """A worker, or its machine, went away in the middle of a batch."""
+
+
+def built(concepts: Sequence[str], size: int) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """Send concepts to the workers in batches of at most `size`; yield each batch when it ended, with the rows of its table.
+
+    Workers take one batch after the other, so a slow one holds up no other. The batch of a lost worker goes to another.
+    """
+    batches = [list(concepts[start : start + size]) for start in range(0, len(concepts), size)]
+    sent = {send.submit(batch): batch for batch in batches}
+    for future in as_completed(list(sent)):
+        batch = sent[future]
+        try:
+            yield batch, future.result()
+        except WorkerLost as error:
+            yield batch, [{"concept": concept, "ran": "", "restored": "", "error": str(error)} for concept in batch]
+
+
+@task(
+    task_run_name="batch-of-{concepts[0]}",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_condition_fn=lambda task, run, state: isinstance(state.result(raise_on_failure=False), WorkerLost),
+)
+def send(concepts: list[str]) -> list[dict[str, Any]]:
+    """Have a worker build a batch and return the rows of its table; it is sent again when the worker is lost."""
+    run = run_deployment(DEPLOYMENT, parameters={"concepts": concepts}, poll_interval=POLL)
+    said = f"batch {run.name!r} ended {run.state.name}: {run.state.message}"
+    if run.state.is_crashed():
+        raise WorkerLost(said)
+    rows = rows_of(run.id)
+    told = {row["concept"] for row in rows}
+    return rows + [{"concept": concept, "ran": "", "restored": "", "error": said} for concept in concepts if concept not in told]
+
+
+@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
+def push(repo: versioning.Repo, names: Sequence[str]) -> None:
+    """Bring the results of stages to the DVC remote; that it is away has as many faces as there are kinds of remotes."""
+    versioning.push(repo, names)
+
+
+def wait_for_earlier() -> None:
+    """Wait for the batches of a build that was killed itself, so that none is sent twice; and have lost ones noticed.
+
+    Raises:
+        ValueError: the Prefect server has no such deployment.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            deployment = client.read_deployment_by_name(DEPLOYMENT)
+        except ObjectNotFound as error:
+            raise ValueError(
+                f"runtime.task_runner is workers, but the Prefect server has no deployment {DEPLOYMENT}; make it with `prefect deploy --all`"
+            ) from error
+        notice_lost_batches(str(deployment.id))
+        theirs = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+        unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)))
+        while runs := client.read_flow_runs(deployment_filter=theirs, flow_run_filter=unfinished):
+            get_run_logger().info("waiting for %d batches of an earlier build", len(runs))
+            time.sleep(POLL)
+
+
+def notice_lost_batches(deployment: str) -> None:
+    """Have the server call a batch crashed that gives no sign of life; a worker whose machine went away cannot say so itself."""
+    name = f"wordmint: batches of {deployment} that fall silent have crashed"
+    try:
+        Automation.read(name=name)
+        return
+    except ValueError:  # there is none
+        pass
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    Automation(
+        name=name,
+        trigger=EventTrigger(
+            after={"prefect.flow-run.Pending", "prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *ends},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification({"prefect.resource.id": [f"prefect.deployment.{deployment}"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no sign of life for {SILENCE.seconds} s")],
+    ).create()
