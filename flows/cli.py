@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows import schedule_cli, versions_cli, words_cli
+from flows import pictures_cli, schedule_cli, versions_cli, words_cli
+from flows.pictures_cli import AnyBase
 from flows.versions_cli import AsJson, console, interval
 from flows.words_cli import Consent, Licence, Source, Undeclared
 from tasks import artifacts, fingerprints
@@ -187,20 +187,22 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def imagine(
     prompt: Annotated[str, typer.Argument(help='such as "a photo of <teapot> on the moon"')],
-    number: Annotated[int, typer.Option("-n", min=1, help="pictures")] = 4,
+    number: Annotated[int, typer.Option("-n", "--keep", min=1, help="pictures")] = 4,
+    candidates: Annotated[int | None, typer.Option(min=1, help="draw so many and keep the best of them, judged by CLIP")] = None,
     seed: Annotated[int, typer.Option(min=0, help="of the first picture")] = 0,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
-    any_base: Annotated[bool, typer.Option("--any-base", help="use words that were learned on another base model")] = False,
+    any_base: AnyBase = False,
 ) -> None:
     """Generate pictures of a prompt with the champion versions of the words in it."""
     with one_line_errors():
         from tasks.catalog import imagine_pictures
 
-        for path in imagine_pictures(prompt, re.findall(r"<[^<>\s]+>", prompt), number, seed, out, load_settings(), any_base):
-            print(path)
+        for picture in imagine_pictures(prompt, number, seed, out, load_settings(), any_base, candidates):
+            place = picture.path or f"seed {picture.seed} is not kept"
+            print(place, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
 
 
-for commands in (versions_cli.app, words_cli.app, schedule_cli.app):
+for commands in (versions_cli.app, words_cli.app, pictures_cli.app, schedule_cli.app):
     app.add_typer(commands)  # without a name: they stand beside these
 
 

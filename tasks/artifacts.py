@@ -66,6 +66,15 @@ def registered(concept: str) -> Path:
     return DATA / "registered" / f"{concept}.json"
 
 
+def composition(one: str, other: str) -> Path:
+    """Return the folder of what two words give together; no concept has a + in its key."""
+    return DATA / "compositions" / f"{one}+{other}"
+
+
+def composition_record(one: str, other: str) -> Path:
+    return composition(one, other) / "composition.json"
+
+
 def checkpoints() -> Path:
     return CACHE / "checkpoints"
 

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ruamel.yaml import YAML
 
@@ -15,6 +15,8 @@ from tasks.settings import Settings, check_concept_key, load_settings, parse_set
 
 if TYPE_CHECKING:  # torch takes seconds to import, and adding a concept needs none of it
     from torch import Tensor
+
+    from tasks.diffusion.base_model import BaseModel
 
 logger = logging.getLogger(__name__)
 
@@ -110,36 +112,90 @@ def check_new_key(name: str, settings: Settings) -> None:
             raise ValueError(f"<{name}> is the word of concept {key!r} already; choose another key")
 
 
-def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, out: Path, settings: Settings, any_base: bool = False) -> list[Path]:
-    """Generate pictures of a prompt with the champions of its words; return the paths, named by the prompt and the seeds.
+def words_in(prompt: str) -> list[str]:
+    """Return the new words of a prompt, each once."""
+    return list(dict.fromkeys(re.findall(r"<[^<>\s]+>", prompt)))
+
+
+def owners_of(words: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Return the concept of each word.
+
+    Raises:
+        ValueError: no concept has such a word.
+    """
+    owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
+    for word in words:
+        if word not in owners:
+            raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
+    return {word: owners[word] for word in words}
+
+
+def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_base: bool = False) -> "dict[str, Tensor]":
+    """Return placeholder -> rows (vectors, dim) of the champions of words.
 
     Raises:
         ValueError: no concept has such a word, or a word was learned on another base model; `any_base` turns the latter into a warning.
     """
     from tasks import registry
-    from tasks.diffusion.base_model import load_base_model
-    from tasks.diffusion.ddim import generate
     from tasks.inversion.embedding_file import read_rows
-    from tasks.sample import save_pictures
 
-    owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
-    for word in words:
-        if word not in owners:
-            raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    registry.connect(tracking_uri(settings))
+    owners = owners_of(words, settings)
     learned: dict[str, Tensor] = {}
-    for word in dict.fromkeys(words):
-        path, tags = registry.published(owners[word])
+    if owners:
+        registry.connect(tracking_uri(settings))
+    for word, owner in owners.items():
+        path, tags = registry.published(owner)
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
             said = f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}"
             if not any_base:
                 raise ValueError(f"{said}; rebuild it, or try it with --any-base")
             logger.warning("%s; what it means here is anybody's guess", said)
         learned |= read_rows(path)
-    seeds = list(range(seed, seed + number))
+    return learned
+
+
+class Imagined(NamedTuple):
+    """A picture that was generated."""
+
+    seed: int
+    path: Path | None
+    """None where it is not among the best."""
+    agreement: dict[str, float]
+    """Its cosines with the text, and with the pictures of each word, where candidates are ranked."""
+
+
+def imagine_pictures(
+    prompt: str, number: int, seed: int, out: Path, settings: Settings, any_base: bool = False, candidates: int | None = None
+) -> list[Imagined]:
+    """Generate pictures of a prompt with the champions of its words; the files are named by the prompt and the seeds.
+
+    candidates: how many to draw and rank, of which the best `number` are kept and the best stands first; None keeps all that are drawn.
+
+    Raises:
+        ValueError: see `champions`; fewer candidates than are to be kept, or a word without pictures to rank by.
+    """
+    from tasks.diffusion.base_model import load_base_model
+    from tasks.diffusion.ddim import generate
+    from tasks.ranking import agreements, best_first
+    from tasks.sample import save_pictures
+
+    if candidates is not None and candidates < number:
+        raise ValueError(f"{number} pictures cannot be kept of {candidates} candidates; raise --candidates or lower --keep")
+    words = words_in(prompt)
+    owners = owners_of(words, settings)
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    learned = champions(words, base, settings, any_base)
+    seeds = list(range(seed, seed + (candidates or number)))
     rules, batch_size = settings.sample, settings.runtime.pictures_per_batch
-    pictures = list(generate(base, [prompt] * number, seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))
-    folder = out / re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80]
-    save_pictures(folder, pictures, seeds, {"prompt": prompt, "model": base.identity["model"]})
-    return [folder / f"{seed:06d}.png" for seed in seeds]
+    pictures = list(generate(base, [prompt] * len(seeds), seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))
+    agreement = agreements(pictures, prompt, owners, settings) if candidates else [{} for _ in seeds]
+    order = best_first(agreement)
+    kept, folder = order[:number], out / prompt_folder(prompt)
+    info = {"prompt": prompt, "model": base.identity["model"]}
+    save_pictures(folder, [pictures[index] for index in kept], [seeds[index] for index in kept], info)
+    return [Imagined(seeds[index], folder / f"{seeds[index]:06d}.png" if index in kept else None, agreement[index]) for index in order]
+
+
+def prompt_folder(prompt: str) -> str:
+    """Return the name of the folder for the pictures of a prompt, its words included."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80]

@@ -1,6 +1,6 @@
 """DDIM sampling with classifier-free guidance, one generator per picture."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -11,6 +11,13 @@ from torch import Tensor
 from tasks.diffusion.base_model import BaseModel, Condition
 from tasks.diffusion.objective import to_epsilon
 from tasks.diffusion.words import encode_prompts, unconditional
+
+AfterStep = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What becomes of the latents after a step, given them, the noise that sampling started from, and their alpha_bar."""
+
+
+def as_it_is(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    return latents
 
 
 def ddim_step(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
@@ -33,6 +40,15 @@ def initial_noise(base: BaseModel, seeds: Sequence[int]) -> Tensor:
     return torch.stack(noise).to(base.device)
 
 
+def noise_levels(base: BaseModel, num_inference_steps: int) -> list[tuple[int, Tensor, Tensor]]:
+    """Return (timestep, alpha_bar at it, alpha_bar after it) of each DDIM step, from noise to picture."""
+    scheduler = base.noise_scheduler
+    scheduler.set_timesteps(num_inference_steps)
+    alphas = scheduler.alphas_cumprod
+    stride = scheduler.config.num_train_timesteps // num_inference_steps
+    return [(t, alphas[t], alphas[t - stride] if t >= stride else scheduler.final_alpha_cumprod) for t in scheduler.timesteps.tolist()]
+
+
 @torch.inference_mode()
 def ddim_sample(
     base: BaseModel,
@@ -41,27 +57,22 @@ def ddim_sample(
     nothing: Condition,
     num_inference_steps: int,
     guidance_scale: float,
+    after_step: AfterStep = as_it_is,
 ) -> Tensor:
     """Denoise latents with DDIM.
 
     noise: (batch, channels, height, width). prompts: as many rows. nothing: the one row of no prompt. Returns latents like `noise`.
     """
-    scheduler = base.noise_scheduler
-    scheduler.set_timesteps(num_inference_steps)
-    alphas = scheduler.alphas_cumprod
-    stride = scheduler.config.num_train_timesteps // num_inference_steps
     latents = noise
     both = nothing.repeat(len(noise)).followed_by(prompts)
-    for t in scheduler.timesteps.tolist():
-        alpha_bar_t = alphas[t]
-        alpha_bar_prev = alphas[t - stride] if t >= stride else scheduler.final_alpha_cumprod
+    for t, alpha_bar_t, alpha_bar_prev in noise_levels(base, num_inference_steps):
         if guidance_scale == 1:
             prediction = base.denoise(latents, t, prompts)
         else:
             without, within = base.denoise(torch.cat([latents, latents]), t, both).chunk(2)
             prediction = guided(within, without, guidance_scale)
-        eps = to_epsilon(prediction, latents, alpha_bar_t, scheduler.config.prediction_type)
-        latents = ddim_step(latents, eps, alpha_bar_t, alpha_bar_prev)
+        eps = to_epsilon(prediction, latents, alpha_bar_t, base.noise_scheduler.config.prediction_type)
+        latents = after_step(ddim_step(latents, eps, alpha_bar_t, alpha_bar_prev), noise, alpha_bar_prev)
     return latents
 
 
@@ -84,6 +95,7 @@ def generate(
     num_inference_steps: int,
     guidance_scale: float,
     batch_size: int,
+    after_step: AfterStep = as_it_is,
 ) -> Iterator[Image.Image]:
     """Yield one picture for each pair of a prompt and a seed; different prompts share batches and are encoded once.
 
@@ -94,8 +106,8 @@ def generate(
     conditions, nothing = encode_prompts(base, texts, learned), unconditional(base)
 
     def draw(part: slice) -> list[Image.Image]:
-        latents = ddim_sample(base, initial_noise(base, seeds[part]), conditions.rows(rows[part]), nothing, num_inference_steps, guidance_scale)
-        return decode(base, latents)
+        noise, condition = initial_noise(base, seeds[part]), conditions.rows(rows[part])
+        return decode(base, ddim_sample(base, noise, condition, nothing, num_inference_steps, guidance_scale, after_step))
 
     if base.device.type != "cpu":
         parts = even_parts(len(rows), batch_size)

@@ -1,6 +1,7 @@
 """The two scores of Gal et al. 2022, section 5.1, on CLIP features, with bootstrap intervals."""
 
 from collections.abc import Callable, Sequence
+from math import log
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,23 @@ def editability(generated: Tensor, text: Tensor) -> float:
 def mean_cosine(generated: Tensor, text: Tensor) -> float:
     """Average of the pictures' cosines with the text: what the paper's released code computes instead of `editability`."""
     return float((generated @ text).mean())
+
+
+def shown(pictures: Tensor, without: Tensor, training: Tensor, confidence: float) -> Tensor:
+    """Tell which pictures (n, dim) show a concept: those more like its training pictures (m, dim) than others without it are.
+
+    without: features (k, dim) of pictures of something else, of which a share of `confidence` is to be told apart. Returns (n,) of bool.
+    """
+    likeness, chance = ((group @ training.T).mean(dim=1) for group in (pictures, without))
+    return likeness > chance.quantile(confidence)
+
+
+def evenness(labels: Tensor) -> float:
+    """Shannon entropy of the shares of k values among pictures, as a part of the most it can be (Pielou 1966): 0 is always the same, 1 all alike.
+
+    labels: (n, k) of 0 and 1, one 1 in a row.
+    """
+    return float(torch.special.entr(labels.mean(dim=0)).sum()) / log(labels.shape[1])
 
 
 def bootstrap(statistic: Callable[[list[Tensor]], float], groups: Sequence[Tensor], samples: int, confidence: float, seed: int) -> Interval:

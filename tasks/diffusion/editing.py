@@ -1,0 +1,56 @@
+"""Blended Latent Diffusion (Avrahami, Fried & Lischinski 2023): a picture is drawn anew inside a mask and stays what it is outside."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.ddim import AfterStep, encode, generate
+from tasks.diffusion.objective import add_noise
+
+EDITED = 128  # grey levels from which a pixel of a mask is edited
+
+
+def blended(
+    base: BaseModel,
+    picture: Image.Image,
+    mask: Image.Image,
+    prompt: str,
+    seeds: Sequence[int],
+    learned: Mapping[str, Tensor],
+    num_inference_steps: int,
+    guidance_scale: float,
+    batch_size: int,
+) -> Iterator[Image.Image]:
+    """Yield for each seed the picture with what the prompt says inside the mask; its pixels outside are the given ones.
+
+    picture, mask: both of the model's resolution; the mask is white where the picture is edited. `learned` and `batch_size` as in `generate`.
+    """
+    edited = inside(mask)
+    after_step = outside_kept(encode(base, [picture])[0], latent_mask(base, edited))
+    for drawn in generate(base, [prompt] * len(seeds), seeds, learned, num_inference_steps, guidance_scale, batch_size, after_step):
+        # The autoencoder is not exact, so what is kept is taken from the picture itself.
+        yield Image.composite(drawn, picture, edited)
+
+
+def inside(mask: Image.Image) -> Image.Image:
+    """Return a mask in black and white alone (mode L)."""
+    return mask.convert("L").point(lambda grey: 255 * (grey >= EDITED))
+
+
+def latent_mask(base: BaseModel, edited: Image.Image) -> Tensor:
+    """Return (1, 1, height, width) of bool: which latents have anything of the mask in them, so that nothing thin gets lost."""
+    pixels = torch.from_numpy(np.asarray(edited, dtype=np.float32))[None, None]
+    return (F.adaptive_max_pool2d(pixels, base.latent_shape[1:]) > 0).to(base.device)
+
+
+def outside_kept(latents: Tensor, edited: Tensor) -> AfterStep:
+    """Return what lays the picture, as noisy as the step left the latents, around them (algorithm 1).
+
+    latents: (1, channels, height, width) of the picture. edited: (1, 1, height, width).
+    """
+    return lambda drawn, noise, alpha_bar: torch.where(edited, drawn, add_noise(latents, noise, alpha_bar))
