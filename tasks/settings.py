@@ -123,6 +123,8 @@ class Sample(Section):
     guidance_scale: float = Field(ge=1)
     """Classifier-free guidance; 1 is the plain conditional prediction."""
     pictures_per_prompt: int = Field(ge=1)
+    reference_pictures: int = Field(ge=2)
+    """For each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
     seed: int = Field(ge=0)
     """Of the first picture of a prompt; the next pictures count on."""
     prompts: Prompts
