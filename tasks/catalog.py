@@ -112,7 +112,8 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
     from tasks import registry
     from tasks.diffusion.base_model import load_base_model
     from tasks.diffusion.ddim import generate
-    from tasks.inversion.embedding_file import read_rows
+    from tasks.inversion.embedding_file import lora_of, read_rows
+    from tasks.inversion.pivotal import adapted
     from tasks.sample import save_pictures
 
     owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
@@ -122,6 +123,7 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     registry.connect(tracking_uri(settings))
     learned: dict[str, Tensor] = {}
+    loras: list[Path] = []
     for word in dict.fromkeys(words):
         path, tags = registry.published(owners[word])
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
@@ -130,9 +132,11 @@ def imagine_pictures(prompt: str, words: Sequence[str], number: int, seed: int, 
                 raise ValueError(f"{said}; rebuild it, or try it with --any-base")
             logger.warning("%s; what it means here is anybody's guess", said)
         learned |= read_rows(path)
+        loras += lora_of(path)
     seeds = list(range(seed, seed + number))
     rules, batch_size = settings.sample, settings.runtime.pictures_per_batch
-    pictures = list(generate(base, [prompt] * number, seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))
+    with adapted(base, loras):
+        pictures = list(generate(base, [prompt] * number, seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))
     folder = out / re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80]
     save_pictures(folder, pictures, seeds, {"prompt": prompt, "model": base.identity["model"]})
     return [folder / f"{seed:06d}.png" for seed in seeds]

@@ -16,7 +16,8 @@ from torch import Tensor
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
-from tasks.inversion.embedding_file import read_rows
+from tasks.inversion.embedding_file import lora_of, read_rows
+from tasks.inversion.pivotal import adapted
 from tasks.references import stand_ins, without_word
 from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
@@ -40,10 +41,11 @@ def draw(concept: str, embedding: Path, place: Path, settings: Settings, on_prom
     compared = {f"{name}/{slug}": prompt.format(text) for name, text in others.items() for prompt, slug in prompts.items()}
     with artifacts.new_folder(place) as folder:
         (folder / "grids").mkdir()
-        for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, seeds, read_rows(embedding), settings), strict=True):
-            save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
-            grid(pictures).save(folder / "grids" / f"{slug}.png")
-            on_prompt()
+        with adapted(base, lora_of(embedding)):
+            for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, seeds, read_rows(embedding), settings), strict=True):
+                save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
+                grid(pictures).save(folder / "grids" / f"{slug}.png")
+                on_prompt()
         for references, some in ((wordless, seeds), (compared, seeds[: rules.reference_pictures])):
             places = reference_pictures(base, list(references.values()), some, settings)
             for name, text in references.items():
