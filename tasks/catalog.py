@@ -3,7 +3,8 @@
 import logging
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -130,17 +131,20 @@ def owners_of(words: Sequence[str], settings: Settings) -> dict[str, str]:
     return {word: owners[word] for word in words}
 
 
-def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_base: bool = False) -> "dict[str, Tensor]":
-    """Return placeholder -> rows (vectors, dim) of the champions of words.
+@contextmanager
+def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_base: bool = False) -> "Iterator[dict[str, Tensor]]":
+    """Give placeholder -> rows (vectors, dim) of the champions of words; the denoiser is tuned while the block runs, if one of them is.
 
     Raises:
         ValueError: no concept has such a word, or a word was learned on another base model; `any_base` turns the latter into a warning.
     """
     from tasks import registry
-    from tasks.inversion.embedding_file import read_rows
+    from tasks.inversion.embedding_file import lora_of, read_rows
+    from tasks.inversion.pivotal import adapted
 
     owners = owners_of(words, settings)
     learned: dict[str, Tensor] = {}
+    loras: list[Path] = []
     if owners:
         registry.connect(tracking_uri(settings))
     for word, owner in owners.items():
@@ -151,7 +155,9 @@ def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_b
                 raise ValueError(f"{said}; rebuild it, or try it with --any-base")
             logger.warning("%s; what it means here is anybody's guess", said)
         learned |= read_rows(path)
-    return learned
+        loras += lora_of(path)
+    with adapted(base, loras):
+        yield learned
 
 
 class Imagined(NamedTuple):
@@ -184,10 +190,10 @@ def imagine_pictures(
     words = words_in(prompt)
     owners = owners_of(words, settings)
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    learned = champions(words, base, settings, any_base)
     seeds = list(range(seed, seed + (candidates or number)))
     rules, batch_size = settings.sample, settings.runtime.pictures_per_batch
-    pictures = list(generate(base, [prompt] * len(seeds), seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))
+    with champions(words, base, settings, any_base) as learned:
+        pictures = list(generate(base, [prompt] * len(seeds), seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))
     agreement = agreements(pictures, prompt, owners, settings) if candidates else [{} for _ in seeds]
     order = best_first(agreement)
     kept, folder = order[:number], out / prompt_folder(prompt)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tasks import artifacts, versioning
 from tasks.diffusion.base_model import BaseModel, load_base_model
-from tasks.inversion.embedding_file import read_rows
+from tasks.inversion.embedding_file import lora_of, read_rows
+from tasks.inversion.pivotal import adapted
 from tasks.ranking import features_of
 from tasks.report import report
 from tasks.sample import pictures_of, save_pictures, seeds_of
@@ -69,7 +70,7 @@ def made_of(one: str, other: str, base: BaseModel, scorer: Scorer, settings: Set
     rules, pair = settings.sample, (one, other)
     return {
         "prompt": PROMPTS[kinds(pair, settings)],
-        "embedding_digests": [artifacts.sha256(artifacts.learned_embeds(key)) for key in pair],
+        "embedding_digests": [artifacts.sha256(word, *lora_of(word)) for word in map(artifacts.learned_embeds, pair)],
         "pictures_sha256": [artifacts.folder_digest(folder, "*.png") for key in pair for folder in (artifacts.curated(key), alone(key, settings))],
         "base": base.identity,
         "scorer": scorer.identity,
@@ -92,8 +93,9 @@ def score_pair(one: str, other: str, inputs: dict[str, Any], base: BaseModel, sc
     A concept is found where a picture is more like its training pictures than those of the other word alone are.
     """
     prompt = inputs["prompt"].format(*(settings.concept(key).placeholder_token for key in (one, other)))
-    learned = read_rows(artifacts.learned_embeds(one)) | read_rows(artifacts.learned_embeds(other))
-    (pictures,) = pictures_of(base, [prompt], learned, settings)
+    words = [artifacts.learned_embeds(key) for key in (one, other)]
+    with adapted(base, [lora for word in words for lora in lora_of(word)]):
+        (pictures,) = pictures_of(base, [prompt], seeds_of(settings), read_rows(words[0]) | read_rows(words[1]), settings)
     features = scorer.image_features(pictures)
 
     def found(concept: str, without: str) -> Tensor:

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks import artifacts
 from tasks.pictures.reading import Picture, UnusableError, check_file, output_names, picture_files, read_picture
 from tasks.pictures.screening import outliers, screen
+from tasks.references import read_captions
 from tasks.settings import Settings
 from tasks.stage import run_stage
 
@@ -29,6 +30,7 @@ def curate(concept: str, settings: Settings) -> Path:
     files = picture_files(folder) if folder.is_dir() else {}
     if not files:
         raise ValueError(f"concept {concept!r} has no pictures in {folder}; add some with `wordmint add {concept} PICTURE...` or run `dvc pull`")
+    read_captions(folder)  # the sample stage needs them; a mistake is heard of before a word is trained
     resolution = base_resolution(settings.base.model, settings.base.revision)
     digests, pictures, dropped = read_and_screen(files, resolution, settings)
     usable = [name for name in files if name not in dropped]

@@ -34,21 +34,14 @@ def edit_picture(picture: Path, mask: Path, prompt: str, number: int, seed: int,
         raise ValueError(f"mask {mask} has {sizes[0]} px, {picture} has {sizes[1]}; draw the mask over the picture itself")
     if not inside(drawn_mask.image).getbbox():
         raise ValueError(f"mask {mask} has nothing white in its central square; paint white what is to be edited")
-    learned, rules = champions(words_in(prompt), base, settings, any_base), settings.sample
-    seeds = range(seed, seed + number)
-    drawn = blended(
-        base,
-        original.image,
-        drawn_mask.image,
-        prompt,
-        seeds,
-        learned,
-        rules.num_inference_steps,
-        rules.guidance_scale,
-        settings.runtime.pictures_per_batch,
-    )
+    rules, seeds = settings.sample, range(seed, seed + number)
+    with champions(words_in(prompt), base, settings, any_base) as learned:
+        batch_size = settings.runtime.pictures_per_batch
+        drawn = list(
+            blended(base, original.image, drawn_mask.image, prompt, seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size)
+        )
     folder = out / prompt_folder(prompt)
-    save_pictures(folder, list(drawn), seeds, {"prompt": prompt, "model": base.identity["model"]})
+    save_pictures(folder, drawn, seeds, {"prompt": prompt, "model": base.identity["model"]})
     return [folder / f"{seed:06d}.png" for seed in seeds]
 
 
@@ -77,13 +70,13 @@ def reimagine_picture(
     source = settings.prompts(concept)[0].format(settings.concept(concept).placeholder_token)
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     original = read_square(picture, base.resolution, settings).image
-    learned = champions(words_in(f"{source} {prompt}"), base, settings, any_base)
-    conditions, nothing, count = encode_prompts(base, [source, prompt], learned), unconditional(base), settings.sample.num_inference_steps
-    described, wanted = conditions.rows([0]), conditions.rows([1])
-    latents = encode(base, [original])[0]
-    noise = ddim_invert(base, latents, described, count)
-    again = [ddim_sample(base, noise, described, nothing, count, 1.0)]
-    again += [ddim_sample(base, noise, wanted, nothing, count, guidance_scale) for guidance_scale in guidance_scales]
+    with champions(words_in(f"{source} {prompt}"), base, settings, any_base) as learned:
+        conditions, nothing, count = encode_prompts(base, [source, prompt], learned), unconditional(base), settings.sample.num_inference_steps
+        described, wanted = conditions.rows([0]), conditions.rows([1])
+        latents = encode(base, [original])[0]
+        noise = ddim_invert(base, latents, described, count)
+        again = [ddim_sample(base, noise, described, nothing, count, 1.0)]
+        again += [ddim_sample(base, noise, wanted, nothing, count, guidance_scale) for guidance_scale in guidance_scales]
     own, reconstruction, *drawn = (decode(base, found)[0] for found in (latents, *again))
     folder = out / prompt_folder(prompt)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from tasks import artifacts, registry
 from tasks.catalog import add_concept, check_new_key
 from tasks.diffusion.base_model import load_base_model
-from tasks.diffusion.words import extend_tokenizer, initializer_row, nearest_words
-from tasks.inversion.embedding_file import read_rows
+from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
+from tasks.inversion.embedding_file import lora_of, read_rows
 from tasks.inversion.formats import FOLDERS, FORMATS, WordFile, joined, read_word
 from tasks.pictures.reading import picture_files
 from tasks.rights import Rights
@@ -43,6 +43,8 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
     registry.connect(tracking_uri(settings))
     path, tags = registry.published(concept, which or registry.CHAMPION)
     word = read_word(path)._replace(token=tags["placeholder_token"])
+    for lora in lora_of(path):
+        logger.warning("the denoiser was tuned around %s; without the LoRA %s it is not the same word", word.token, lora)
     if style in FOLDERS:
         return write_folder(word, concept, style, out or EXPORTED / style / concept)
     place, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
@@ -116,7 +118,7 @@ def import_word(
     if initializer is None:
         near = ", ".join(text for text, _ in nearest_words(base, rows.mean(0), 5))
         raise ValueError(f"{path} does not say which ordinary word comes near it; give one with --word (its nearest are {near})")
-    initializer_row(base, initializer)
+    initializer_rows(base, initializer)
     add_concept(key, found, initializer, kind, settings, rights, source=word.path)
     for other, cosine in near_concepts(rows.mean(0), settings):
         if cosine >= NEAR:

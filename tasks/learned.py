@@ -4,16 +4,41 @@ from torch import Tensor
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
-from tasks.inversion.embedding_file import embedding_file
+from tasks.inversion.embedding_file import LORA, embedding_file
 from tasks.inversion.formats import joined, read_word
+from tasks.inversion.textual_inversion import Word
 from tasks.settings import Settings, stage_version
 
 
-def write_learned(concept: str, rows: Tensor, done: dict, record: dict, base: BaseModel) -> None:
-    """Write a word's rows (vectors, dim) and train.json: `done` is how they came about, `record` what decided them."""
+def write_learned(concept: str, rows: Tensor, done: dict, record: dict, base: BaseModel, lora: bytes | None = None) -> None:
+    """Write a word's rows (vectors, dim) and train.json: `done` is how they came about, `record` what decided them.
+
+    lora: the file of the denoiser that was tuned around the word. The embedding names it, so that one digest stands for both.
+    """
+    tuned = artifacts.embeddings(concept) / LORA
+    if lora is None:
+        tuned.unlink(missing_ok=True)
+    else:
+        artifacts.write_bytes(tuned, lora)
+        record = record | {"lora_sha256": artifacts.sha256(tuned)}
     artifacts.write_bytes(artifacts.learned_embeds(concept), embedding_file(concept, rows, record, base.widths, base.architecture))
     norms = {"norm": round(float(rows.norm(dim=-1).mean()), 5), "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5)}
     artifacts.write_json(artifacts.train_record(concept), {"concept": concept, **done, **norms, **record})
+
+
+def how_it_ended(word: Word) -> dict:
+    """Return where a word's training stopped and why, and which of its steps is published."""
+    stop = word.early_stop
+    if word.settled and stop:
+        looks = f"the last {stop.window} of {len(word.fixed_losses)} losses on the fixed batch"
+        why = f"{looks} vary {word.unrest:.3f} times as much as all of them, which is below {stop.ratio}"
+    else:
+        why = f"invert.max_train_steps is {word.max_train_steps}"
+    found = {"optimizer_steps": word.step, "stopped": "early" if word.settled else "cap", "why": why, "seconds": round(word.seconds, 2)}
+    if not word.probes:
+        return found
+    best = max(word.probes, key=lambda probe: probe["score"])  # the first of equals, as it was kept
+    return found | {"picked": best | {"why": f"the best score of {len(word.probes)} probes"}, "probes": word.probes}
 
 
 def adopt(concept: str, settings: Settings, base: BaseModel) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from PIL import Image
 
+from tasks.references import STAND_INS
+
 BOUNDS = {"prompt_only": "Prompt-Only", "image_only": "Image-Only"}  # of a score file: the paper's names, section 5.1
 COLUMNS = 4  # pictures in a row of a sprite; the page sets rows beside each other where there is room
 LETTER = 7.0  # px, a generous mean width of a letter at the plane's font size of 12 px
@@ -183,20 +185,22 @@ class Bullet:
     x: float
     low: float
     high: float
-    coarse_word: float | None
+    references: tuple[tuple[str, float, float], ...]
+    """(name, value, px) of what else stood in the word's place, as far as it was measured."""
     bounds: tuple[Bound, Bound]
 
 
-def bullet(score: dict[str, float], axis: Axis) -> Bullet:
+def bullet(score: dict[str, float | None], axis: Axis) -> Bullet:
     """Lay out one score of a score file on an axis from 0 to its width, the lower bound first."""
-    ends = sorted((score[bound], name) for bound, name in BOUNDS.items())
+    measured = {name: value for name, value in score.items() if value is not None}
+    ends = sorted((measured[bound], name) for bound, name in BOUNDS.items())
     half = 52.0  # px, half the width of "Prompt-Only 0.123"
     left = min(max(axis.at(ends[0][0]), half), axis.end - 3 * half)
     right = max(min(axis.at(ends[1][0]), axis.end - half), left + 2 * half)
     bounds = tuple(Bound(name, value, axis.at(value), text_x) for (value, name), text_x in zip(ends, (left, right), strict=True))
-    x, low, high = (axis.at(score[name]) for name in ("value", "low", "high"))
-    coarse_word = None if score["coarse_word"] is None else axis.at(score["coarse_word"])
-    return Bullet(axis.end, x, low, high, coarse_word, (bounds[0], bounds[1]))
+    x, low, high = (axis.at(measured[name]) for name in ("value", "low", "high"))
+    references = tuple((label, measured[name], axis.at(measured[name])) for name, label in STAND_INS.items() if name in measured)
+    return Bullet(axis.end, x, low, high, references, (bounds[0], bounds[1]))
 
 
 def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:

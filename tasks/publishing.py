@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import artifacts, registry
+from tasks.inversion.embedding_file import lora_of
 from tasks.promotion import LAST
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
@@ -86,7 +87,7 @@ def log_concept(
     import mlflow
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    client = mlflow.MlflowClient()
+    client, loras = mlflow.MlflowClient(), lora_of(embedding)
     # An example would make MLflow load the base model and draw a picture while it publishes.
     warnings.filterwarnings("ignore", message=r".*An input example was not provided")
     with mlflow.start_run(experiment_id=registry.experiment_id(client), run_name=name) as run:
@@ -95,9 +96,9 @@ def log_concept(
         model = mlflow.pyfunc.log_model(
             name=name.replace(".", "-"),  # MLflow allows no dot here
             python_model=str(Path(__file__).with_name("registered_model.py")),
-            artifacts={"learned_embeds": str(embedding)},
+            artifacts={"learned_embeds": str(embedding), **{path.stem: str(path) for path in loras}},
             model_config=dict(model_config),
-            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in RUNS_ON],
+            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in (*RUNS_ON, *("peft" for _ in loras))],
             signature=signature(),
         )
         log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
@@ -187,11 +188,13 @@ def verify(model_id: str, embedding: Path) -> None:
     place = mlflow.get_logged_model(model_id).artifact_location
     with tempfile.TemporaryDirectory() as folder:
         try:
-            stored = artifacts.sha256(Path(mlflow.artifacts.download_artifacts(f"{place}/{registry.STORED}", dst_path=folder)))
+            path = Path(mlflow.artifacts.download_artifacts(f"{place}/{Path(registry.STORED).parent}", dst_path=folder)) / Path(registry.STORED).name
+            stored = artifacts.sha256(path)
         except (MlflowException, OSError) as error:
             raise ValueError(f"{registry.STORED} is gone from {place}; delete the versions that use it and register again") from error
-    if stored != artifacts.sha256(embedding):
-        raise ValueError(f"{embedding} reads back from {place} with SHA-256 {stored}; delete the versions that use it and register again")
+        if stored != artifacts.sha256(embedding):
+            raise ValueError(f"{embedding} reads back from {place} with SHA-256 {stored}; delete the versions that use it and register again")
+        lora_of(path)
 
 
 def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path | None = None) -> None:

@@ -78,12 +78,15 @@ class Concept(PythonModel):
     def load_context(self, context: Any) -> None:
         import torch
         from diffusers import DDIMScheduler, DiffusionPipeline
+        from safetensors.torch import load_file
 
         # Without use_safetensors, weights in another format, which the hash does not cover, could be read instead.
         folder = find_base(context.model_config)
         unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
         pipeline = DiffusionPipeline.from_pretrained(folder, **unused, use_safetensors=True)
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        if lora := context.artifacts.get("pytorch_lora_weights"):  # the denoiser was tuned around the word
+            pipeline.unet.load_lora_adapter(load_file(lora), prefix="unet")
         self.expand = teach(pipeline, context.artifacts["learned_embeds"], context.model_config["placeholder_token"])
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")

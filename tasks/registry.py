@@ -279,7 +279,7 @@ def fetch(concept: str, number: int) -> tuple[Path, dict[str, str]]:
     import mlflow
 
     name, found = model_name(concept), tags(concept, number)
-    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}/{STORED}"))
+    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}/{Path(STORED).parent}")) / Path(STORED).name
     if (stored := artifacts.sha256(path)) != found.get("digest"):
         raise ValueError(f"{name} version {number} was registered with SHA-256 {found.get('digest')}, but {path} has {stored}")
     return path, found

@@ -9,9 +9,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import artifacts, plots
+from tasks.references import STAND_INS
 from tasks.settings import Settings, load_settings
 from tasks.stage import one_line_errors
 
+SHOWN = {"word": "word", **STAND_INS, "prompt_only": "Prompt-Only"}
+"""The pictures of a prompt: their folder, and their name for a person."""
 MAX_SIDE = 256  # px of a picture in a sprite
 PIXEL_ART = 128  # px; up to here pictures are kept lossless and enlarged with hard edges
 
@@ -26,7 +29,7 @@ def report(settings: Settings) -> Path:
         concepts = [gather(key, settings, folder) for key in minted]
         content = {"concepts": concepts, "missing": [key for key in settings.concepts if key not in minted], "facts": facts(concepts)}
         content |= plots.draw([concept["score"] for concept in concepts])
-        html = pages.get_template("report.html.j2").render(settings=settings, **content)
+        html = pages.get_template("report.html.j2").render(settings=settings, shown=SHOWN, **content)
         (folder / "index.html").write_text(html.lstrip(), encoding="utf-8", newline="\n")
     return artifacts.REPORT / "index.html"
 
@@ -39,7 +42,7 @@ def gather(key: str, settings: Settings, folder: Path) -> dict[str, Any]:
     found["curated"], found["score"] = sprite(artifacts.curated(key), folder), artifacts.read_json(artifacts.scores(key))
     found["prompts"] = []
     for prompt in found["score"]["prompts"]:
-        folders = {name: artifacts.samples(key) / name / slugs.get(prompt["prompt"], "") for name in ("word", "prompt_only", "coarse_word")}
+        folders = {name: artifacts.samples(key) / name / slugs.get(prompt["prompt"], "") for name in SHOWN}
         found["prompts"].append(prompt | {name: sprite(pictures, folder) for name, pictures in folders.items()})
     return {"key": key} | settings.concept(key).model_dump() | found
 

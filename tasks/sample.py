@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,7 +16,9 @@ from torch import Tensor
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
-from tasks.inversion.embedding_file import read_rows
+from tasks.inversion.embedding_file import lora_of, read_rows
+from tasks.inversion.pivotal import adapted
+from tasks.references import stand_ins, without_word
 from tasks.settings import Settings, stage_version
 from tasks.stage import run_stage
 
@@ -32,22 +33,23 @@ def sample(concept: str, settings: Settings, on_prompt: Callable[[], object] = l
 def draw(concept: str, embedding: Path, place: Path, settings: Settings, on_prompt: Callable[[], object] = lambda: None) -> None:
     """Generate the pictures of a concept's embedding into the folder `place`."""
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    chosen, rules, seeds = settings.concept(concept), settings.sample, seeds_of(settings)
+    rules, seeds, others = settings.sample, seeds_of(settings), stand_ins(concept, settings)
     prompts = {prompt: artifacts.prompt_slug(prompt) for prompt in settings.prompts(concept)}
     info = {"concept": concept, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
-    texts = [prompt.format(chosen.placeholder_token) for prompt in prompts]
-    first = next(iter(prompts))
-    references = {f"prompt_only/{slug}": without_word(prompt) for prompt, slug in prompts.items()}
-    references[f"coarse_word/{prompts[first]}"] = first.format(chosen.initializer_token)
+    texts = [prompt.format(settings.concept(concept).placeholder_token) for prompt in prompts]
+    wordless = {f"prompt_only/{slug}": without_word(prompt) for prompt, slug in prompts.items()}
+    compared = {f"{name}/{slug}": prompt.format(text) for name, text in others.items() for prompt, slug in prompts.items()}
     with artifacts.new_folder(place) as folder:
         (folder / "grids").mkdir()
-        for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, read_rows(embedding), settings), strict=True):
-            save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
-            grid(pictures).save(folder / "grids" / f"{slug}.png")
-            on_prompt()
-        places = reference_pictures(base, list(references.values()), settings)
-        for name, text in references.items():
-            shutil.copytree(places[text], folder / name)
+        with adapted(base, lora_of(embedding)):
+            for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, seeds, read_rows(embedding), settings), strict=True):
+                save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
+                grid(pictures).save(folder / "grids" / f"{slug}.png")
+                on_prompt()
+        for references, some in ((wordless, seeds), (compared, seeds[: rules.reference_pictures])):
+            places = reference_pictures(base, list(references.values()), some, settings)
+            for name, text in references.items():
+                shutil.copytree(places[text], folder / name)
         record = {
             "concept": concept,
             "embedding_digest": artifacts.sha256(embedding),
@@ -56,6 +58,7 @@ def draw(concept: str, embedding: Path, place: Path, settings: Settings, on_prom
             "guidance_scale": rules.guidance_scale,
             "seeds": seeds,
             "prompts": [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()],
+            "references": others,
         }
         artifacts.write_json(folder / "samples.json", record)
 
@@ -64,14 +67,11 @@ def seeds_of(settings: Settings) -> list[int]:
     return list(range(settings.sample.seed, settings.sample.seed + settings.sample.pictures_per_prompt))
 
 
-def without_word(prompt: str) -> str:
-    """Return a prompt without its word and the word's article: `a photo of a {} on the moon` -> `a photo of on the moon`."""
-    return " ".join(re.sub(r"(\b(an|a|the) )?\{\}", "", prompt).split())
-
-
-def pictures_of(base: BaseModel, prompts: Sequence[str], learned: Mapping[str, Tensor], settings: Settings) -> Iterator[list[Image.Image]]:
+def pictures_of(
+    base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], learned: Mapping[str, Tensor], settings: Settings
+) -> Iterator[list[Image.Image]]:
     """Yield each prompt's pictures in the order of their seeds."""
-    seeds, rules = seeds_of(settings), settings.sample
+    rules = settings.sample
     each_prompt, each_seed = [prompt for prompt in prompts for _ in seeds], [seed for _ in prompts for seed in seeds]
     pictures = generate(base, each_prompt, each_seed, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch)
     for _ in prompts:
@@ -88,14 +88,14 @@ def save_pictures(folder: Path, pictures: Sequence[Image.Image], seeds: Sequence
         picture.save(folder / f"{seed:06d}.png", pnginfo=text)
 
 
-def reference_pictures(base: BaseModel, prompts: Sequence[str], settings: Settings) -> dict[str, Path]:
+def reference_pictures(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], settings: Settings) -> dict[str, Path]:
     """Return the folder of each prompt's pictures without any new word; concepts share them, so they are generated once and kept."""
-    seeds, rules, places = seeds_of(settings), settings.sample, {}
+    rules, places = settings.sample, {}
     for prompt in prompts:
-        key = [prompt, base.identity, seeds, rules.num_inference_steps, rules.guidance_scale, stage_version("sample"), base.device.type]
+        key = [prompt, base.identity, list(seeds), rules.num_inference_steps, rules.guidance_scale, stage_version("sample"), base.device.type]
         places[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     missing = [prompt for prompt, place in places.items() if not place.exists()]
-    for prompt, pictures in zip(missing, pictures_of(base, missing, {}, settings) if missing else (), strict=True):
+    for prompt, pictures in zip(missing, pictures_of(base, missing, seeds, {}, settings) if missing else (), strict=True):
         info = {"prompt": prompt, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
         with artifacts.new_folder(places[prompt]) as fresh:
             save_pictures(fresh, pictures, seeds, info)

@@ -1,7 +1,6 @@
 """score: how faithful the word is to its pictures and how well it obeys prompts, between two bounds."""
 
 import hashlib
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from torch import Tensor
 
 from tasks import artifacts
-from tasks.sample import without_word
+from tasks.references import STAND_INS, without_word
 from tasks.settings import Settings
 from tasks.similarity.scorer import Scorer, load_scorer
 from tasks.similarity.scores import Interval, bootstrap, editability, image_only_reconstruction, reconstruction
@@ -35,13 +34,17 @@ def judge(concept: str, samples: Path, settings: Settings) -> dict[str, Any]:
     first, *edits = prompts
     training = read_features(scorer, artifacts.curated(concept))
     texts = dict(zip(prompts, scorer.text_features([without_word(prompt) for prompt in prompts]), strict=True))
-    word, prompt_only = (
-        {prompt: read_features(scorer, samples / kind / slug) for prompt, slug in prompts.items()} for kind in ("word", "prompt_only")
-    )
-    coarse_word = read_features(scorer, samples / "coarse_word" / prompts[first])
+    kinds = ["word", "prompt_only", *record["references"]]
+    pictures = {kind: {prompt: read_features(scorer, samples / kind / slug) for prompt, slug in prompts.items()} for kind in kinds}
+    word = pictures["word"]
 
-    def mean_editability(pictures: Callable[[str], Tensor]) -> float:
-        return fmean(editability(pictures(prompt), texts[prompt]) for prompt in edits)
+    def faithful(kind: str) -> float | None:
+        return reconstruction(pictures[kind][first], training) if kind in pictures else None
+
+    def editable(kind: str) -> float | None:
+        """Of pictures that are fewer than the word's, what as many would have."""
+        found = pictures.get(kind, {})
+        return fmean(editability(found[prompt], texts[prompt], len(word[prompt])) for prompt in edits) if found else None
 
     interval = partial(bootstrap, samples=rules.bootstrap_samples, confidence=rules.confidence, seed=rules.seed)
     return {
@@ -52,14 +55,14 @@ def judge(concept: str, samples: Path, settings: Settings) -> dict[str, Any]:
             # Both the generated and the training pictures are a sample of what they stand for, so both are resampled.
             interval(lambda groups: reconstruction(groups[0], groups[1]), [word[first], training]),
             image_only=image_only_reconstruction(training),
-            prompt_only=reconstruction(prompt_only[first], training),
-            coarse_word=reconstruction(coarse_word, training),
+            prompt_only=faithful("prompt_only"),
+            **{kind: faithful(kind) for kind in STAND_INS},
         ),
         "editability": bounded(
             interval(lambda groups: fmean(map(editability, groups, (texts[prompt] for prompt in edits))), [word[prompt] for prompt in edits]),
-            image_only=mean_editability(lambda prompt: training),
-            prompt_only=mean_editability(prompt_only.__getitem__),
-            coarse_word=None,  # its pictures answer the first prompt alone
+            image_only=fmean(editability(training, texts[prompt]) for prompt in edits),
+            prompt_only=editable("prompt_only"),
+            **{kind: editable(kind) for kind in STAND_INS},
         ),
         "prompts": [
             {

@@ -10,7 +10,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.artifacts import prompt_slug
-from tasks.inversion.options import OPTIONS, EarlyStop
+from tasks.inversion.options import OPTIONS, EarlyStop, Pick
 
 VERSIONS = Path(__file__).parent / "versions.yaml"
 CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -98,6 +98,8 @@ class Invert(Section):
     """The share of the steps, from the end, over which the vectors are averaged; 0 takes the last ones."""
     early_stop: EarlyStop | None
     """When to stop before the cap; null never does."""
+    pick: Pick | None
+    """Which of the steps is published: the one that scored best in a small probe; null takes the last."""
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")
@@ -123,6 +125,8 @@ class Sample(Section):
     guidance_scale: float = Field(ge=1)
     """Classifier-free guidance; 1 is the plain conditional prediction."""
     pictures_per_prompt: int = Field(ge=1)
+    reference_pictures: int = Field(ge=2)
+    """For each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
     seed: int = Field(ge=0)
     """Of the first picture of a prompt; the next pictures count on."""
     prompts: Prompts
@@ -153,8 +157,8 @@ class Concept(Section):
     """Chooses templates and prompts."""
     placeholder_token: str = Field(pattern=r"^<[^<>\s]{1,64}>$")
     """The new word as it is written in prompts, in angle brackets."""
-    initializer_token: str = Field(pattern=r"^\S+$")
-    """The ordinary word that the search starts from."""
+    initializer_token: str = Field(pattern=r"^\S+( \S+)*$")
+    """What the search starts from: an ordinary word, a phrase of them, or the placeholder of another concept."""
     invert: dict[str, Any] | None = None
     """What is different from the section `invert` for this concept alone."""
     source: Source | None = None
@@ -203,6 +207,18 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def every_word_has_a_start(self) -> "Settings":
+        for key, concept in self.concepts.items():
+            seen = [key]
+            while (word := self.concepts[seen[-1]].initializer_token).startswith("<"):
+                if (other := self.origin(seen[-1])) is None:
+                    raise ValueError(f"initializer_token {word!r} of {seen[-1]} is no word of this catalog; take one that is, or an ordinary one")
+                if other in seen:
+                    raise ValueError(f"initializer_token {concept.initializer_token!r} of {key} leads back to itself; give it an ordinary word")
+                seen.append(other)
+        return self
+
+    @model_validator(mode="after")
     def inversions_are_valid(self) -> "Settings":
         for key in self.concepts:
             self.inversion(key)
@@ -212,6 +228,11 @@ class Settings(Section):
         """Return how one concept is inverted."""
         changes = self.concept(key).invert
         return Invert.model_validate(self.invert.model_dump() | changes) if changes else self.invert
+
+    def origin(self, key: str) -> str | None:
+        """Return the concept that another one starts as, if it starts as one."""
+        word = self.concept(key).initializer_token
+        return next((other for other, concept in self.concepts.items() if concept.placeholder_token == word), None)
 
     def concept(self, key: str) -> Concept:
         """Return one concept.

@@ -29,12 +29,12 @@ def spread(
     if len(set(values)) < max(2, len(values)):
         raise ValueError(f"the values {','.join(values)} must be two or more, all different")
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    learned = champions(words_in(" ".join(words)), base, settings, any_base)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     ordinary = {concept.placeholder_token: concept.initializer_token for concept in settings.concepts.values()}
     rules, judged, found = settings.sample, settings.score, []
     prompts, seeds = [prompt.format(word) for word in words for _ in range(number)], [*range(seed, seed + number)] * len(words)
-    pictures = list(generate(base, prompts, seeds, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch))
+    with champions(words_in(" ".join(words)), base, settings, any_base) as learned:
+        pictures = list(generate(base, prompts, seeds, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch))
     for index, word in enumerate(words):
         features = scorer.image_features(pictures[index * number : (index + 1) * number])
         texts = scorer.text_features([prompt.format(f"{value} {ordinary.get(word, word)}") for value in values])

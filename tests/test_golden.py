@@ -49,7 +49,14 @@ def golden_settings(base_folder: Path, scorer_folder: Path) -> Settings:
             "average_last": 0.5,
             "seed": 0,
         },
-        "sample": {"num_inference_steps": 3, "guidance_scale": 40.0, "pictures_per_prompt": 2, "seed": 0, "prompts": prompts},
+        "sample": {
+            "num_inference_steps": 3,
+            "guidance_scale": 40.0,
+            "pictures_per_prompt": 2,
+            "reference_pictures": 2,
+            "seed": 0,
+            "prompts": prompts,
+        },
         "score": {"bootstrap_samples": 100, "confidence": 0.9, "seed": 0},
         "runtime": {"checkpoint_every": 3, "device": "cpu"},
     }
@@ -60,7 +67,7 @@ def golden_settings(base_folder: Path, scorer_folder: Path) -> Settings:
 
 
 def draw_pictures(folder: Path) -> None:
-    """Draw four mosaics, a copy of one and a blank: six files, the same on every machine."""
+    """Draw four mosaics, a copy of one and a blank, and caption them: the same files on every machine."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for name in "abcd":
@@ -68,6 +75,7 @@ def draw_pictures(folder: Path) -> None:
         mosaic.resize((80, 64), Image.Resampling.NEAREST).save(folder / f"{name}.png")
     (folder / "copy-of-a.png").write_bytes((folder / "a.png").read_bytes())
     Image.new("RGB", (64, 64), "grey").save(folder / "blank.png")
+    (folder / "captions.yaml").write_text("short: a cat\nlong: a cat on the beach with an apple\n", encoding="utf-8")
 
 
 def build(settings: Settings) -> dict[str, Any]:

@@ -96,6 +96,11 @@ def initializer_row(base: BaseModel, initializer_token: str) -> Tensor:
     return torch.cat([encoder.table.weight[ids[0]] for encoder in base.text_encoders]).detach().clone()
 
 
+def initializer_rows(base: BaseModel, phrase: str) -> Tensor:
+    """Return the embeddings of a phrase's words, each of which is one token: (words, dim)."""
+    return torch.stack([initializer_row(base, word) for word in phrase.split()])
+
+
 def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor) -> Condition:
     """Return what the text encoders make of token ids (prompts, text encoders, length) whose new words read `rows` (vectors, dim)."""
     ids = input_ids.to(base.device).unbind(dim=1)

@@ -3,6 +3,7 @@
 A base model with one text encoder has one tensor, named by the placeholder; SDXL has two, `clip_l` and `clip_g`.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 PARTS = ("clip_l", "clip_g")
+LORA = "pytorch_lora_weights.safetensors"  # diffusers' name, beside the embedding
 
 
 def embedding_file(concept: str, rows: Tensor, record: dict, widths: Sequence[int], architecture: str) -> bytes:
@@ -33,6 +35,22 @@ def read_rows(path: Path) -> dict[str, Tensor]:
         if set(tensors) == set(PARTS):
             return {file.metadata()["placeholder_token"]: torch.cat([tensors[name] for name in PARTS], dim=1)}
     return tensors
+
+
+def lora_of(path: Path) -> list[Path]:
+    """Return the LoRA that belongs with the word of a file, if one does; the file names it by its SHA-256.
+
+    Raises:
+        ValueError: it is not beside the file, or another one is.
+    """
+    with safe_open(path, "pt") as file:
+        wanted = (file.metadata() or {}).get("lora_sha256")
+    lora = path.with_name(LORA)
+    if wanted is None:
+        return []
+    if not lora.exists() or hashlib.sha256(lora.read_bytes()).hexdigest() != wanted:
+        raise ValueError(f"{path} is a word with a tuned denoiser, but {lora} is not it (SHA-256 {wanted[:12]}); restore it, or build the word again")
+    return [lora]
 
 
 def in_order(data: bytes) -> bytes:
@@ -59,5 +77,6 @@ def metadata(concept: str, record: dict, rows: Tensor, architecture: str) -> dic
         "data_sha256": record["data_sha256"],
         "settings": record["settings"],
         "versions": record["versions"],
+        **{name: record[name] for name in ("lora_sha256",) if name in record},
     }
     return {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in sorted(values.items())}

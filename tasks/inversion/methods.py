@@ -6,6 +6,7 @@ from typing import Any
 from tasks.diffusion.base_model import BaseModel
 from tasks.inversion.norm_held import hold_norm
 from tasks.inversion.per_image import add_image_tokens
+from tasks.inversion.pivotal import tune_around
 from tasks.inversion.progressive import add_vectors_later
 from tasks.inversion.regularised import pull_to_coarse_word
 from tasks.inversion.textual_inversion import Word
@@ -16,5 +17,6 @@ METHODS: dict[str, Callable[[BaseModel, Word, Any], Word]] = {
     "regularised": pull_to_coarse_word,
     "per_image": add_image_tokens,
     "norm_held": hold_norm,
+    "pivotal": tune_around,
 }
 """name -> (base model, a plain new word, the method's options) -> the word as the method trains it."""

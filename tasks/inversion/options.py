@@ -22,6 +22,21 @@ class EarlyStop(Options):
     """Of the variance of all looks, below which the last ones' is nothing but noise."""
 
 
+class Pick(Options):
+    """The checkpoint picked by score, see tasks/inversion/picking.py."""
+
+    every: int = Field(ge=1)
+    """Optimizer steps between two probes."""
+    pictures: int = Field(ge=1)
+    """For each of three prompts."""
+    num_inference_steps: int = Field(ge=1, le=500)
+    guidance_scale: float = Field(ge=1)
+    model: str
+    """The scorer: an open_clip model name, or `local-dir:FOLDER`."""
+    pretrained: str | None
+    """The open_clip tag of its weights; null for a folder."""
+
+
 class Progressive(Options):
     add_at: tuple[int, ...] = Field(min_length=1)
     """Optimizer steps after which one more vector joins; the last of `num_vectors` joins at the last."""
@@ -38,10 +53,19 @@ class Regularised(Options):
     """Of the squared distance to the coarse word."""
 
 
+class Pivotal(Options):
+    steps: int = Field(ge=1)
+    """Of the optimizer, with the word held fast."""
+    rank: int = Field(ge=1, le=128)
+    """Of the LoRA."""
+    learning_rate: float = Field(gt=0)
+
+
 OPTIONS: dict[str, type[Options]] = {
     "textual_inversion": Options,
     "progressive": Progressive,
     "regularised": Regularised,
     "per_image": Options,
     "norm_held": Options,
+    "pivotal": Pivotal,
 }

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.words import initializer_row, token_ids
-from tasks.inversion.options import EarlyStop
+from tasks.diffusion.words import initializer_rows, token_ids
+from tasks.inversion.options import EarlyStop, Pivotal
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Word:
     generator: torch.Generator
     batch_size: int
     learning_rate: float
+    seed: int
     max_train_steps: int
     timesteps: tuple[float, float]
     """The part of the noise schedule that is trained on, in shares from no noise to pure noise."""
@@ -45,6 +46,16 @@ class Word:
     """On pictures, captions, noise and timesteps that are the same at every look."""
     settled: bool = False
     """Whether the early stop has found that there is nothing more to learn."""
+    probe_every: int = 0
+    """Optimizer steps between two looks at the scores; 0 takes none."""
+    probe: Callable[[Tensor], dict[str, float]] | None = None
+    """What rows (vectors, dim) score: reconstruction, editability and the `score` of both."""
+    probes: list[dict[str, float]] = field(default_factory=list)
+    """`step` and scores of every look."""
+    best: Tensor | None = None
+    """(vectors, dim): the rows that scored best."""
+    tuning: Pivotal | None = None
+    """How the denoiser is tuned around the word, once it is found."""
     settle: Callable[["Word"], None] | None = None
     """What a method does to its word after every step."""
     penalty: Callable[[Tensor], Tensor] | None = None
@@ -66,7 +77,7 @@ class Word:
     @property
     def learned(self) -> Tensor:
         """(vectors, dim): what is published."""
-        return self.average[: self.published]
+        return self.average[: self.published] if self.best is None else self.best
 
     def count_step(self, seconds: float = 0.0) -> None:
         """Count an optimizer step that took `seconds` and take its rows into the average.
@@ -86,14 +97,34 @@ class Word:
         """Take a loss on the fixed batch; the word may stop when the last ones hardly differ (DVAR, Voronov et al. 2023)."""
         assert self.early_stop is not None
         self.fixed_losses.append(loss)
-        last, rules = self.fixed_losses[-self.early_stop.window :], self.early_stop
-        self.settled = len(self.fixed_losses) > rules.window and variance(last) < rules.ratio * variance(self.fixed_losses)
+        self.settled = len(self.fixed_losses) > self.early_stop.window and self.unrest < self.early_stop.ratio
+
+    @property
+    def unrest(self) -> float:
+        """The variance of the last losses on the fixed batch, as a share of that of all."""
+        assert self.early_stop is not None
+        return variance(self.fixed_losses[-self.early_stop.window :]) / (variance(self.fixed_losses) or 1.0)
+
+    @property
+    def due_for_a_probe(self) -> bool:
+        return bool(self.probe_every) and (self.done or self.step % self.probe_every == 0)
+
+    def look(self) -> None:
+        """Take the scores of the rows as they would be published now, and keep them if none were better."""
+        assert self.probe is not None
+        rows = self.average[: self.published]
+        scores = self.probe(rows)
+        if all(scores["score"] > earlier["score"] for earlier in self.probes):
+            self.best = rows.clone()
+        self.probes.append({"step": self.step, **scores})
 
     def state(self) -> dict:
         """Return all that a resumed training needs."""
         found = {"rows": self.rows.detach(), "average": self.average, "fixed_losses": self.fixed_losses, "settled": self.settled}
         return {
             **found,
+            "probes": self.probes,
+            "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "step": self.step,
@@ -108,6 +139,7 @@ class Word:
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.fixed_losses, self.settled = state["fixed_losses"], state["settled"]
+        self.probes, self.best = state["probes"], None if state["best"] is None else state["best"].to(self.average)
 
 
 @dataclass(frozen=True)
@@ -124,7 +156,7 @@ def new_word(
     base: BaseModel,
     concept: str,
     placeholder_token: str,
-    initializer_token: str,
+    initializer: str | Tensor,
     templates: tuple[str, ...],
     latents: tuple[Tensor, Tensor],
     num_vectors: int,
@@ -136,16 +168,18 @@ def new_word(
     seed: int,
     early_stop: EarlyStop | None = None,
 ) -> Word:
-    """Prepare a word that starts as its coarse word; further vectors start there too, moved a little apart.
+    """Prepare a word that starts as its initializer: an ordinary word, a phrase of them, or the rows of another concept (vectors, dim).
 
     Raises:
-        ValueError: the placeholder is a word already, or the coarse word is not one token.
+        ValueError: the placeholder is a word already, a word of the initializer is not one token, or it has other than 1 or `num_vectors` rows.
     """
     generator = torch.Generator().manual_seed(seed)
-    row = initializer_row(base, initializer_token).cpu()
-    rows = row.repeat(num_vectors, 1)
-    rows[1:] += 0.01 * row.norm() * torch.randn(rows[1:].shape, generator=generator) / row.numel() ** 0.5
-    rows = rows.to(base.device).requires_grad_(True)
+    start = (initializer if isinstance(initializer, Tensor) else initializer_rows(base, initializer)).cpu()
+    if num_vectors not in (1, len(start)) and len(start) > 1:
+        raise ValueError(
+            f"{concept} has invert.num_vectors {num_vectors} and starts as {len(start)}; set it to {len(start)}, one for each, or to 1, their mean"
+        )
+    rows = first_rows(start, num_vectors, generator).to(base.device).requires_grad_(True)
     input_ids = caption_ids(base, templates, placeholder_token, num_vectors)
     return Word(
         concept=concept,
@@ -159,6 +193,7 @@ def new_word(
         generator=generator,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        seed=seed,
         max_train_steps=max_train_steps,
         timesteps=timesteps,
         average_last=average_last,
@@ -166,6 +201,20 @@ def new_word(
         published=num_vectors,
         early_stop=early_stop,
     )
+
+
+def first_rows(start: Tensor, num_vectors: int, generator: torch.Generator) -> Tensor:
+    """Return the rows (num_vectors, dim) that a word starts as.
+
+    start: (rows, dim). As many vectors take one row each, in order; one vector takes their mean, which is as near to all as can be; of one row
+    further vectors start there too, moved a little apart.
+    """
+    if len(start) == num_vectors:
+        return start.clone()
+    row = start.mean(dim=0)
+    rows = row.repeat(num_vectors, 1)
+    rows[1:] += 0.01 * row.norm() * torch.randn(rows[1:].shape, generator=generator) / row.numel() ** 0.5
+    return rows
 
 
 def caption_ids(base: BaseModel, templates: tuple[str, ...], placeholder_token: str, num_vectors: int) -> Tensor:

@@ -64,6 +64,8 @@ def train_words(
             for word in active:
                 word.count_step((time.monotonic() - started) / len(active))
             watch(base, [word for word in active if word.early_stop and word.step % word.early_stop.every == 0], most)
+            for word in [word for word in active if word.due_for_a_probe]:
+                word.look()
             due = [word for word in active if word.done or word.step % checkpoint_every == 0]
             if due or len(losses) == LOOK_EVERY:
                 note_errors(active, torch.stack(losses, dim=1).tolist())

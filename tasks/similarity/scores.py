@@ -29,9 +29,16 @@ def image_only_reconstruction(training: Tensor) -> float:
     return float((similarity.sum() - similarity.diagonal().sum()) / (n * (n - 1)))
 
 
-def editability(generated: Tensor, text: Tensor) -> float:
-    """Cosine of the text's feature (dim,) with the *average* of the pictures' features (n, dim), as the paper defines it."""
-    return float(F.cosine_similarity(generated.mean(dim=0), text, dim=0))
+def editability(generated: Tensor, text: Tensor, count: int | None = None) -> float:
+    """Cosine of the text's feature (dim,) with the *average* of the pictures' features (n, dim), as the paper defines it.
+
+    The average of more pictures is shorter and the score so higher. count: what to expect of so many pictures, for n >= 2 others; both sets
+    then compare. That takes the pairs' mean cosine c: the average of `count` features has the squared length c + (1 - c) / count.
+    """
+    if count is None or count == len(generated):
+        return float(F.cosine_similarity(generated.mean(dim=0), text, dim=0))
+    alike = image_only_reconstruction(generated)
+    return mean_cosine(generated, text) / (alike + (1 - alike) / count) ** 0.5
 
 
 def mean_cosine(generated: Tensor, text: Tensor) -> float:

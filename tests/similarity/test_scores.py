@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -55,6 +56,17 @@ def test_editability_is_mean_cosine_over_the_length_of_the_mean_picture() -> Non
     generated = F.normalize(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
     text = F.normalize(torch.randn(8, generator=torch.Generator().manual_seed(1)), dim=0)
     assert editability(generated, text) == pytest.approx(mean_cosine(generated, text) / float(generated.mean(dim=0).norm()), rel=1e-4)
+
+
+def test_few_pictures_tell_the_editability_of_more() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = F.normalize(torch.randn(4000, 16, generator=generator) + 1, dim=-1)
+    text = F.normalize(torch.randn(16, generator=generator) + 1, dim=0)
+    many, told = (fmean(editability(part, text, 16) for part in pictures.split(size)) for size in (16, 4))
+    plain = fmean(editability(part, text) for part in pictures.split(4))
+    assert told == pytest.approx(many, rel=0.01)
+    assert plain < 0.95 * many
+    assert editability(pictures[:16], text, 16) == editability(pictures[:16], text)
 
 
 def test_an_interval_contains_its_value_which_is_the_statistic_of_the_sample() -> None:

@@ -1,0 +1,94 @@
+"""The checkpoint that scored best is published, and looking for it changes nothing."""
+
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.ddim import generate
+from tasks.inversion.options import Pick
+from tasks.inversion.picking import FIRST_SEED, PROBES, probed
+from tasks.inversion.textual_inversion import Word
+from tasks.inversion.training import train_words
+from tasks.learned import how_it_ended
+from tasks.similarity.scorer import load_scorer
+from tasks.similarity.scores import editability, reconstruction
+from tests.inversion.test_methods import make, trained
+
+PICTURES = [Image.new("RGB", (16, 16), colour) for colour in ("red", "navy")]
+
+
+def pick(scorer: Path, every: int = 2) -> Pick:
+    return Pick(every=every, pictures=2, num_inference_steps=2, guidance_scale=2.0, model=f"local-dir:{scorer}", pretrained=None)
+
+
+def scripted(word: Word, scores: list[float]) -> list[Tensor]:
+    """Let a word's looks find these scores; return where the rows that were looked at are kept."""
+    seen: list[Tensor] = []
+
+    def probe(rows: Tensor) -> dict[str, float]:
+        seen.append(rows.clone())
+        return {"score": scores[len(seen) - 1]}
+
+    word.probe_every, word.probe = 2, probe
+    return seen
+
+
+def test_the_best_rows_are_published_and_the_record_says_which(base: BaseModel, tmp_path: Path) -> None:
+    word = make(base, "textual_inversion", max_train_steps=7)
+    seen = scripted(word, [0.1, 0.5, 0.5, 0.2])
+    (learned,) = trained(base, tmp_path, word)
+    assert [probe["step"] for probe in word.probes] == [2, 4, 6, 7]  # and the last one, wherever it is
+    assert torch.equal(learned, seen[1])
+    assert not torch.equal(seen[1], seen[2])
+    ended = how_it_ended(word)
+    assert (ended["picked"]["step"], ended["picked"]["score"], ended["optimizer_steps"]) == (4, 0.5, 7)
+
+
+def test_a_probe_is_the_two_scores_of_pictures_with_the_word(base: BaseModel, tiny_scorer_folder: Path) -> None:
+    rules = pick(tiny_scorer_folder)
+    word = probed(base, make(base, "textual_inversion"), rules, PICTURES, "object", "cpu")
+    rows = word.rows.detach()
+    assert word.probe
+    found = word.probe(rows)
+    scorer, (likeness, edits) = load_scorer(rules.model, None, "cpu"), PROBES["object"]
+
+    def features(prompt: str) -> Tensor:
+        drawn = generate(base, [prompt.format("<fox>")] * 2, [FIRST_SEED, FIRST_SEED + 1], {"<fox>": rows}, 2, 2.0, 8)
+        return scorer.image_features(list(drawn))
+
+    faithful = reconstruction(features(likeness), scorer.image_features(PICTURES))
+    editable = fmean(editability(features(prompt), scorer.text_features([text])[0]) for prompt, text in edits.items())
+    assert found["reconstruction"] == pytest.approx(faithful, abs=1e-3)
+    assert found["editability"] == pytest.approx(editable, abs=1e-3)
+    assert found["score"] == pytest.approx(max(faithful * editable, 0) ** 0.5, abs=1e-3)
+    assert word.probe(rows) == found
+
+
+def test_looking_at_scores_changes_no_step(base: BaseModel, tiny_scorer_folder: Path, tmp_path: Path) -> None:
+    plain, watched = make(base, "norm_held"), probed(base, make(base, "norm_held"), pick(tiny_scorer_folder), PICTURES, "style", "cpu")
+    trained(base, tmp_path / "plain", plain)
+    trained(base, tmp_path / "watched", watched)
+    assert torch.equal(plain.rows, watched.rows)
+    assert torch.equal(plain.average, watched.average)
+    assert len(watched.probes) == 3
+
+
+def test_a_resumed_word_remembers_its_best(base: BaseModel, tmp_path: Path) -> None:
+    first, second = (make(base, "textual_inversion", max_train_steps=8) for _ in range(2))
+    seen = scripted(first, [0.9, 0.1, 0.2, 0.3])
+
+    def interrupt(word: Word) -> None:
+        if word.step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(base, tmp_path, first, on_step=interrupt)
+    scripted(second, [0.2, 0.3])
+    train_words(base, [second], [tmp_path / "textual_inversion.pt"], 2)
+    assert [probe["score"] for probe in second.probes] == [0.9, 0.1, 0.2, 0.3]
+    assert torch.equal(second.learned, seen[0])
