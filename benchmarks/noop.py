@@ -37,7 +37,7 @@ def make_catalog(folder: Path, count: int) -> None:
     params["concepts"] = {f"c{n}": {"kind": "object", "placeholder_token": f"<c{n}>", "initializer_token": "cat"} for n in range(count)}
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     for concept in params["concepts"]:
-        for path in (artifacts.images(concept) / "1.png", artifacts.manifest(concept), artifacts.learned_embeds(concept)):
+        for path in (artifacts.images(concept) / "1.png", artifacts.rights(concept), artifacts.manifest(concept), artifacts.learned_embeds(concept)):
             artifacts.write_bytes(path, concept.encode())
         score = {"value": 0.5, "prompt_only": 0.2, "image_only": 0.8}
         artifacts.write_json(artifacts.scores(concept), {"concept": concept, "reconstruction": score, "editability": score})

@@ -40,7 +40,9 @@ def make_catalog(folder: Path, count: int) -> None:
     shown, params["concepts"] = [params["concepts"][name] | {"pictures": name} for name in SETS], {}
     for number in range(count):
         chosen, name = dict(shown[number % len(shown)]), f"c{number}"
-        shutil.copytree(ROOT / artifacts.images(chosen.pop("pictures")), artifacts.images(name))
+        pictures = chosen.pop("pictures")
+        shutil.copytree(ROOT / artifacts.images(pictures), artifacts.images(name))
+        shutil.copy(ROOT / artifacts.rights(pictures), artifacts.rights(name))
         params["concepts"][name] = chosen | {"placeholder_token": f"<{name}>"}
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")

@@ -70,6 +70,7 @@ def test_nothing_changed() -> None:
         lambda: os.utime(artifacts.samples("fox") / "word/a-photo/0.png", ns=(0, time.time_ns())),
         lambda: artifacts.write_bytes(artifacts.samples("fox") / "word/a-photo/0.png", b"SAMPLE"),
         lambda: artifacts.scores("fox").unlink(),
+        lambda: artifacts.write_bytes(artifacts.rights("fox"), b"licence: MIT"),
         lambda: edit_params(lambda document: document["concepts"]["fox"].update(initializer_token="cat")),
         lambda: Path("dvc.lock").write_text(LOCK.replace("tasks.register --concept fox", "tasks.register  --concept fox"), encoding="utf-8"),
     ],
