@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows import versions_cli, words_cli
+from flows import sharing_cli, versions_cli, words_cli
 from flows.versions_cli import AsJson, console, interval
 from tasks import artifacts, fingerprints
 from tasks.settings import Settings, load_settings, tracking_uri
@@ -193,7 +193,7 @@ def imagine(
             print(path)
 
 
-for commands in (versions_cli.app, words_cli.app):
+for commands in (versions_cli.app, words_cli.app, sharing_cli.app):
     app.add_typer(commands)  # without a name: they stand beside these
 
 

@@ -1,4 +1,4 @@
-"""The only module that talks to DVC: what is stale, and recording exactly what ran."""
+"""The only module that talks to DVC: what is stale, recording exactly what ran, and the way to and from the team's remote."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dvc.exceptions import CheckoutError, DownloadError, DvcException
 from dvc.repo import Repo
+from dvc.stage.cache import RunCacheNotFoundError
 
 from tasks import artifacts
 
@@ -88,6 +90,65 @@ def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:
 def track_inputs(repo: Repo, concept: str) -> None:
     """Put a concept's picture set, and the file that it was imported from, under DVC."""
     repo.add([str(folder) for folder in input_folders(concept) if folder.exists()])
+
+
+def send(repo: Repo) -> int:
+    """Send what is recorded, and the run-cache, to the default remote; return how many files it did not have.
+
+    Raises:
+        ValueError: there is no default remote, it lies inside the repository, or something could not be sent.
+    """
+    with one_line():
+        remote = repo.cloud.get_remote_odb()
+        if remote.fs.protocol == "local" and Path(remote.path).is_relative_to(repo.root_dir):
+            raise ValueError(
+                f"DVC's default remote {remote.path} lies inside this repository, where it would end in Git; "
+                "give the team its own with `dvc remote add --default team URL`"
+            )
+        return repo.push(run_cache=True)
+
+
+def receive(repo: Repo) -> int:
+    """Bring what is recorded, and the run-cache, from the default remote to disk; return how many files came.
+
+    What is on disk and recorded nowhere is not overwritten.
+
+    Raises:
+        ValueError: there is no default remote, it lacks something, or an unrecorded file is in the way.
+    """
+    with one_line():
+        try:
+            return repo.pull(run_cache=True)["stats"]["fetched"]
+        except (DownloadError, CheckoutError) as error:
+            raise ValueError(
+                f"DVC's remote lacks a part of what dvc.lock names ({' '.join(str(error).split())}); "
+                "whoever committed that has to run `wordmint push`, or build it here"
+            ) from error
+
+
+def restore(repo: Repo, name: str) -> bool:
+    """Check out and record what a run of a stage with its present inputs gave, on whichever machine; False if the run-cache knows none."""
+    (stage,) = repo.stage.collect(name)
+    if not all(dependency.exists for dependency in stage.deps):
+        return False
+    try:
+        with one_line(), repo.lock:
+            repo.stage_cache.restore(stage, pull=True)
+    except RunCacheNotFoundError:
+        return False
+    repo.commit(name, force=True)
+    return True
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn DVC's errors, whose texts have several lines, into a ValueError of one."""
+    try:
+        yield
+    except DvcException as error:
+        if isinstance(error, RunCacheNotFoundError):
+            raise
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 def input_folders(concept: str) -> tuple[Path, Path]:

@@ -23,7 +23,8 @@ import pytest
 import torch
 import yaml
 
-from tasks import artifacts, registry
+from tasks import artifacts
+from tasks.database import create_database
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.settings import Settings
 from tests.tiny import save_tiny_pipeline, save_tiny_scorer
@@ -51,7 +52,7 @@ def base(tiny_base_folder: Path) -> BaseModel:
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh MLflow database; the dozens of migrations behind it run once a session."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    registry.create_database(path)
+    create_database(path)
     return path
 
 
