@@ -15,7 +15,8 @@ def push() -> None:
     with one_line_errors():
         from tasks import sharing
 
-        console.print(f"{sharing.push(load_settings())} files sent; what names them is for Git: `git add -A && git commit && git push`")
+        sharing.push(load_settings())
+        console.print("sent to DVC's default remote; what names it is for Git: commit it and push")
 
 
 @app.command()

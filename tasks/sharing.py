@@ -21,8 +21,8 @@ class Pulled:
     """`stage@concept` -> why."""
 
 
-def push(settings: Settings) -> int:
-    """Send pictures as they are now, and results and the run-cache as they were recorded; return the number of files sent.
+def push(settings: Settings) -> None:
+    """Send pictures as they are now, and results and the run-cache as they were recorded.
 
     Raises:
         ValueError: there is no remote to send to, or something could not be sent.
@@ -30,7 +30,7 @@ def push(settings: Settings) -> int:
     with versioning.open_repo() as repo:
         for concept in settings.concepts:
             versioning.track_inputs(repo, concept)
-        return versioning.send(repo)
+        versioning.send(repo)
 
 
 def pull(settings: Settings) -> Pulled:

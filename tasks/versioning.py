@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import CheckoutError, DownloadError, DvcException
+from dvc.exceptions import DownloadError, DvcException
 from dvc.repo import Repo
 from dvc.stage.cache import RunCacheNotFoundError
 
@@ -17,6 +17,7 @@ Snapshot = dict[str, Any]
 
 def open_repo() -> Repo:
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell of every line that it writes to dvc.lock
+    logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and of every result that nobody built yet
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
     return Repo(".", _wait_for_lock=True)
 
@@ -92,8 +93,8 @@ def track_inputs(repo: Repo, concept: str) -> None:
     repo.add([str(folder) for folder in input_folders(concept) if folder.exists()])
 
 
-def send(repo: Repo) -> int:
-    """Send what is recorded, and the run-cache, to the default remote; return how many files it did not have.
+def send(repo: Repo) -> None:
+    """Send what is recorded, and the run-cache, to the default remote.
 
     Raises:
         ValueError: there is no default remote, it lies inside the repository, or something could not be sent.
@@ -105,7 +106,7 @@ def send(repo: Repo) -> int:
                 f"DVC's default remote {remote.path} lies inside this repository, where it would end in Git; "
                 "give the team its own with `dvc remote add --default team URL`"
             )
-        return repo.push(run_cache=True)
+        repo.push(run_cache=True)
 
 
 def receive(repo: Repo) -> int:
@@ -117,13 +118,15 @@ def receive(repo: Repo) -> int:
         ValueError: there is no default remote, it lacks something, or an unrecorded file is in the way.
     """
     with one_line():
+        repo.cloud.get_remote_odb()  # without one DVC would be content where this machine happens to have everything
         try:
-            return repo.pull(run_cache=True)["stats"]["fetched"]
-        except (DownloadError, CheckoutError) as error:
-            raise ValueError(
-                f"DVC's remote lacks a part of what dvc.lock names ({' '.join(str(error).split())}); "
-                "whoever committed that has to run `wordmint push`, or build it here"
-            ) from error
+            # What nobody built yet is missing by right.
+            fetched = repo.pull(run_cache=True, allow_missing=True)["stats"]["fetched"]
+        except DownloadError as error:
+            raise ValueError(f"{error} from DVC's remote; whoever committed what names them has to run `wordmint push`") from error
+    if missing := sorted(out.def_path for out in repo.index.outs if out.hash_info and not out.exists):
+        raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed what names them has to run `wordmint push`")
+    return fetched
 
 
 def restore(repo: Repo, name: str) -> bool:

@@ -27,6 +27,7 @@ from tasks import artifacts
 from tasks.database import create_database
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.settings import Settings
+from tests.services import bucket_server
 from tests.tiny import save_tiny_pipeline, save_tiny_scorer
 
 
@@ -54,6 +55,13 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     create_database(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3 server without buckets."""
+    with bucket_server(tmp_path_factory.mktemp("moto") / "log") as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

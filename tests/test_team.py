@@ -4,19 +4,16 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 import traceback
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
 
@@ -25,46 +22,12 @@ from tasks.register import register
 from tasks.settings import Settings
 from tests.minted import mint
 from tests.preloaded import SCRIPT
+from tests.services import BUCKET_KEYS, answers, free_port, s3, started, wait_for
 from tests.test_build_catalog import draw_picture
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```sh ([a-z ]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-BUCKET_KEYS = {"AWS_ACCESS_KEY_ID": "only-the-server", "AWS_SECRET_ACCESS_KEY": "has-these", "AWS_DEFAULT_REGION": "us-east-1"}
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
-@contextmanager
-def started(command: list[str], log: Path, **options: Any) -> Iterator[subprocess.Popen]:
-    """Run a server in a process group of its own for as long as the block lasts."""
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options) as process:
-        try:
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(process: subprocess.Popen, ready: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while not ready():
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
-        time.sleep(0.1)
-
-
-def answers(url: str) -> bool:
-    try:
-        return urllib.request.urlopen(url, timeout=2).status == 200
-    except OSError:
-        return False
 
 
 class Team:
@@ -141,7 +104,8 @@ def seed_repository(folder: Path, base: Path, scorer: Path) -> None:
     params["base"]["model"], params["scorer"]["model"] = "data/base/tiny", "local-dir:data/base/tiny-clip"
     params["curate"] |= {"min_similarity": -1.0, "min_side": 8, "min_sharpness": 0.0, "near_duplicate_distance": 0}
     params["invert"]["max_train_steps"] = 4
-    params["sample"] |= {"num_inference_steps": 2, "pictures_per_prompt": 2}
+    prompts = {kind: suite[:2] for kind, suite in params["sample"]["prompts"].items()}
+    params["sample"] |= {"num_inference_steps": 2, "pictures_per_prompt": 2, "prompts": prompts}
     params["runtime"]["device"] = "cpu"
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     for number in range(3):
@@ -154,28 +118,12 @@ def seed_repository(folder: Path, base: Path, scorer: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an S3 server with two buckets."""
-    log, port = tmp_path_factory.mktemp("moto") / "log", free_port()
-    with started([sys.executable, "-m", "moto.server", "-p", str(port)], log) as process:
-        endpoint = f"http://127.0.0.1:{port}"
-        wait_for(process, lambda: answers(f"{endpoint}/moto-api/"), log)
-        for name in ("mlflow", "catalog"):
-            s3(endpoint).create_bucket(Bucket=name)
-        yield endpoint
-
-
-def s3(endpoint: str) -> Any:
-    keys = [BUCKET_KEYS["AWS_ACCESS_KEY_ID"], BUCKET_KEYS["AWS_SECRET_ACCESS_KEY"]]
-    return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id=keys[0], aws_secret_access_key=keys[1])
-
-
-@pytest.fixture(scope="module")
 def team(
     tmp_path_factory: pytest.TempPathFactory, bucket: str, migrated_database: Path, tiny_base_folder: Path, tiny_scorer_folder: Path
 ) -> Iterator[Team]:
     """The servers of the page, started by its blocks."""
     folder = tmp_path_factory.mktemp("team")
+    s3(bucket).create_bucket(Bucket="mlflow")
     team = Team(folder, bucket)
     for place in ("bin", "srv", "server"):
         (folder / place).mkdir()
@@ -242,7 +190,9 @@ def test_the_page_from_two_empty_folders(team: Team) -> None:
     assert not any(name.startswith("AWS_") for name in team.environment)
 
 
-def test_a_new_registry_is_filled_without_training(team: Team) -> None:
+def test_a_new_registry_is_filled_without_training(team: Team, migrated_database: Path) -> None:
+    (team.folder / "ann/mlruns").mkdir()
+    shutil.copy(migrated_database, team.folder / "ann/mlruns/mlflow.db")
     said = team.say("ann", "unset MLFLOW_TRACKING_URI && wordmint build")
     assert "nothing to do" not in said and len(team.trainings()) == 3
     assert team.listed("ann") == {"granny@champion": 1, "sketched@champion": 1, "teapot@champion": 1}
