@@ -45,9 +45,8 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
     chosen = list(settings.concepts) if concepts is None else concepts
     for concept in chosen:
         settings.concept(concept)
-    if not registry.exists(tracking_uri(settings)):
-        for concept in chosen:  # what a lost or fresh registry does not have is not registered, whatever DVC's cache remembers
-            artifacts.registered(concept).unlink(missing_ok=True)
+    filled = registry.exists(tracking_uri(settings))
+    forget_unregistered(fingerprints.changed(fingerprints.fingerprints_of(chosen)) if filled else chosen, settings)
     if settings.runtime.task_runner == "workers":
         workers.wait_for_earlier()
     changed = fingerprints.changed(fingerprints.fingerprints_of(chosen))
@@ -90,6 +89,18 @@ def build_batch(concepts: list[str], push: bool = False) -> Outcome:
     if outcome.failed:
         raise BuildFailed(outcome)
     return outcome
+
+
+def forget_unregistered(concepts: list[str], settings: Settings) -> None:
+    """Delete the records of versions that the registry does not have: another or a fresh one is to be filled, whatever DVC remembers."""
+    records = {concept: artifacts.read_json(artifacts.registered(concept)) for concept in concepts if artifacts.registered(concept).exists()}
+    known: set[tuple[str, int, str]] = set()
+    if records and registry.exists(tracking_uri(settings)):
+        registry.connect(tracking_uri(settings))
+        known = {(version.name, int(version.version), version.tags["digest"]) for version in registry.minted(f"name LIKE '{registry.PREFIX}%'")}
+    for concept, record in records.items():
+        if (record["name"], record["version"], record["digest"]) not in known:
+            artifacts.registered(concept).unlink()
 
 
 def stale_ones(repo: versioning.Repo, concepts: list[str]) -> list[str]:

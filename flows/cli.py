@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows import pictures_cli, schedule_cli, versions_cli, words_cli
+from flows import pictures_cli, schedule_cli, sharing_cli, versions_cli, words_cli
 from flows.pictures_cli import AnyBase
 from flows.versions_cli import AsJson, console, interval
 from flows.words_cli import Consent, Licence, Source, Undeclared
@@ -202,7 +202,7 @@ def imagine(
             print(place, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
 
 
-for commands in (versions_cli.app, words_cli.app, pictures_cli.app, schedule_cli.app):
+for commands in (versions_cli.app, words_cli.app, pictures_cli.app, sharing_cli.app, schedule_cli.app):
     app.add_typer(commands)  # without a name: they stand beside these
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import artifacts, registry
-from tasks.settings import VERSIONS, Settings, read_params, tracking_uri
+from tasks.settings import VERSIONS, Settings, read_params, tracking_address, tracking_uri
 
 RECORD = artifacts.CACHE / "up-to-date.json"
 REPORT = "report page"  # a name with a space, which no concept has
@@ -38,11 +38,11 @@ def remember(now: Mapping[str, str]) -> None:
 
 
 def fingerprints_of(concepts: Sequence[str]) -> dict[str, str]:
-    """Return one digest for each concept over its parameters, its part of dvc.lock and the state of its files."""
+    """Return one digest for each concept over its parameters, its part of dvc.lock, the state of its files and the registry's address."""
     params, locked = read_params(), lock_entries()
     chosen = params.pop("concepts")
-    params.pop("runtime", None)
-    shared = [params, Path("dvc.yaml").read_text(encoding="utf-8"), VERSIONS.read_text(encoding="utf-8")]
+    address = tracking_address(params.pop("runtime", {}).get("tracking_uri"))
+    shared = [params, address, Path("dvc.yaml").read_text(encoding="utf-8"), VERSIONS.read_text(encoding="utf-8")]
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
     return {concept: of(digest, chosen.get(concept), locked.get(concept, ""), list(states(concept))) for concept in concepts}
 

@@ -1,4 +1,4 @@
-"""Writing versions: a learned embedding becomes a version of `concept.<key>`; with registry.py the only module that talks to MLflow."""
+"""Writing versions: a learned embedding becomes a version of `concept.<key>`; with registry.py and database.py all that talks to MLflow."""
 
 import hashlib
 import io
@@ -41,7 +41,8 @@ def publish(
 ) -> dict[str, Any]:
     """Publish a learned embedding as a version of `name`, or complete the version that has the same bytes already.
 
-    No alias is given here: a version is whole before lifecycle.py lets one reach it.
+    Where two machines publish the same bytes at once, the older version stays and the other is deleted again. No alias is given here: a
+    version is whole before lifecycle.py lets one reach it.
     tags: what may change while the bytes stay, scores above all. origin: tags that a version has once and for all, SEALED among them.
     model_config: what registered_model.py reads. manifest: of the curated pictures. pictures: {name, digest of at most 36 characters,
     source_type, source}. sheets: a folder with one small picture per prompt that shows the samples. Returns {name, version, digest}.
@@ -62,7 +63,10 @@ def publish(
             verify(model_id, embedding)
             # The tags are created with the version, so one with a digest is never half described.
             with redirect_stderr(io.StringIO()):  # it announces every version there, across a build's progress
-                number = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags | origin).version)
+                mine = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags | origin).version)
+            number = registry.find_version(name, digest) or mine
+            if number != mine:
+                mlflow.MlflowClient().delete_model_version(name, str(mine))
         else:
             version = mlflow.MlflowClient().get_model_version(name, str(number))
             verify(registry.model_id(version), embedding)

@@ -1,10 +1,9 @@
 """What is published: one MLflow model `concept.<key>` per concept. The connection, every reading, and the small writes of aliases and tags.
 
-With publishing.py, which writes versions, the only module that talks to MLflow.
+With publishing.py, which writes versions, and database.py, which makes a new database, the only module that talks to MLflow.
 """
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from tasks import artifacts
+from tasks.database import create_database
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
     from mlflow import MlflowClient
@@ -28,6 +28,10 @@ SHEETS = "samples"  # below a run's place
 HISTORY = "history."  # of a model's tags; the rest of the key is the moment
 REVOKED = "revoked"  # a tag of a model and of its versions
 PAGE = 1000  # rows per request
+REFUSALS = {
+    401: "MLflow does not know this user; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    403: "MLflow does not let this user write; its administrator can, as docs/team.md says",
+}
 
 
 def model_name(concept: str) -> str:
@@ -35,13 +39,8 @@ def model_name(concept: str) -> str:
 
 
 def connect(uri: str) -> None:
-    """Make `uri` the tracking server and registry of this process; a SQLite database that does not exist yet is made.
-
-    Raises:
-        ConnectionError: MLflow refuses the address or nothing answers there.
-    """
+    """Make `uri` the tracking server and registry of this process; a SQLite database that does not exist yet is made. Raises as `one_writer`."""
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 14 s; MLflow's own 7 take four minutes to say that nothing answers
@@ -52,13 +51,10 @@ def connect(uri: str) -> None:
         os.environ.pop(name, None)
         os.environ.update({name: value} if value is not None else {})
     database = sqlite_file(uri)
-    try:
-        with one_writer():
-            if database and not database.exists():
-                create_database(database)
-            experiment_id(mlflow.MlflowClient(), (database.parent / "artifacts").as_uri() if database else None)
-    except MlflowException as error:  # its text can hold the address and so a password; the cause keeps it
-        raise ConnectionError("MLflow cannot be used at MLFLOW_TRACKING_URI or runtime.tracking_uri; WORDMINT_TRACEBACK=1 shows why") from error
+    with one_writer():
+        if database and not database.exists():
+            create_database(database)
+        experiment_id(mlflow.MlflowClient(), (database.parent / "artifacts").as_uri() if database else None)
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -73,35 +69,38 @@ def exists(uri: str) -> bool:
 
 @contextmanager
 def one_writer() -> Iterator[None]:
-    """Hold the lock that processes of this machine share; MLflow itself does not stop two from registering the same thing."""
+    """Hold the lock that processes of this machine share; MLflow itself does not stop two from registering the same thing.
+
+    Raises:
+        PermissionError: the server does not know the user, or does not let them do what the block does.
+        ConnectionError: MLflow refuses the address, or anything else, or nothing answers there.
+    """
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     database = sqlite_file(mlflow.get_tracking_uri())
     path = database.with_name(f".{database.name}.lock") if database else artifacts.CACHE / "registry.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
-        yield
-
-
-def create_database(path: Path) -> None:
-    """Migrate a new database under a temporary name, then move it into place: a killed migration cannot be resumed."""
-    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine_with_retry
-
-    temporary = path.with_name(f".{path.name}.tmp")
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # else a line for each of dozens of migrations
-    engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{temporary}")
-    _initialize_tables(engine)
-    engine.dispose()
-    os.replace(temporary, path)
+    try:
+        with FileLock(path):
+            yield
+    except MlflowException as error:  # its text can hold the address and so a password; the cause keeps it
+        if said := REFUSALS.get(error.get_http_status_code()):
+            raise PermissionError(said) from error
+        raise ConnectionError("MLflow cannot be used at MLFLOW_TRACKING_URI or runtime.tracking_uri; WORDMINT_TRACEBACK=1 shows why") from error
 
 
 def experiment_id(client: "MlflowClient", artifact_location: str | None = None) -> str:
     """Return the id of wordmint's experiment, which is made when it is not there; None leaves the place of its artifacts to the server."""
+    from mlflow.exceptions import MlflowException
+
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    return experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifact_location=artifact_location)
+    try:
+        return experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifact_location=artifact_location)
+    except MlflowException:
+        if experiment := client.get_experiment_by_name(EXPERIMENT):  # another machine made it meanwhile
+            return experiment.experiment_id
+        raise
 
 
 def find_version(name: str, digest: str) -> int | None:

@@ -287,5 +287,9 @@ def stage_version(stage: str) -> int:
 
 
 def tracking_uri(settings: Settings) -> str:
+    return tracking_address(settings.runtime.tracking_uri)
+
+
+def tracking_address(configured: str | None) -> str:
     """Return MLflow's address: the environment's, else params.yaml's, else the database under mlruns/."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or settings.runtime.tracking_uri or f"sqlite:///{Path('mlruns/mlflow.db').absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{Path('mlruns/mlflow.db').absolute()}"

@@ -1,4 +1,4 @@
-"""The only module that talks to DVC, and to Git: what is stale, recording exactly what ran, and finding again what was recorded."""
+"""The only module that talks to DVC, and to Git: what is stale, recording exactly what ran, finding it again, and the team's remote."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dvc.exceptions import DvcException
+from dvc.exceptions import DownloadError, DvcException
 from dvc.repo import Repo
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc_data.hashfile.hash_info import HashInfo
@@ -22,6 +22,7 @@ Snapshot = dict[str, Any]
 
 def open_repo() -> Repo:
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell of every line that it writes to dvc.lock
+    logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and of every result that nobody built yet
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
     return Repo(".", _wait_for_lock=True)
 
@@ -91,7 +92,9 @@ def restore(repo: Repo, name: str, pull: bool = False) -> bool:
     pull: take what DVC's cache lacks from the default remote, for which `fetch_runs` comes first.
     """
     before = snapshot(repo, name)
-    with repo.lock:
+    if None in before.values():
+        return False  # a dependency is not there
+    with one_line(), repo.lock:
         (stage,) = repo.stage.collect(name)
         try:
             if not pull:
@@ -209,6 +212,53 @@ def revision(concept: str) -> tuple[str | None, bool]:
     inputs = [str(pointer(folder)) for folder in input_folders(concept)]
     changes = git("status", "--porcelain", "--", "params.yaml", "dvc.yaml", "tasks", str(artifacts.rights(concept)), *inputs)
     return git("rev-parse", "--verify", "HEAD"), changes != ""
+
+
+def send(repo: Repo) -> None:
+    """Send what is recorded, and the run-cache, to the default remote.
+
+    Raises:
+        ValueError: there is no default remote, it lies inside the repository, or something could not be sent.
+    """
+    with one_line():
+        remote = repo.cloud.get_remote_odb()
+        if remote.fs.protocol == "local" and Path(remote.path).is_relative_to(repo.root_dir):
+            raise ValueError(
+                f"DVC's default remote {remote.path} lies inside this repository, where it would end in Git; "
+                "give the team its own with `dvc remote add --default team URL`"
+            )
+        repo.push(run_cache=True)
+
+
+def receive(repo: Repo) -> int:
+    """Bring what is recorded, and the run-cache, from the default remote to disk; return how many files came.
+
+    What is on disk and recorded nowhere is not overwritten.
+
+    Raises:
+        ValueError: there is no default remote, it lacks something, or an unrecorded file is in the way.
+    """
+    with one_line():
+        repo.cloud.get_remote_odb()  # without one DVC would be content where this machine happens to have everything
+        try:
+            # What nobody built yet is missing by right.
+            fetched = repo.pull(run_cache=True, allow_missing=True)["stats"]["fetched"]
+        except DownloadError as error:
+            raise ValueError(f"{error} from DVC's remote; whoever committed what names them has to run `wordmint push`") from error
+    if missing := sorted(out.def_path for out in repo.index.outs if out.hash_info and not out.exists):
+        raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed what names them has to run `wordmint push`")
+    return fetched
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn DVC's errors, whose texts have several lines, into a ValueError of one."""
+    try:
+        yield
+    except DvcException as error:
+        if isinstance(error, RunCacheNotFoundError):
+            raise
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 def input_folders(concept: str) -> tuple[Path, Path]:

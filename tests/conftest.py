@@ -23,9 +23,11 @@ import pytest
 import torch
 import yaml
 
-from tasks import artifacts, registry
+from tasks import artifacts
+from tasks.database import create_database
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.settings import Settings
+from tests.services import bucket_server
 from tasks.versioning import pointer
 from tests.tiny import save_tiny_pipeline, save_tiny_scorer
 
@@ -52,8 +54,15 @@ def base(tiny_base_folder: Path) -> BaseModel:
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh MLflow database; the dozens of migrations behind it run once a session."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    registry.create_database(path)
+    create_database(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3 server without buckets."""
+    with bucket_server(tmp_path_factory.mktemp("moto") / "log") as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

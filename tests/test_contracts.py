@@ -165,7 +165,9 @@ def test_tasks_import_no_flow() -> None:
         assert not {name for name in imported(path) if name.split(".")[0] in ("flows", "tests", "benchmarks")}, path
 
 
-@pytest.mark.parametrize(("library", "only"), [("dvc", {"tasks/versioning.py"}), ("mlflow", {"tasks/registry.py", "tasks/publishing.py"})])
+@pytest.mark.parametrize(
+    ("library", "only"), [("dvc", {"tasks/versioning.py"}), ("mlflow", {"tasks/registry.py", "tasks/publishing.py", "tasks/database.py"})]
+)
 def test_who_talks_to_each_service(library: str, only: set[str]) -> None:
     users = {path.relative_to(ROOT).as_posix() for path in sources("tasks", "flows") if library in {name.split(".")[0] for name in imported(path)}}
     # registered_model.py is not run here: MLflow copies it into every version, where it stands alone.

@@ -1,0 +1,69 @@
+"""Servers as tests need them: on a free port, in a process group of their own, gone when the block ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BUCKET_KEYS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "its-secret", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
+
+
+@contextmanager
+def started(command: list[str], log: Path, **options: Any) -> Iterator[subprocess.Popen]:
+    """Run a server for as long as the block lasts."""
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, **options) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(process: subprocess.Popen, ready: Callable[[], bool], log: Path) -> None:
+    """Wait until a server is ready; fail with its log if it ends before, or takes three minutes."""
+    deadline = time.monotonic() + 180
+    while not ready():
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except OSError:
+        return False
+
+
+@contextmanager
+def bucket_server(log: Path) -> Iterator[str]:
+    """Run moto's S3 and give its address."""
+    port = free_port()
+    with started([sys.executable, "-m", "moto.server", "-p", str(port)], log) as process:
+        endpoint = f"http://127.0.0.1:{port}"
+        wait_for(process, lambda: answers(f"{endpoint}/moto-api/"), log)
+        yield endpoint
+
+
+def s3(endpoint: str) -> Any:
+    """Return a client of a bucket server."""
+    import boto3
+
+    keys = {name.lower(): value for name, value in BUCKET_KEYS.items() if name != "AWS_DEFAULT_REGION"}
+    return boto3.client("s3", endpoint_url=endpoint, region_name=BUCKET_KEYS["AWS_DEFAULT_REGION"], **keys)
