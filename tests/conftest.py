@@ -27,8 +27,8 @@ from tasks import artifacts
 from tasks.database import create_database
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.settings import Settings
-from tests.services import bucket_server
 from tasks.versioning import pointer
+from tests.services import bucket_server
 from tests.tiny import save_tiny_pipeline, save_tiny_scorer
 
 
