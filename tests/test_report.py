@@ -11,6 +11,7 @@ from tasks.report import portable, report
 from tasks.settings import Settings, load_settings
 
 HOSTILE = 'a <script>alert(1)</script> & "photo" of a {}'
+OTHERS = {"coarse_word": 0.5, "human_short": 0.6, "human_long": None}
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
@@ -45,8 +46,8 @@ def score(key: str, value: float, prompts: list[str]) -> dict[str, object]:
         "concept": key,
         "embedding_digest": "ab" * 32,
         "scorer": {"model": "local-dir:/home/somebody/clip", "weights_sha256": "cd" * 32, "prompt_suite": "ef" * 32},
-        "reconstruction": {"value": value, "low": value - 0.02, "high": value + 0.03, "image_only": 0.9, "prompt_only": 0.4, "coarse_word": 0.5},
-        "editability": {"value": 0.25, "low": 0.24, "high": 0.27, "image_only": 0.1, "prompt_only": 0.35, "coarse_word": None},
+        "reconstruction": {"value": value, "low": value - 0.02, "high": value + 0.03, "image_only": 0.9, "prompt_only": 0.4, **OTHERS},
+        "editability": {"value": 0.25, "low": 0.24, "high": 0.27, "image_only": 0.1, "prompt_only": 0.35},
         "prompts": [{"prompt": prompt, "editability": 0.25, "reconstruction": value} for prompt in prompts],
     }
 
@@ -94,6 +95,14 @@ def test_the_page_needs_nothing_outside_its_folder(catalog: Settings) -> None:
     assert not any(reference.startswith(("/", "http", "file")) for reference in page.references)
     assert "url(" not in html and "@import" not in html and "/home/somebody" not in html
     assert page.images_without_alt == 0
+
+
+def test_other_words_stand_beside_a_score_as_far_as_they_were_measured(catalog: Settings) -> None:
+    draw_pictures(artifacts.samples("fox") / "human_short" / "a-photo-of-a", 4, 64)
+    text = " ".join(Page(report.fn(catalog).read_text(encoding="utf-8")).text.split())
+    assert text.count("; coarse word 0.500, short caption 0.600") == 2  # reconstruction of fox and teapot; editability has none of them
+    assert "long caption" not in text
+    assert text.index("short caption:") > text.index("coarse word:") and text.count("short caption:") == 1
 
 
 def test_what_users_write_is_escaped(catalog: Settings) -> None:
