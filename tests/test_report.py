@@ -53,7 +53,7 @@ def score(key: str, value: float, prompts: list[str]) -> dict[str, object]:
 
 
 def draw_pictures(folder: Path, count: int, side: int) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for seed in range(count):
         Image.new("RGB", (side, side), (seed * 9, 80, 120)).save(folder / f"{seed:06d}.png")
 
@@ -139,6 +139,21 @@ def test_pictures_that_concepts_share_are_written_once(catalog: Settings) -> Non
     draw_pictures(artifacts.samples("teapot") / "prompt_only" / "a-photo-of-a", 6, 512)
     report.fn(catalog)
     assert len(list(artifacts.REPORT.rglob("*.webp"))) == before
+
+
+def test_pairs_of_present_words_are_a_triangle(catalog: Settings) -> None:
+    def pair(one: str, other: str, digest: str) -> None:
+        record = {"concepts": [one, other], "prompt": HOSTILE.format(f"<{one}>"), "shares": {"one": 1.0, "other": 0.5, "both": 0.4375}}
+        artifacts.write_json(artifacts.composition_record(one, other), record | {"made_of": {"embedding_digests": ["ab" * 32, digest]}})
+        draw_pictures(artifacts.composition(one, other), 6, 64)
+
+    pair("fox", "teapot", "ab" * 32)
+    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
+    assert {"compositions", "pair-fox-teapot"} <= page.ids and "44 %" in page.text
+    assert "#pair-fox-teapot" in page.references and "script" not in page.tags
+    pair("fox", "teapot", "cd" * 32)  # of a word that has been learned anew since
+    pair("fox", "owl", "ab" * 32)  # which is no longer in the catalog
+    assert "compositions" not in Page(report.fn(catalog).read_text(encoding="utf-8")).ids
 
 
 def test_sprites_keep_small_pictures_and_shrink_large_ones(catalog: Settings) -> None:
