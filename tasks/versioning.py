@@ -27,6 +27,11 @@ def open_repo() -> Repo:
     return Repo(".", _wait_for_lock=True)
 
 
+def new_repo(place: Path) -> None:
+    """Make a folder a DVC repository of its own, without Git."""
+    Repo.init(str(place), no_scm=True).close()
+
+
 def stale(repo: Repo, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
     """Return, for each stale `stage@concept` in order, why it is stale."""
     names = [f"{stage}@{concept}" for concept in concepts for stage in stages]
@@ -245,6 +250,11 @@ def receive(repo: Repo) -> int:
             fetched = repo.pull(run_cache=True, allow_missing=True)["stats"]["fetched"]
         except DownloadError as error:
             raise ValueError(f"{error} from DVC's remote; whoever committed what names them has to run `wordmint push`") from error
+        except DvcException as error:
+            said, *paths = str(error).splitlines()
+            if "unsaved files" not in said:
+                raise
+            raise ValueError(f"{', '.join(paths)} would be lost: recorded nowhere; keep it with `dvc add FOLDER`, or move it away") from error
     if missing := sorted(out.def_path for out in repo.index.outs if out.hash_info and not out.exists):
         raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed what names them has to run `wordmint push`")
     return fetched
