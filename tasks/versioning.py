@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -102,15 +104,28 @@ def restore(repo: Repo, name: str, pull: bool = False) -> bool:
     with one_line(), repo.lock:
         (stage,) = repo.stage.collect(name)
         try:
-            if not pull:
-                stage.save_deps()
-                repo.stage_cache.restore(stage, dry=True)
-            stage.remove_outs()  # DVC asks at the terminal before it replaces what it does not know
-            repo.stage_cache.restore(stage, pull=pull)
+            with set_aside([Path(out.fs_path) for out in stage.outs]):
+                repo.stage_cache.restore(stage, pull=pull)
         except RunCacheNotFoundError:
             return False
     record(repo, name, before)
     return True
+
+
+@contextmanager
+def set_aside(paths: Sequence[Path]) -> Iterator[None]:
+    """Move paths away while the block runs, for DVC asks at the terminal before it replaces what it does not know; an error brings them back."""
+    moved = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in paths if path.exists()}
+    for path, place in moved.items():
+        os.replace(path, place)
+    try:
+        yield
+    except BaseException:
+        for path, place in moved.items():
+            os.replace(place, path)
+        raise
+    for place in moved.values():
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def push(repo: Repo, names: Sequence[str]) -> None:
