@@ -174,9 +174,9 @@ def rights(version: Version) -> str:
 LINKS: dict[str, tuple[Callable[[Version], str], tuple[str, ...]]] = {
     "embedding": (embedding, ("digest",)),
     "imported": (imported, ("imported_path", "imported_digest", "pictures_sha256")),
-    "manifest": (manifest, (publishing.SEALED, "pictures_sha256", "dataset_digest")),
+    "manifest": (manifest, (publishing.SEALED, "pictures_sha256")),
     "pictures": (pictures, ("dataset_path", "dataset_digest")),
-    "commit": (commit, ("git_revision", "git_dirty", "dataset_digest")),
+    "commit": (commit, ("git_revision", "git_dirty")),
     "rights": (rights, ASKED),
     "base": (base, ("base_model", "base_revision", "base_weights_sha256")),
     "scorer": (scorer, ("scorer_model", "scorer_weights_sha256")),
