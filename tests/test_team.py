@@ -110,6 +110,7 @@ def seed_repository(folder: Path, base: Path, scorer: Path) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     for number in range(3):
         draw_picture(folder / f"data/images/teapot/{number}.png", number)
+    (folder / "data/images/teapot.yaml").write_text("undeclared: drawn for this test", encoding="utf-8")
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
     with versioning.Repo(str(folder)) as repo:
         repo.add([str(folder / "data/images/teapot")])

@@ -17,7 +17,7 @@ from tasks.pretraining.tokenizer import CONTEXT_LENGTH
 from tasks.pretraining.training import train
 
 RIVALS = 300  # things that each picture's own are told from
-RIVALS_WEIGHT = 0.25  # with 1 nouns are all that counts: colours fell from 92 % to 70
+RIVALS_WEIGHT = 0.25  # with 1 nouns are all that counts, and colours are forgotten
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest"}
 
 
