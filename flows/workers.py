@@ -27,9 +27,9 @@ from flows.outcome import rows_of
 from tasks import versioning
 
 DEPLOYMENT = "build-batch/worker"
-SILENCE = timedelta(seconds=120)  # after which a batch counts as lost; prefect.yaml has it send a sign of life every 30 s
+SILENCE = timedelta(seconds=90)  # after which a batch counts as lost; prefect.yaml has it send a sign of life every 30 s
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-POLL = 2  # seconds
+POLL = 5  # seconds
 
 
 class WorkerLost(RuntimeError):
