@@ -22,7 +22,6 @@ from benchmarks.result import Row, show
 from tasks import artifacts
 from tasks.curate import curate
 from tasks.invert import invert
-from tasks.pretraining.examples import SETS
 from tasks.sample import sample
 from tasks.score import score
 from tasks.settings import load_settings
@@ -37,7 +36,7 @@ def make_catalog(folder: Path, count: int) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, changes in TINY.items():
         params[section] |= changes
-    shown, params["concepts"] = [params["concepts"][name] | {"pictures": name} for name in SETS], {}
+    shown, params["concepts"] = [params["concepts"][name] | {"pictures": name} for name in params["concepts"]], {}
     for number in range(count):
         chosen, name = dict(shown[number % len(shown)]), f"c{number}"
         pictures = chosen.pop("pictures")

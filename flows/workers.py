@@ -70,8 +70,8 @@ def send(concepts: list[str]) -> list[dict[str, Any]]:
 
 @task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
 def push(repo: versioning.Repo, names: Sequence[str]) -> None:
-    """Bring the results of stages to the DVC remote; that it is away has as many faces as there are kinds of remotes."""
-    versioning.push(repo, names)
+    """Send the results of stages, and the run-cache that finds them by their inputs, to the DVC remote; each kind has its own way to be away."""
+    repo.push(targets=list(names), run_cache=True)
 
 
 def wait_for_earlier() -> None:

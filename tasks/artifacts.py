@@ -12,6 +12,7 @@ from typing import Any
 DATA = Path("data")
 CACHE = Path(".cache")  # checkpoints and shared reference pictures: nothing that a stage's result depends on
 REPORT = DATA / "report"
+COMPOSITIONS = DATA / "compositions"
 
 
 def images(concept: str) -> Path:
@@ -68,7 +69,7 @@ def registered(concept: str) -> Path:
 
 def composition(one: str, other: str) -> Path:
     """Return the folder of what two words give together; no concept has a + in its key."""
-    return DATA / "compositions" / f"{one}+{other}"
+    return COMPOSITIONS / f"{one}+{other}"
 
 
 def composition_record(one: str, other: str) -> Path:

@@ -164,17 +164,19 @@ def scorer(version: Version) -> str:
 def rights(version: Version) -> str:
     """What is said of the pictures today is what the version says."""
     path = artifacts.rights(version.concept)
-    if not path.exists() or (now := read_rights(version.concept).tags()) == {name: version.tags[name] for name in ASKED}:
-        return f"{path} says the same" if path.exists() else f"{path} is not here"
-    raise Unsettled(f"{path} says {', '.join(name for name in ASKED if now[name] != version.tags[name])} otherwise today")
+    if not path.exists():
+        raise Unsettled(f"{path} is not here")
+    if odd := [name for name, now in read_rights(version.concept).tags().items() if version.tags[name] != now]:
+        raise Unsettled(f"{path} says another {', '.join(odd)} today; the next build publishes it")
+    return f"{path} says the same"
 
 
 LINKS: dict[str, tuple[Callable[[Version], str], tuple[str, ...]]] = {
     "embedding": (embedding, ("digest",)),
     "imported": (imported, ("imported_path", "imported_digest", "pictures_sha256")),
-    "manifest": (manifest, (publishing.SEALED, "pictures_sha256", "dataset_digest")),
+    "manifest": (manifest, (publishing.SEALED, "pictures_sha256")),
     "pictures": (pictures, ("dataset_path", "dataset_digest")),
-    "commit": (commit, ("git_revision", "git_dirty", "dataset_digest")),
+    "commit": (commit, ("git_revision", "git_dirty")),
     "rights": (rights, ASKED),
     "base": (base, ("base_model", "base_revision", "base_weights_sha256")),
     "scorer": (scorer, ("scorer_model", "scorer_weights_sha256")),

@@ -50,5 +50,6 @@ def best_first(agreement: Sequence[Mapping[str, float]]) -> list[int]:
     Pictures that agree alike, or with nothing, stay in their order.
     """
     columns = torch.tensor([list(row.values()) for row in agreement], dtype=torch.float64)
-    standard = (columns - columns.mean(dim=0)) / columns.std(dim=0, unbiased=False).clamp(min=1e-12)
+    deviations = columns - columns.mean(dim=0)
+    standard = deviations / deviations.square().mean(dim=0).sqrt().clamp(min=1e-12)
     return standard.sum(dim=1).argsort(descending=True, stable=True).tolist()

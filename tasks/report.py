@@ -28,7 +28,7 @@ def report(settings: Settings) -> Path:
     with artifacts.new_folder(artifacts.REPORT) as folder:
         concepts = [gather(key, settings, folder) for key in minted]
         content = {"concepts": concepts, "missing": [key for key in settings.concepts if key not in minted], "facts": facts(concepts)}
-        content |= plots.draw([concept["score"] for concept in concepts])
+        content |= plots.draw([concept["score"] for concept in concepts]) | {"compositions": compositions(concepts, folder)}
         html = pages.get_template("report.html.j2").render(settings=settings, shown=SHOWN, **content)
         (folder / "index.html").write_text(html.lstrip(), encoding="utf-8", newline="\n")
     return artifacts.REPORT / "index.html"
@@ -45,6 +45,19 @@ def gather(key: str, settings: Settings, folder: Path) -> dict[str, Any]:
         folders = {name: artifacts.samples(key) / name / slugs.get(prompt["prompt"], "") for name in SHOWN}
         found["prompts"].append(prompt | {name: sprite(pictures, folder) for name, pictures in folders.items()})
     return {"key": key} | settings.concept(key).model_dump() | found
+
+
+def compositions(concepts: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Return what `wordmint compose` found of the present words: the pairs with their pictures, and a triangle of them by concept."""
+    digests = {concept["key"]: concept["score"]["embedding_digest"] for concept in concepts}
+    found: dict[frozenset[str], dict[str, Any]] = {}
+    for path in sorted(artifacts.COMPOSITIONS.glob("*/composition.json")):
+        pair = artifacts.read_json(path)
+        if [digests.get(key) for key in pair["concepts"]] == pair["made_of"]["embedding_digests"]:
+            found[frozenset(pair["concepts"])] = pair | {"pictures": sprite(path.parent, folder)}
+    names = [key for key in digests if any(key in pair for pair in found)]
+    rows = [(name, [found.get(frozenset((name, other))) for other in names[:index]]) for index, name in enumerate(names)]
+    return {"names": names[:-1], "rows": rows[1:], "pairs": list(found.values())}
 
 
 def facts(concepts: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +58,11 @@ def open_repo() -> Catalog:
     logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and of every result that nobody built yet
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
     return Catalog(".", _wait_for_lock=True)
+
+
+def new_repo(place: Path) -> None:
+    """Make a folder a DVC repository of its own, without Git."""
+    Repo.init(str(place), no_scm=True).close()
 
 
 def stale(repo: Catalog, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
@@ -132,20 +139,28 @@ def restore(repo: Catalog, name: str, pull: bool = False) -> bool:
     with one_line(), repo.lock:
         stage = repo.stages()[name]
         try:
-            if not pull:
-                stage.save_deps()
-                repo.stage_cache.restore(stage, dry=True)
-            stage.remove_outs()  # DVC asks at the terminal before it replaces what it does not know
-            repo.stage_cache.restore(stage, pull=pull)
+            with set_aside([Path(out.fs_path) for out in stage.outs]):
+                repo.stage_cache.restore(stage, pull=pull)
         except RunCacheNotFoundError:
             return False
     record(repo, name, before)
     return True
 
 
-def push(repo: Repo, names: Sequence[str]) -> None:
-    """Bring the results of stages, and the run-cache that finds them by their inputs, to the default remote."""
-    repo.push(targets=list(names), run_cache=True)
+@contextmanager
+def set_aside(paths: Sequence[Path]) -> Iterator[None]:
+    """Move paths away while the block runs, for DVC asks at the terminal before it replaces what it does not know; an error brings them back."""
+    moved = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in paths if path.exists()}
+    for path, place in moved.items():
+        os.replace(path, place)
+    try:
+        yield
+    except BaseException:
+        for path, place in moved.items():
+            os.replace(place, path)
+        raise
+    for place in moved.values():
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
 
 
 def fetch_runs(repo: Repo) -> None:
@@ -187,13 +202,10 @@ def recorded_md5(folder: Path, commit: str | None = None) -> str | None:
     return yaml.safe_load(text)["outs"][0].get("md5") if text else None
 
 
-def result_md5(repo: Repo, name: str) -> str | None:
+def result_md5(repo: Catalog, name: str) -> str | None:
     """Return the md5 that dvc.lock has of a stage's output; None where there is no such stage or it never ran."""
-    try:
-        (stage,) = repo.stage.collect(name)
-    except DvcException:
-        return None
-    return stage.outs[0].hash_info.value if stage.outs[0].hash_info else None
+    found = repo.stages()[name].outs[0].hash_info if name in repo.stages() else None
+    return found.value if found else None
 
 
 def recorded_files(repo: Repo, md5: str) -> dict[str, str]:
@@ -280,6 +292,11 @@ def receive(repo: Repo) -> int:
             fetched = repo.pull(run_cache=True, allow_missing=True)["stats"]["fetched"]
         except DownloadError as error:
             raise ValueError(f"{error} from DVC's remote; whoever committed what names them has to run `wordmint push`") from error
+        except DvcException as error:
+            said, *paths = str(error).splitlines()
+            if "unsaved files" not in said:
+                raise
+            raise ValueError(f"{', '.join(paths)} would be lost: recorded nowhere; keep it with `dvc add FOLDER`, or move it away") from error
     if missing := sorted(out.def_path for out in repo.index.outs if out.hash_info and not out.exists):
         raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed what names them has to run `wordmint push`")
     return fetched

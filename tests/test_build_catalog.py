@@ -152,15 +152,81 @@ def test_list_show_and_imagine_speak_of_the_champion(built: Path) -> None:
     assert len(list(Path("out").rglob("*.png"))) == 2
 
 
+def wordmint(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_best_of_several_candidates_are_kept(built: Path) -> None:
+    lines = wordmint("imagine", "a <fox> in the style of <ink>", "--candidates", "3", "--keep", "2", "--seed", "7", "--out", "best").splitlines()
+    assert len(lines) == 3 and all("  text " in line and "  <fox> " in line and "  <ink> " in line for line in lines)
+    assert {line.split("  ")[0] for line in lines[:2]} == {str(path) for path in Path("best").rglob("*.png")}
+    assert lines[2].startswith("seed ") and "is not kept" in lines[2]
+    refused = CliRunner().invoke(app, ["imagine", "a <fox>", "--candidates", "3"])
+    assert refused.exit_code == 1 and "raise --candidates or lower --keep" in str(refused.exception)
+
+
+def test_a_picture_is_edited_and_drawn_anew(built: Path) -> None:
+    picture, mask = "data/images/fox/0.png", Image.new("L", (96, 96))
+    mask.paste(255, (24, 24, 72, 72))
+    mask.save("mask.png")
+    outside = np.asarray(mask)[::6, ::6] == 0  # at the tiny model's resolution
+    paths = wordmint("edit", picture, "a photo of a <fox>", "--mask", "mask.png", "-n", "2").split()
+    for path in paths:
+        changed = np.asarray(Image.open(path)) != np.asarray(Image.open("data/curated/fox/0.png"))
+        assert changed.any() and not changed[outside].any()
+    said, *paths = wordmint("reimagine", picture, "an oil painting of <fox>", "--concept", "fox", "--guidance", "1", "--guidance", "3").splitlines()
+    assert [Path(path).name for path in paths] == ["guidance-1.png", "guidance-3.png"] and all(Path(path).exists() for path in paths)
+    assert said.split()[0].endswith("reconstruction.png") and "dB" in said
+
+
+@pytest.mark.parametrize(
+    ("size", "painted", "complaint"),
+    [((96, 64), 255, "draw the mask over the picture"), ((96, 96), 0, "nothing white"), (None, 0, "no.png is not a file")],
+)
+def test_an_unusable_mask_is_refused(built: Path, size: tuple[int, int] | None, painted: int, complaint: str) -> None:
+    if size:
+        Image.new("L", size, painted).save("bad.png")
+    mask = "bad.png" if size else "no.png"
+    result = CliRunner().invoke(app, ["edit", "data/images/fox/0.png", "a <fox>", "--mask", mask, "--out", "refused"])
+    assert result.exit_code == 1 and complaint in str(result.exception)
+    assert not Path("refused").exists()
+
+
+def test_pairs_are_scored_once_and_shown_without_anything_stale(built: Path) -> None:
+    (said,) = wordmint("compose").splitlines()
+    assert said.startswith("a picture of a <fox> in the style of <ink>  both in ")
+    path = artifacts.composition_record("fox", "ink")
+    shares = artifacts.read_json(path)["shares"]
+    assert 0 <= shares["both"] <= min(shares["one"], shares["other"]) <= 1
+    assert 'id="pair-fox-ink"' in (artifacts.REPORT / "index.html").read_text(encoding="utf-8")
+    assert json.loads(dvc("status", "--json")) == {}
+    before = path.stat().st_ino
+    wordmint("compose", "ink", "fox")
+    assert path.stat().st_ino == before
+    refused = CliRunner().invoke(app, ["compose", "ink"])
+    assert refused.exit_code == 1 and "two concepts" in str(refused.exception)
+
+
+def test_the_spread_of_an_ordinary_word_beside_a_new_one(built: Path) -> None:
+    rows = json.loads(wordmint("spread", "a photo of a {}", "dog", "<fox>", "--over", "oil,pencil", "-n", "3", "--json"))
+    assert [row["word"] for row in rows] == ["dog", "<fox>"]
+    assert all(list(row["counts"]) == ["oil", "pencil"] and sum(row["counts"].values()) == 3 for row in rows)
+    assert all(0 <= row["evenness"]["low"] <= row["evenness"]["high"] <= 1 for row in rows)
+    refused = CliRunner().invoke(app, ["spread", "a photo of a {}", "dog", "--over", "oil"])
+    assert refused.exit_code == 1 and "two or more" in str(refused.exception)
+
+
 def test_a_word_of_another_base_needs_a_flag(built: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = load_settings()
     other = settings.base.model_copy(update={"model": str(save_tiny_pipeline(built.parent / "other", seed=1))})
     moved = settings.model_copy(update={"base": other})
-    prompt, words, out = "a photo of a <fox>", ["<fox>"], Path("elsewhere")
+    prompt, out = "a photo of a <fox>", Path("elsewhere")
     with pytest.raises(ValueError, match=r"<fox> was learned on base \w{12}, this one is \w{12}; rebuild it, or try it with --any-base"):
-        imagine_pictures(prompt, words, 1, 0, out, moved)
+        imagine_pictures(prompt, 1, 0, out, moved)
     assert not out.exists()
-    assert len(imagine_pictures(prompt, words, 1, 0, out, moved, any_base=True)) == 1
+    assert len(imagine_pictures(prompt, 1, 0, out, moved, any_base=True)) == 1
     assert "<fox> was learned on base" in caplog.text
 
 

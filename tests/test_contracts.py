@@ -21,7 +21,7 @@ STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text
 FOREACH = [name for name, stage in STAGES.items() if "foreach" in stage]
 VERSIONS = yaml.safe_load((ROOT / "tasks/versions.yaml").read_text(encoding="utf-8"))
 BANNED = {"utils", "common", "core", "helpers", "manager", "misc", "base_class"}
-METHODS = {"concept": {"concepts"}, "inversion": {"invert", "concepts"}, "prompts": {"sample", "concepts"}}
+METHODS = {"concept": {"concepts"}, "origin": {"concepts"}, "inversion": {"invert", "concepts"}, "prompts": {"sample", "concepts"}}
 """Which sections the methods of Settings read."""
 
 

@@ -312,7 +312,7 @@ def test_the_scorer_is_not_loaded_for_two_pictures(folder: Path, monkeypatch: py
 
 
 def test_side_files_are_passed_over_and_a_picture_that_is_called_readme_is_not(folder: Path) -> None:
-    for name in ("LICENSE", "LICENSE.md", "README-first.txt", "captions.yaml", ".gitignore", ".DS_Store", "1.png.dvc"):
+    for name in ("LICENSE", "LICENSE.md", "README-first.txt", ".gitignore", ".DS_Store", "1.png.dvc"):
         (folder / name).write_text("text")
     patches(4).save(folder / "readme.png")
     assert list(run()) == ["1.png", "2.png", "3.png", "readme.png"]

@@ -11,6 +11,7 @@ from tasks.report import portable, report
 from tasks.settings import Settings, load_settings
 
 HOSTILE = 'a <script>alert(1)</script> & "photo" of a {}'
+OTHERS = {"coarse_word": 0.5, "human_short": 0.6, "human_long": None}
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
@@ -45,14 +46,14 @@ def score(key: str, value: float, prompts: list[str]) -> dict[str, object]:
         "concept": key,
         "embedding_digest": "ab" * 32,
         "scorer": {"model": "local-dir:/home/somebody/clip", "weights_sha256": "cd" * 32, "prompt_suite": "ef" * 32},
-        "reconstruction": {"value": value, "low": value - 0.02, "high": value + 0.03, "image_only": 0.9, "prompt_only": 0.4, "coarse_word": 0.5},
-        "editability": {"value": 0.25, "low": 0.24, "high": 0.27, "image_only": 0.1, "prompt_only": 0.35, "coarse_word": None},
+        "reconstruction": {"value": value, "low": value - 0.02, "high": value + 0.03, "image_only": 0.9, "prompt_only": 0.4, **OTHERS},
+        "editability": {"value": 0.25, "low": 0.24, "high": 0.27, "image_only": 0.1, "prompt_only": 0.35},
         "prompts": [{"prompt": prompt, "editability": 0.25, "reconstruction": value} for prompt in prompts],
     }
 
 
 def draw_pictures(folder: Path, count: int, side: int) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for seed in range(count):
         Image.new("RGB", (side, side), (seed * 9, 80, 120)).save(folder / f"{seed:06d}.png")
 
@@ -96,6 +97,14 @@ def test_the_page_needs_nothing_outside_its_folder(catalog: Settings) -> None:
     assert page.images_without_alt == 0
 
 
+def test_other_words_stand_beside_a_score_as_far_as_they_were_measured(catalog: Settings) -> None:
+    draw_pictures(artifacts.samples("fox") / "human_short" / "a-photo-of-a", 4, 64)
+    text = " ".join(Page(report.fn(catalog).read_text(encoding="utf-8")).text.split())
+    assert text.count("; coarse word 0.500, short caption 0.600") == 2  # reconstruction of fox and teapot; editability has none of them
+    assert "long caption" not in text
+    assert text.index("short caption:") > text.index("coarse word:") and text.count("short caption:") == 1
+
+
 def test_what_users_write_is_escaped(catalog: Settings) -> None:
     page = Page(report.fn(catalog).read_text(encoding="utf-8"))
     assert "script" not in page.tags
@@ -130,6 +139,21 @@ def test_pictures_that_concepts_share_are_written_once(catalog: Settings) -> Non
     draw_pictures(artifacts.samples("teapot") / "prompt_only" / "a-photo-of-a", 6, 512)
     report.fn(catalog)
     assert len(list(artifacts.REPORT.rglob("*.webp"))) == before
+
+
+def test_pairs_of_present_words_are_a_triangle(catalog: Settings) -> None:
+    def pair(one: str, other: str, digest: str) -> None:
+        record = {"concepts": [one, other], "prompt": HOSTILE.format(f"<{one}>"), "shares": {"one": 1.0, "other": 0.5, "both": 0.4375}}
+        artifacts.write_json(artifacts.composition_record(one, other), record | {"made_of": {"embedding_digests": ["ab" * 32, digest]}})
+        draw_pictures(artifacts.composition(one, other), 6, 64)
+
+    pair("fox", "teapot", "ab" * 32)
+    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
+    assert {"compositions", "pair-fox-teapot"} <= page.ids and "44 %" in page.text
+    assert "#pair-fox-teapot" in page.references and "script" not in page.tags
+    pair("fox", "teapot", "cd" * 32)  # of a word that has been learned anew since
+    pair("fox", "owl", "ab" * 32)  # which is no longer in the catalog
+    assert "compositions" not in Page(report.fn(catalog).read_text(encoding="utf-8")).ids
 
 
 def test_sprites_keep_small_pictures_and_shrink_large_ones(catalog: Settings) -> None:

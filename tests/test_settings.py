@@ -71,9 +71,15 @@ def test_a_missing_key_has_no_default(tmp_path: Path) -> None:
         ("concepts/fox/invert", {"steps": 3}, "steps"),
         ("invert/timesteps", [0.7, 0.3], r"timesteps \[0.7, 0.3\] must be a range"),
         ("invert/timesteps", [0.5, 1.5], "less than or equal to 1"),
+        ("invert/pick", {"every": 0, "pictures": 2, "num_inference_steps": 9, "guidance_scale": 4, "model": "x", "pretrained": None}, r"pick\.every"),
+        ("invert/pick", {"every": 10}, r"pick\.pictures: Field required"),
+        ("sample/reference_pictures", 1, r"sample\.reference_pictures"),
+        ("concepts/fox/initializer_token", "<nobody>", "initializer_token '<nobody>' of fox is no word of this catalog"),
+        ("concepts/fox/initializer_token", "<fox>", "initializer_token '<fox>' of fox leads back to itself"),
+        ("concepts/fox/initializer_token", "brown  bear", r"concepts\.fox\.initializer_token"),
     ],
 )
-def test_a_method_knows_its_options(tmp_path: Path, place: str, value: Any, said: str) -> None:
+def test_settings_without_sense_are_named(tmp_path: Path, place: str, value: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         load_settings(edited(tmp_path, place, value))
 

@@ -10,7 +10,7 @@ from tasks import artifacts
 from tasks.pretraining.art import HELD_OUT_STYLE, load_sprites
 from tasks.pretraining.nouns import ALL_NOUNS
 from tasks.pretraining.scenes import SCENES, paint_scene
-from tasks.pretraining.world import compose
+from tasks.pretraining.world import THING_COLOURS, compose, painted
 
 SIZE = 256  # px: like a user's pictures, larger than the model's own
 SETS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
@@ -19,8 +19,9 @@ SETS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "robot": ("fluent", (("robot", "plain"), ("robot", "plain"), ("robot", "desert"), ("robot", "yellow"))),
     "owl": ("fluent", (("owl", "forest"), ("owl", "snow"), ("owl", "beach"), ("owl", "sky"), ("owl", "pink"))),
     "inkline": (HELD_OUT_STYLE, (("dog", "plain"), ("pear", "plain"), ("house", "plain"), ("bus", "plain"), ("violin", "plain"))),
+    "balloons": ("fluent", tuple((f"{colour} balloon", "plain") for colour in THING_COLOURS)),
 }
-"""Concept -> (art style, what each picture shows and where)."""
+"""Concept -> (art style, what each picture shows and where). The balloons are a diverse set for a biased word, see world.BIASED."""
 LARGER = {"fox": 25, "teapot": 25, "robot": 25}
 """Pictures of the same things on scenes drawn at random, for what the study asks of the size of a set."""
 LARGER_SIZE = 128  # px
@@ -33,7 +34,10 @@ def draw_examples(art: Path) -> None:
         folder = artifacts.images(concept)
         folder.mkdir(parents=True, exist_ok=True)
         for number, (noun, scene) in enumerate(pictures, start=1):
-            sprite = Image.fromarray(sprites[ALL_NOUNS.index(noun)])
+            *colour, thing = noun.split()
+            sprite = Image.fromarray(sprites[ALL_NOUNS.index(thing)])
+            for paint in colour:
+                sprite = painted(sprite, paint)
             compose(rng, paint_scene(scene, rng, SIZE), [sprite], "photo").save(folder / f"{number}.png", optimize=True)
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from dvc.repo import Repo
 from pydantic import Field
 
-from tasks import artifacts
+from tasks import artifacts, versioning
 from tasks.settings import VERSIONS, Section, Settings, read_params
 
 PLAN = Path("docs/study/study.yaml")
@@ -88,7 +87,7 @@ def lay_out(plan: Plan, settings: Settings, place: Path) -> list[Cell]:
     artifacts.write_bytes(place / "params.yaml", yaml.safe_dump(parameters(cells, plan, settings), sort_keys=False).encode())
     artifacts.write_bytes(place / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
     if not (place / ".dvc").exists():
-        Repo.init(str(place), no_scm=True).close()
+        versioning.new_repo(place)
     return cells
 
 

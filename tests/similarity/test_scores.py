@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.similarity.scorer import load_scorer
-from tasks.similarity.scores import Interval, bootstrap, editability, image_only_reconstruction, mean_cosine, reconstruction
+from tasks.similarity.scores import Interval, bootstrap, editability, evenness, image_only_reconstruction, mean_cosine, reconstruction, shown
 
 EAST, NORTH = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
 DIAGONAL = torch.tensor([1.0, 1.0]) / math.sqrt(2)
@@ -67,6 +67,20 @@ def test_few_pictures_tell_the_editability_of_more() -> None:
     assert told == pytest.approx(many, rel=0.01)
     assert plain < 0.95 * many
     assert editability(pictures[:16], text, 16) == editability(pictures[:16], text)
+
+
+def test_what_is_shown_is_more_like_it_than_most_pictures_of_something_else() -> None:
+    without = torch.stack([NORTH] * 18 + [DIAGONAL] * 2)  # a tenth of the others are as like east as a diagonal is
+    pictures = torch.stack([NORTH, DIAGONAL, EAST])
+    assert shown(pictures, without, EAST[None], 0.85).tolist() == [False, True, True]
+    assert shown(pictures, without, EAST[None], 0.95).tolist() == [False, False, True]
+
+
+def test_evenness_is_the_entropy_in_units_of_its_maximum() -> None:
+    labels = F.one_hot(torch.tensor([0, 0, 0, 1]), 2).double()
+    assert evenness(labels) == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)))
+    assert evenness(labels[:3]) == 0
+    assert evenness(torch.eye(7)) == pytest.approx(1)
 
 
 def test_an_interval_contains_its_value_which_is_the_statistic_of_the_sample() -> None:

@@ -1,0 +1,81 @@
+"""A word whose denoiser is tuned around it, from its training to the registry: where it is drawn its LoRA is on, and nowhere else."""
+
+import io
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks import artifacts, registry
+from tasks.catalog import imagine_pictures
+from tasks.inversion.embedding_file import LORA, lora_of
+from tasks.invert import invert_one
+from tasks.register import register
+from tasks.registered_model import DEFAULTS
+from tasks.sample import sample
+from tasks.score import score
+from tasks.settings import Settings
+
+PROMPTS = ("a photo of a {}", "a photo of a {} on the moon")
+
+
+def with_method(settings: Settings, scorer: Path, method: str, **options: float) -> Settings:
+    values = settings.model_dump()
+    values["scorer"] = {"model": f"local-dir:{scorer}", "pretrained": None}
+    values["invert"] |= {"method": method, "options": options, "max_train_steps": 2}
+    values["sample"] |= {"num_inference_steps": 3, "pictures_per_prompt": 2, "reference_pictures": 2, "guidance_scale": 4.0}
+    values["sample"]["prompts"]["object"] = PROMPTS
+    values["concepts"] = {"fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"}}
+    return Settings.model_validate(values)
+
+
+def drawn(settings: Settings) -> dict[str, bytes]:
+    """Train and sample the fox from nothing and return its pictures."""
+    shutil.rmtree(artifacts.CACHE, ignore_errors=True)
+    invert_one("fox", settings)
+    sample.fn("fox", settings)
+    folder = artifacts.samples("fox")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*/*.png")}
+
+
+@pytest.mark.slow
+def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folder: Path) -> None:
+    artifacts.curated("fox").mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (16, 16), (80 * number, 200, 90)).save(artifacts.curated("fox") / f"{number}.png")
+    artifacts.write_json(artifacts.manifest("fox"), {"pictures": [{"file": f"{number}.png", "kept": True} for number in range(3)]})
+
+    plain = drawn(with_method(settings, tiny_scorer_folder, "textual_inversion"))
+    untuned = artifacts.sha256(artifacts.learned_embeds("fox"))
+    tuned_settings = with_method(settings, tiny_scorer_folder, "pivotal", steps=12, rank=2, learning_rate=0.05)
+    tuned = drawn(tuned_settings)
+    assert tuned.keys() == plain.keys()
+    assert {name.split("/")[0] for name in tuned if tuned[name] != plain[name]} == {"word"}
+    assert all(tuned[name] != plain[name] for name in tuned if name.startswith("word/"))
+    assert artifacts.sha256(artifacts.learned_embeds("fox")) != untuned  # it names its LoRA
+
+    score.fn("fox", tuned_settings)
+    register.fn("fox", tuned_settings)
+    path, _ = registry.published("fox")
+    (lora,) = lora_of(path)
+    assert lora.read_bytes() == (artifacts.embeddings("fox") / LORA).read_bytes()
+    prompt = PROMPTS[0].format("<fox>")
+    (imagined,) = imagine_pictures(prompt, ["<fox>"], 1, 0, Path("imagined"), tuned_settings)
+    expected = pixels(tuned["word/a-photo-of-a/000000.png"])
+    assert np.abs(pixels(imagined.read_bytes()) - expected).max() <= 2
+    (served,) = mlflow.pyfunc.load_model("models:/concept.fox@champion").predict([prompt], params=DEFAULTS | {"num_inference_steps": 3})
+    assert np.abs(pixels(served) - expected).max() <= 3
+    assert np.abs(pixels(plain["word/a-photo-of-a/000000.png"]) - expected).max() > 10
+
+    (artifacts.embeddings("fox") / LORA).write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"is a word with a tuned denoiser, but .* is not it .*; restore it, or build the word again"):
+        sample.fn("fox", tuned_settings)
+    drawn(with_method(settings, tiny_scorer_folder, "textual_inversion"))
+    assert not (artifacts.embeddings("fox") / LORA).exists()
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)), dtype=float)
