@@ -27,9 +27,9 @@ from flows.outcome import rows_of
 from tasks import versioning
 
 DEPLOYMENT = "build-batch/worker"
-SILENCE = timedelta(seconds=120)  # after which a batch counts as lost; prefect.yaml has it send a sign of life every 30 s
+SILENCE = timedelta(seconds=90)  # after which a batch counts as lost; prefect.yaml has it send a sign of life every 30 s
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-POLL = 2  # seconds
+POLL = 5  # seconds
 
 
 class WorkerLost(RuntimeError):
@@ -70,8 +70,8 @@ def send(concepts: list[str]) -> list[dict[str, Any]]:
 
 @task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
 def push(repo: versioning.Repo, names: Sequence[str]) -> None:
-    """Bring the results of stages to the DVC remote; that it is away has as many faces as there are kinds of remotes."""
-    versioning.push(repo, names)
+    """Send the results of stages, and the run-cache that finds them by their inputs, to the DVC remote; each kind has its own way to be away."""
+    repo.push(targets=list(names), run_cache=True)
 
 
 def wait_for_earlier() -> None:

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc.dvcfile import load_file
 from dvc.exceptions import DownloadError, DvcException
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
+from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.loader import StageLoader
+from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.hash_info import HashInfo
 
 from tasks import artifacts
@@ -22,11 +26,38 @@ from tasks import artifacts
 Snapshot = dict[str, Any]
 
 
-def open_repo() -> Repo:
+class Catalog(Repo):
+    """A DVC repository that reads dvc.lock when it changed; DVC reads it for every stage and writes it slowly, seconds each in a large catalog."""
+
+    held: tuple[list[tuple[int, int, int]], StageLoader] | None = None
+
+    def stages(self) -> StageLoader:
+        """Return the stages by name, as they are declared and recorded now."""
+        now = file_states()
+        if self.held is None or self.held[0] != now:
+            self.held = now, load_file(self, "dvc.yaml").stages
+        return self.held[1]
+
+    def write(self, stage: PipelineStage) -> None:
+        """Put a stage's entry into dvc.lock."""
+        stages = self.stages()
+        stages.lockfile_data[stage.name] = json.loads(json.dumps(to_single_stage_lockfile(stage)))
+        document = {"schema": "2.0", "stages": stages.lockfile_data}
+        artifacts.write_bytes(Path("dvc.lock"), yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False).encode())
+        self.held = file_states(), stages
+
+
+def file_states() -> list[tuple[int, int, int]]:
+    """Return size, time and inode of the files that declare and record the stages."""
+    states = [path.stat() for path in map(Path, ("dvc.yaml", "params.yaml", "dvc.lock")) if path.exists()]
+    return [(state.st_size, state.st_mtime_ns, state.st_ino) for state in states]
+
+
+def open_repo() -> Catalog:
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell of every line that it writes to dvc.lock
     logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and of every result that nobody built yet
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
-    return Repo(".", _wait_for_lock=True)
+    return Catalog(".", _wait_for_lock=True)
 
 
 def new_repo(place: Path) -> None:
@@ -34,16 +65,16 @@ def new_repo(place: Path) -> None:
     Repo.init(str(place), no_scm=True).close()
 
 
-def stale(repo: Repo, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
+def stale(repo: Catalog, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
     """Return, for each stale `stage@concept` in order, why it is stale."""
     names = [f"{stage}@{concept}" for concept in concepts for stage in stages]
     return {name: reasons for name in names if (reasons := why(repo, name))}
 
 
-def why(repo: Repo, name: str) -> list[str]:
+def why(repo: Catalog, name: str) -> list[str]:
     """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
     with repo.lock:  # for another process may be writing dvc.lock
-        (stage,) = repo.stage.collect(name)
+        stage = repo.stages()[name]
         if not all(out.hash_info for out in stage.outs):
             return ["never built"]
         changes = stage.status(check_updates=False).get(name, [])
@@ -57,11 +88,11 @@ def why(repo: Repo, name: str) -> list[str]:
     return reasons
 
 
-def snapshot(repo: Repo, name: str) -> Snapshot:
+def snapshot(repo: Catalog, name: str) -> Snapshot:
     """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
     repo._reset()  # params.yaml may have been edited since this repository object read it
     with repo.lock:
-        (stage,) = repo.stage.collect(name)
+        stage = repo.stages()[name]
     inputs: Snapshot = {}
     for dependency in stage.deps:
         if hasattr(dependency, "read_params"):
@@ -71,7 +102,7 @@ def snapshot(repo: Repo, name: str) -> Snapshot:
     return inputs
 
 
-def record(repo: Repo, name: str, before: Snapshot) -> None:
+def record(repo: Catalog, name: str, before: Snapshot) -> None:
     """Record one stage in dvc.lock and the cache, if its inputs are still those of the snapshot from before it ran.
 
     Raises:
@@ -81,19 +112,23 @@ def record(repo: Repo, name: str, before: Snapshot) -> None:
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if changed:
         raise ValueError(f"{', '.join(changed)} changed while {name} ran, so its result is not recorded; run the build again")
-    # A bare `dvc commit -f` would bless every stale output; this names one stage.
-    repo.commit(name, force=True)
+    # What `dvc commit -f` of this one stage does; a bare one would bless every stale output.
+    with lock_repo(repo):
+        stage = repo.stages()[name]
+        stage.save()
+        stage.commit()
+        repo.write(stage)
 
 
 @contextmanager
-def recording(repo: Repo, name: str) -> Iterator[None]:
+def recording(repo: Catalog, name: str) -> Iterator[None]:
     """Record one stage after the block has run it; see `record`."""
     before = snapshot(repo, name)
     yield
     record(repo, name, before)
 
 
-def restore(repo: Repo, name: str, pull: bool = False) -> bool:
+def restore(repo: Catalog, name: str, pull: bool = False) -> bool:
     """Bring back and record the result that a stale stage had with these very inputs, as `dvc repro` does; tell whether there was one.
 
     pull: take what DVC's cache lacks from the default remote, for which `fetch_runs` comes first.
@@ -102,7 +137,7 @@ def restore(repo: Repo, name: str, pull: bool = False) -> bool:
     if None in before.values():
         return False  # a dependency is not there
     with one_line(), repo.lock:
-        (stage,) = repo.stage.collect(name)
+        stage = repo.stages()[name]
         try:
             with set_aside([Path(out.fs_path) for out in stage.outs]):
                 repo.stage_cache.restore(stage, pull=pull)
@@ -126,11 +161,6 @@ def set_aside(paths: Sequence[Path]) -> Iterator[None]:
         raise
     for place in moved.values():
         shutil.rmtree(place) if place.is_dir() else place.unlink()
-
-
-def push(repo: Repo, names: Sequence[str]) -> None:
-    """Bring the results of stages, and the run-cache that finds them by their inputs, to the default remote."""
-    repo.push(targets=list(names), run_cache=True)
 
 
 def fetch_runs(repo: Repo) -> None:
@@ -172,13 +202,10 @@ def recorded_md5(folder: Path, commit: str | None = None) -> str | None:
     return yaml.safe_load(text)["outs"][0].get("md5") if text else None
 
 
-def result_md5(repo: Repo, name: str) -> str | None:
+def result_md5(repo: Catalog, name: str) -> str | None:
     """Return the md5 that dvc.lock has of a stage's output; None where there is no such stage or it never ran."""
-    try:
-        (stage,) = repo.stage.collect(name)
-    except DvcException:
-        return None
-    return stage.outs[0].hash_info.value if stage.outs[0].hash_info else None
+    found = repo.stages()[name].outs[0].hash_info if name in repo.stages() else None
+    return found.value if found else None
 
 
 def recorded_files(repo: Repo, md5: str) -> dict[str, str]:

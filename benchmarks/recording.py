@@ -1,0 +1,61 @@
+"""Recording in a large catalog: `python -m benchmarks.recording [COUNT...] [--json]`, CPU seconds of one stage of one concept among COUNT.
+
+The peer is what DVC's own commands do in the same process: `Repo.stage.collect` and `status` to ask, `Repo.commit` to record. Both have read the
+catalog before. A build asks and records once a stage, and takes the stage's inputs twice.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.noop import make_catalog
+from benchmarks.result import Row, show
+from tasks import artifacts, versioning
+
+STAGE = "curate@c1"
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the CPU time of this process in a call."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def theirs_to_ask(repo: versioning.Repo) -> None:
+    (stage,) = repo.stage.collect(STAGE)
+    with repo.lock:
+        stage.status(check_updates=False)
+
+
+def measured(count: int) -> list[Row]:
+    """Return the rows of the current catalog, which has `count` concepts."""
+    with versioning.open_repo() as repo:
+        versioning.why(repo, "curate@c0")
+        asked = seconds_of(lambda: versioning.why(repo, STAGE)), seconds_of(lambda: theirs_to_ask(repo))
+        artifacts.write_bytes(artifacts.manifest("c1"), b"new")
+        before = versioning.snapshot(repo, STAGE)
+        recorded = seconds_of(lambda: versioning.record(repo, STAGE, before)), seconds_of(lambda: repo.commit(STAGE, force=True))
+    return [Row(f"{count} concepts: ask", *asked, "s"), Row(f"{count} concepts: record", *recorded, "s")]
+
+
+def main(
+    counts: Annotated[list[int] | None, typer.Argument(help="concepts of a catalog")] = None, as_json: Annotated[bool, typer.Option("--json")] = False
+) -> None:
+    """Measure asking and recording."""
+    rows, home = [], Path.cwd()
+    for count in counts or [20, 200]:
+        with tempfile.TemporaryDirectory() as folder:
+            make_catalog(Path(folder), count)
+            rows += measured(count)
+            os.chdir(home)
+    show("recording", rows, "dvc", as_json)
+
+
+if __name__ == "__main__":
+    typer.run(main)
