@@ -88,9 +88,10 @@ def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:
         repo.pull(targets=targets)
 
 
-def track_inputs(repo: Repo, concept: str) -> None:
-    """Put a concept's picture set, and the file that it was imported from, under DVC."""
-    repo.add([str(folder) for folder in input_folders(concept) if folder.exists()])
+def track_inputs(repo: Repo, *concepts: str) -> None:
+    """Put concepts' picture sets, and the files that they were imported from, under DVC."""
+    if folders := [str(folder) for concept in concepts for folder in input_folders(concept) if folder.exists()]:
+        repo.add(folders)
 
 
 def send(repo: Repo) -> None:
@@ -124,6 +125,11 @@ def receive(repo: Repo) -> int:
             fetched = repo.pull(run_cache=True, allow_missing=True)["stats"]["fetched"]
         except DownloadError as error:
             raise ValueError(f"{error} from DVC's remote; whoever committed what names them has to run `wordmint push`") from error
+        except DvcException as error:
+            said, *paths = str(error).splitlines()
+            if "unsaved files" not in said:
+                raise
+            raise ValueError(f"{', '.join(paths)} would be lost: recorded nowhere; keep it with `dvc add FOLDER`, or move it away") from error
     if missing := sorted(out.def_path for out in repo.index.outs if out.hash_info and not out.exists):
         raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed what names them has to run `wordmint push`")
     return fetched
