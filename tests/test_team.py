@@ -232,7 +232,8 @@ def register_beside(meeting: Path, person: str, settings: Settings, team: Team) 
         def meet(*arguments: Any) -> None:
             (meeting / f"{person} is here").touch()
             deadline = time.monotonic() + 120
-            while len(list(meeting.glob("* is here"))) < 2 and time.monotonic() < deadline:
+            while len(list(meeting.glob("* is here"))) < 2:
+                assert time.monotonic() < deadline, "the other process never came so far"
                 time.sleep(0.05)
             verify(*arguments)
 
