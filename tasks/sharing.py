@@ -41,7 +41,7 @@ def pull(settings: Settings) -> Pulled:
     """
     concepts = list(settings.concepts)
     with versioning.open_repo() as repo:
-        fetched = versioning.receive(repo)
+        fetched = versioning.receive(repo, concepts)
         restored = [name for name in versioning.stale(repo, concepts, STAGES) if versioning.restore(repo, name, pull=True)]
         if registry.exists(tracking_uri(settings)):
             registry.connect(tracking_uri(settings))

@@ -277,7 +277,7 @@ def send(repo: Repo) -> None:
         repo.push(run_cache=True)
 
 
-def receive(repo: Repo) -> int:
+def receive(repo: Repo, concepts: Sequence[str]) -> int:
     """Bring what is recorded, and the run-cache, from the default remote to disk; return how many files came.
 
     What is on disk and recorded nowhere is not overwritten.
@@ -297,7 +297,10 @@ def receive(repo: Repo) -> int:
             if "unsaved files" not in said:
                 raise
             raise ValueError(f"{', '.join(paths)} would be lost: recorded nowhere; keep it with `dvc add FOLDER`, or move it away") from error
-    if missing := sorted(out.def_path for out in repo.index.outs if out.hash_info and not out.exists):
+    # Sets that no concept uses are not the team's: they lie in the remote that they came with.
+    needed = {str(folder.absolute()) for concept in concepts for folder in input_folders(concept)}
+    outs = [out for out in repo.index.outs if not out.stage.is_data_source or out.fs_path in needed]
+    if missing := sorted(out.def_path for out in outs if out.hash_info and not out.exists):
         raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed what names them has to run `wordmint push`")
     return fetched
 
