@@ -38,7 +38,7 @@ def started(command: list[str], log: Path, **options: Any) -> Iterator[subproces
 
 def wait_for(process: subprocess.Popen, ready: Callable[[], bool], log: Path) -> None:
     """Wait until a server is ready; fail with its log if it ends before, or takes three minutes."""
-    deadline = time.monotonic() + 2400
+    deadline = time.monotonic() + 180
     while not ready():
         assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
         time.sleep(0.1)
