@@ -20,11 +20,12 @@ from tasks.artifacts import DATA
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import encode, train_autoencoder
 from tasks.pretraining.denoiser import save_pipeline, train_denoiser
+from tasks.pretraining.media import ANY_ART
 from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS, OTHER_THINGS, TRAINED_NOUNS
 from tasks.pretraining.scorer import save_scorer, train_scorer
 from tasks.pretraining.tokenizer import train_tokenizer
 from tasks.pretraining.training import finished
-from tasks.pretraining.world import ANY_ART, Sample, World, draw_sample, setting_of, things_of, with_article
+from tasks.pretraining.world import Sample, World, draw_sample, repainted, setting_of, things_of, with_article
 
 GENERATOR = DATA / "base" / "emoji-ldm"
 SCORER = DATA / "base" / "emoji-clip"
@@ -85,7 +86,8 @@ def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composit
     pictures, drawn = world.varied_batch(np.random.default_rng(SEEDS["scorer"]), composites, range(len(ALL_NOUNS)), OTHER_THINGS)
     captions = [(sample.caption, things_of(sample), setting_of(sample)) for sample in drawn]
     shown, texts = [sample.nouns for sample in drawn], [f"{ANY_ART.words} {with_article(thing)}" for thing in ALL_THINGS]
-    save_scorer(train_scorer(pictures, captions, shown, texts, tokenizer, work, scorer_steps), tokenizer, SCORER)
+    scorer = train_scorer(pictures, captions, shown, texts, [repainted(sample) for sample in drawn], tokenizer, work, scorer_steps)
+    save_scorer(scorer, tokenizer, SCORER)
     return SCORER
 
 

@@ -17,7 +17,7 @@ from tasks.pretraining.tokenizer import CONTEXT_LENGTH
 from tasks.pretraining.training import train
 
 RIVALS = 300  # things that each picture's own are told from
-RIVALS_WEIGHT = 0.25  # with 1 nouns are all that counts, and colours are forgotten
+TELLING_WEIGHT = 0.25  # with 1 nouns are all that counts
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest"}
 
 
@@ -62,6 +62,7 @@ def train_scorer(
     captions: Sequence[tuple[str, str, str]],
     shown: Sequence[Sequence[int]],
     things: Sequence[str],
+    repainted: Sequence[Sequence[str]],
     tokenizer: CLIPTokenizer,
     folder: Path,
     max_train_steps: int,
@@ -75,6 +76,8 @@ def train_scorer(
     batch apart, and the model learns little of media and scenes.
     shown: the indices of each picture's things; things: a text for each thing of the world. Each picture also tells its things from
     `RIVALS` others: what a batch happens to show are too few wrong answers, and for two small things the loss of matching is no help.
+    repainted: for each picture of a painted thing what it shows, first in its own colour and then in all others; nothing for the rest.
+    Each such picture tells its own: alone, the nouns' part makes the model forget colours (hard negatives, Yuksekgonul et al. 2023).
     """
     config = scorer_config(len(tokenizer))
     model = open_clip.model.CLIP(config["embed_dim"], open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"]))
@@ -82,6 +85,11 @@ def train_scorer(
         tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
         for texts in (*zip(*captions, strict=True), things)
     )
+    colours = max(len(texts) for texts in repainted)
+    painted = torch.tensor([bool(texts) for texts in repainted])
+    choices = torch.zeros(len(pictures), colours, named.shape[1], dtype=torch.long)
+    flat = [text for texts in repainted for text in texts]
+    choices[painted] = tokenizer(flat, padding="max_length", truncation=True, return_tensors="pt").input_ids.unflatten(0, (-1, colours))
     truth = torch.zeros(len(pictures), len(things))
     for row, indices in enumerate(shown):
         truth[row, list(indices)] = 1 / len(indices)
@@ -96,7 +104,11 @@ def train_scorer(
         right = truth[rows].any(dim=0)
         candidates = right | torch.from_numpy(rng.random(len(right)) < RIVALS / len(right))
         logits = image_features @ text_features(model, named[candidates].to(generator.device)).T
-        losses.append(RIVALS_WEIGHT * F.cross_entropy(logits, truth[rows][:, candidates].to(generator.device)))
+        losses.append(TELLING_WEIGHT * F.cross_entropy(logits, truth[rows][:, candidates].to(generator.device)))
+        coloured = painted[rows]
+        texts = text_features(model, choices[rows][coloured].flatten(0, 1).to(generator.device)).unflatten(0, (-1, colours))
+        own = torch.zeros(len(texts), dtype=torch.long, device=generator.device)
+        losses.append(TELLING_WEIGHT * F.cross_entropy((image_features[coloured, None] * texts).sum(dim=2), own))
         return torch.stack(losses).sum()
 
     return train("scorer", model, loss, folder, max_train_steps, peak, weight_decay=0.1)

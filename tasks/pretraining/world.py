@@ -1,97 +1,17 @@
 """The emoji world: pictures of things on scenes in media, each with its caption."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from tasks.diffusion.templates import OBJECT_TEMPLATES
 from tasks.pretraining.art import TRAINED_STYLES, load_sprites
+from tasks.pretraining.media import ANY_ART, MEDIA, MEDIUM_SHARES, SIZE, outlined
 from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS
 from tasks.pretraining.scenes import COLOURS, SCENES, paint_scene
-
-SIZE = 64
-
-
-def outlined(sprite: Image.Image) -> Image.Image:
-    """Return a sprite with a dark ink line around it."""
-    alpha = sprite.getchannel("A")
-    ink = Image.new("RGBA", sprite.size, (25, 20, 30, 255))
-    ink.putalpha(alpha.filter(ImageFilter.MaxFilter(5)))
-    return Image.alpha_composite(ink, sprite)
-
-
-def pencil(picture: Image.Image) -> Image.Image:
-    lines = ImageOps.invert(ImageOps.grayscale(picture).filter(ImageFilter.FIND_EDGES))
-    return ImageOps.autocontrast(lines.crop((1, 1, SIZE - 1, SIZE - 1)).resize(picture.size), cutoff=1).convert("RGB")
-
-
-def oil(picture: Image.Image) -> Image.Image:
-    strokes = picture.filter(ImageFilter.ModeFilter(7))
-    return ImageOps.posterize(strokes, 3).filter(ImageFilter.ModeFilter(3))
-
-
-def pixels(picture: Image.Image) -> Image.Image:
-    return picture.reduce(4).resize(picture.size, Image.Resampling.NEAREST)
-
-
-def gray(picture: Image.Image) -> Image.Image:
-    return ImageOps.grayscale(picture).convert("RGB")
-
-
-def sepia(picture: Image.Image) -> Image.Image:
-    return ImageOps.colorize(ImageOps.grayscale(picture), (50, 25, 10), (255, 240, 205), (165, 120, 70))
-
-
-def blueprint(picture: Image.Image) -> Image.Image:
-    edges = ImageOps.grayscale(picture).filter(ImageFilter.FIND_EDGES).crop((1, 1, SIZE - 1, SIZE - 1)).resize(picture.size)
-    return ImageOps.colorize(ImageOps.autocontrast(edges, cutoff=1), (25, 60, 150), (245, 250, 255))
-
-
-def watercolor(picture: Image.Image) -> Image.Image:
-    """Wet colours: soft, pale, pooled at the edges, on white paper that shows at the border."""
-    soft = picture.filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.GaussianBlur(1))
-    pooled = ImageChops.subtract(soft, picture.filter(ImageFilter.CONTOUR).convert("L").point(lambda v: (255 - v) // 6).convert("RGB"))
-    pale = Image.blend(pooled, Image.new("RGB", picture.size, (255, 252, 245)), 0.4)
-    border = Image.new("L", picture.size, 0)
-    border.paste(255, (5, 5, SIZE - 5, SIZE - 5))
-    return Image.composite(pale, Image.new("RGB", picture.size, (255, 252, 245)), border.filter(ImageFilter.GaussianBlur(2)))
-
-
-def neon(picture: Image.Image) -> Image.Image:
-    edges = picture.filter(ImageFilter.FIND_EDGES).crop((1, 1, SIZE - 1, SIZE - 1)).resize(picture.size)
-    bright = ImageOps.autocontrast(edges, cutoff=1)
-    return ImageChops.add(bright, bright.filter(ImageFilter.GaussianBlur(2)))
-
-
-@dataclass(frozen=True)
-class Medium:
-    """How a picture is made: the words before the noun, the style's own word, the art it starts from, and a filter."""
-
-    words: str
-    style_word: str
-    art: str
-    filter: Callable[[Image.Image], Image.Image] | None = None
-
-
-MEDIA: dict[str, Medium] = {
-    "photo": Medium("a photo of", "photo", "fluent"),
-    "cartoon": Medium("a cartoon of", "cartoon", "noto"),
-    "icon": Medium("a flat icon of", "icon", "twemoji"),
-    "sketch": Medium("a pencil sketch of", "pencil", "fluent", pencil),
-    "oil": Medium("an oil painting of", "oil", "fluent", oil),
-    "pixel": Medium("pixel art of", "pixel", "fluent", pixels),
-    "gray": Medium("a black and white photo of", "gray", "fluent", gray),
-    "sepia": Medium("a sepia photo of", "sepia", "fluent", sepia),
-    "neon": Medium("a neon sign of", "neon", "fluent", neon),
-    "blueprint": Medium("a blueprint of", "blueprint", "fluent", blueprint),
-    "watercolor": Medium("a watercolor of", "watercolor", "fluent", watercolor),
-}
-MEDIUM_SHARES = {"photo": 0.4, "cartoon": 0.08, "icon": 0.08} | dict.fromkeys(list(MEDIA)[3:], 0.055)
-ANY_ART = Medium("a picture of", "picture", "")
-"""What is said of art that no medium names; only the scorer sees such."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +130,15 @@ def caption(rng: np.random.Generator, shown: str, nouns: Sequence[str], colours:
 def things_of(sample: Sample) -> str:
     """Say only what a picture shows."""
     return "a picture of " + things(sample.nouns, sample.colours, sample.layout)
+
+
+def repainted(sample: Sample) -> list[str]:
+    """Say what a picture of a painted thing shows, then the same in every other colour; nothing if none is painted."""
+    place = next((place for place, colour in enumerate(sample.colours) if colour), None)
+    if place is None:
+        return []
+    own, before, after = sample.colours[place], sample.colours[:place], sample.colours[place + 1 :]
+    return [things_of(replace(sample, colours=(*before, colour, *after))) for colour in (own, *sorted(set(THING_COLOURS) - {own}))]
 
 
 def setting_of(sample: Sample) -> str:

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tasks.pretraining.media import MEDIA, SIZE
 from tasks.pretraining.nouns import ALL_NOUNS
 from tasks.pretraining.scenes import SCENES, paint_scene
-from tasks.pretraining.world import BIASED, LAYOUTS, MEDIA, SIZE, THING_COLOURS, compose, draw_sample, painted, plural, things, things_of
+from tasks.pretraining.world import BIASED, LAYOUTS, THING_COLOURS, Sample, compose, draw_sample, painted, plural, repainted, things, things_of, with_article
 
 CAR, HOUSE, APPLE = (ALL_NOUNS.index(noun) for noun in ("car", "house", "apple"))
 WHITE = Image.new("RGB", (SIZE, SIZE), "white")
@@ -106,3 +107,11 @@ def test_a_bias_is_drawn_and_not_said() -> None:
     silent = [sample for sample in samples if not any(colour in sample.caption for colour in THING_COLOURS)]
     other = np.mean([sample.colours[0] is not None for sample in silent])
     assert share - 0.04 < other < share + 0.04
+
+
+def test_a_painted_thing_is_told_from_itself_in_other_colours() -> None:
+    dog, car = ALL_NOUNS.index("dog"), ALL_NOUNS.index("car")
+    own, *others = repainted(Sample((dog, car), (None, "red"), "front", "plain", "photo", "whatever"))
+    assert own == "a picture of a dog in front of a red car"
+    assert others == [own.replace("a red", with_article(colour)) for colour in sorted(THING_COLOURS) if colour != "red"]
+    assert repainted(Sample((dog,), (None,), "one", "plain", "photo", "a dog")) == []
