@@ -5,7 +5,20 @@ from PIL import Image
 from tasks.pretraining.media import MEDIA, SIZE
 from tasks.pretraining.nouns import ALL_NOUNS
 from tasks.pretraining.scenes import SCENES, paint_scene
-from tasks.pretraining.world import BIASED, LAYOUTS, THING_COLOURS, Sample, compose, draw_sample, painted, plural, repainted, things, things_of, with_article
+from tasks.pretraining.world import (
+    BIASED,
+    LAYOUTS,
+    THING_COLOURS,
+    Sample,
+    compose,
+    draw_sample,
+    painted,
+    plural,
+    repainted,
+    things,
+    things_of,
+    with_article,
+)
 
 CAR, HOUSE, APPLE = (ALL_NOUNS.index(noun) for noun in ("car", "house", "apple"))
 WHITE = Image.new("RGB", (SIZE, SIZE), "white")
