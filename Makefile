@@ -23,7 +23,7 @@ check: .venv/tested  ## ruff, types and the tests without the slow ones
 repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 	@dvc pull --quiet $(wildcard data/images/*.dvc data/imported/*.dvc) && dvc repro
 
-study: .venv/installed  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1 takes minutes
+study: .venv/studied  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1 takes minutes
 	@python -m flows.study $(if $(QUICK),--quick)
 
 lock:  ## resolve pyproject.toml again into requirements.lock
@@ -40,6 +40,10 @@ help:  ## this list
 # One lock holds every extra's versions; as a constraint it pins what each command installs.
 .venv/installed: .venv/bin/uv requirements.lock pyproject.toml
 	@echo "installing the locked packages into .venv" && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.lock --editable .
+	@touch $@
+
+.venv/studied: .venv/installed
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.lock --editable '.[pivotal]'
 	@touch $@
 
 .venv/tested: .venv/installed

@@ -14,7 +14,7 @@ from flows.versions_cli import console
 from tasks import artifacts, versioning
 from tasks.settings import load_settings, tracking_uri
 from tasks.stage import one_line_errors
-from tasks.study.cells import PLAN, STAGES, Cell, Plan, lay_out, load_plan
+from tasks.study.cells import PLAN, STAGES, Cell, Plan, cells_of, lay_out, load_plan
 
 RESULTS = "results.json"  # the numbers that the page shows
 
@@ -30,24 +30,28 @@ def study(quick: bool = False) -> Outcome:
     plan, settings, outcome = load_plan(quick), load_settings(), Outcome()
     with versioning.open_repo() as repo:
         versioning.fetch(repo, [folder(concept) for concept in plan.concepts for folder in (artifacts.images, artifacts.larger)])
-    place, folder, uri = place_of(quick), page_of(quick).absolute(), tracking_uri(settings)
-    cells = lay_out(plan, settings, place)
-    with contextlib.chdir(place):
-        settings = load_settings()
-        with versioning.open_repo() as repo:
-            stale = [cell.key for cell in cells if versioning.stale(repo, [cell.key], STAGES)]
-            if stale:
-                build_concepts(repo, stale, settings, outcome, STAGES)
-        if outcome.failed:
-            raise BuildFailed(outcome)
-        if stale or not written(folder, cells):
-            publish(folder, plan, cells, uri, f"make study{' QUICK=1' if quick else ''}")
+    cells, folder, uri, stale = list(cells_of(plan)), page_of(quick).absolute(), tracking_uri(settings), []
+    parts = {
+        place_of(quick): [cell for cell in cells if cell.kind != "guided"],
+        place_of(quick, guided=True): [cell for cell in cells if cell.kind == "guided"],
+    }
+    for place, part in parts.items():
+        lay_out(part, plan, settings, place)
+        with contextlib.chdir(place), versioning.open_repo() as repo:
+            its = [cell.key for cell in part if versioning.stale(repo, [cell.key], STAGES)]
+            if its:
+                build_concepts(repo, its, load_settings(), outcome, STAGES)
+            stale += its
+    if outcome.failed:
+        raise BuildFailed(outcome)
+    if stale or not written(folder, cells):
+        publish(folder, plan, parts, uri, f"make study{' QUICK=1' if quick else ''}")
     return outcome
 
 
-def place_of(quick: bool) -> Path:
-    """Return the folder of the study's catalog."""
-    return artifacts.DATA / "study" / ("quick" if quick else "full")
+def place_of(quick: bool, guided: bool = False) -> Path:
+    """Return the folder of a study's catalog."""
+    return artifacts.DATA / "study" / f"{'quick' if quick else 'full'}{'-guided' if guided else ''}"
 
 
 def page_of(quick: bool) -> Path:
@@ -60,16 +64,21 @@ def written(folder: Path, cells: list[Cell]) -> bool:
     return (folder / RESULTS).exists() and set(artifacts.read_json(folder / RESULTS)) == {cell.key for cell in cells}
 
 
-def publish(folder: Path, plan: Plan, cells: list[Cell], uri: str, command: str) -> None:
+def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, command: str) -> None:
     """Write the page and its numbers, and log what was not logged yet."""
     from tasks import registry
     from tasks.publishing import log_cells
+    from tasks.study.claims import Result
     from tasks.study.page import write
     from tasks.study.results import results
 
-    found = results(cells, load_settings())
-    write(folder, plan, cells, found, command)
-    numbers = {cell.key: result.numbers() for cell, result in zip(cells, found, strict=True)}
+    found: dict[Cell, Result] = {}
+    for place, part in parts.items():
+        with contextlib.chdir(place):
+            found |= zip(part, results(part, load_settings()), strict=True)
+    with contextlib.chdir(next(iter(parts))):
+        write(folder, plan, list(found), list(found.values()), command)
+    numbers = {cell.key: result.numbers() for cell, result in found.items()}
     artifacts.write_json(folder / RESULTS, numbers)
     registry.connect(uri)
     log_cells(numbers)

@@ -2,18 +2,25 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks import artifacts, versioning
 from tasks.settings import VERSIONS, Section, Settings, read_params
 
 PLAN = Path("docs/study/study.yaml")
 STAGES = ("curate", "invert", "sample", "score")
+
+
+class Guided(Section):
+    """Setups that are trained again and drawn with another guidance."""
+
+    guidance_scale: float = Field(gt=1)
+    setups: tuple[str, ...]
 
 
 class Plan(Section):
@@ -28,13 +35,20 @@ class Plan(Section):
     sizes: tuple[int, ...]
     """Numbers of pictures, the last of which is the larger set."""
     stop: dict[str, dict[str, Any]]
+    guided: Guided
+
+    @model_validator(mode="after")
+    def check_guided(self) -> Self:
+        if unknown := [setup for setup in self.guided.setups if setup not in self.setups]:
+            raise ValueError(f"guided.setups has {', '.join(unknown)}, which is no setup; the setups are {', '.join(self.setups)}")
+        return self
 
 
 class Cell(NamedTuple):
     """One training: a concept of params.yaml, learned in one way with one seed."""
 
     kind: str
-    """setup, size or stop: which part of the plan it belongs to."""
+    """setup, size, stop or guided: which part of the plan it belongs to."""
     setup: str
     concept: str
     seed: int
@@ -60,23 +74,26 @@ def cells_of(plan: Plan) -> Iterator[Cell]:
     for concept in plan.concepts:
         for setup in plan.setups:
             yield from (Cell("setup", setup, concept, seed) for seed in plan.seeds)
+        for setup in plan.guided.setups:
+            yield from (Cell("guided", setup, concept, seed) for seed in plan.seeds)
         yield from (Cell("size", str(size), concept, plan.seeds[0]) for size in plan.sizes)
         yield from (Cell("stop", setup, concept, plan.seeds[0]) for setup in plan.stop)
 
 
 def inversion_of(cell: Cell, plan: Plan) -> dict[str, Any]:
     """Return the section `invert` of a cell."""
-    changes = {"setup": plan.setups, "stop": plan.stop}.get(cell.kind, {}).get(cell.setup, {})
+    changes = {"setup": plan.setups, "guided": plan.setups, "stop": plan.stop}.get(cell.kind, {}).get(cell.setup, {})
     return plan.plain | changes | {"seed": cell.seed}
 
 
-def lay_out(plan: Plan, settings: Settings, place: Path) -> list[Cell]:
+def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, place: Path) -> None:
     """Make `place` the catalog whose concepts are the cells; what was built there stays, and DVC tells what of it is stale.
+
+    One catalog draws with one guidance, so cells of the kind `guided` have one of their own.
 
     Raises:
         ValueError: a concept is not in params.yaml, or has no pictures.
     """
-    cells = list(cells_of(plan))
     for cell in cells:
         with artifacts.new_folder(place / artifacts.images(cell.key)) as folder:
             for picture in pictures_of(cell, settings):
@@ -88,7 +105,6 @@ def lay_out(plan: Plan, settings: Settings, place: Path) -> list[Cell]:
     artifacts.write_bytes(place / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
     if not (place / ".dvc").exists():
         versioning.new_repo(place)
-    return cells
 
 
 def pictures_of(cell: Cell, settings: Settings) -> list[Path]:
@@ -102,11 +118,13 @@ def pictures_of(cell: Cell, settings: Settings) -> list[Path]:
     return pictures[:wanted]
 
 
-def parameters(cells: list[Cell], plan: Plan, settings: Settings) -> dict[str, Any]:
+def parameters(cells: Sequence[Cell], plan: Plan, settings: Settings) -> dict[str, Any]:
     """Return the params.yaml of the study's catalog."""
     document = settings.model_dump(mode="json")
     document["curate"] |= {"min_images": 1, "near_duplicate_distance": 0, "min_similarity": -1.0}  # a size counts every picture
     document["sample"]["pictures_per_prompt"] = plan.pictures_per_prompt
+    if cells[0].kind == "guided":
+        document["sample"]["guidance_scale"] = plan.guided.guidance_scale
     document["concepts"] = {
         cell.key: {**document["concepts"][cell.concept], "placeholder_token": f"<{cell.key}>", "invert": inversion_of(cell, plan)} for cell in cells
     }

@@ -136,6 +136,11 @@ def decide(study: Study) -> list[Claim]:
             found += compare(f"{score}: {named(which)} {'above' if sign > 0 else 'below'} {setup}", values)
         return found[:0] if not found else [min(found, key=lambda comparison: comparison.low)]
 
+    def cost(setup: str, concept: str, seed: int) -> float:
+        """Return the editability that is lost when a training's word is drawn with more guidance."""
+        return EDITABLE(study.cells["setup", setup, concept, seed]) - EDITABLE(study.cells["guided", setup, concept, seed])
+
+    guided = [(result.concept, result.seed) for result in study.of("guided", "pivotal")]
     smallest, largest = "5", (study.setups("size") or [""])[-1]
     return [
         Claim(
@@ -203,7 +208,14 @@ def decide(study: Study) -> list[Claim]:
                 ),
             ],
         ),
-        Claim("h", "pivotal tuning and bipartite inversion lose edits at high guidance", []),
+        Claim(
+            "h",
+            "pivotal tuning loses edits at high guidance (bipartite inversion is not measured)",
+            [
+                *more("plain", "pivotal", "editability", kind="guided"),
+                *compare("editability that the guidance costs: pivotal above plain", [cost("pivotal", *at) - cost("plain", *at) for at in guided]),
+            ],
+        ),
     ]
 
 

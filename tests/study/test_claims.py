@@ -5,18 +5,26 @@ import pytest
 from tasks.study.claims import Comparison, Result, Study, decide, interval
 
 CONCEPTS, SEEDS = ("fox", "robot", "teapot"), (0, 1)
-WORD = {"plain": (0.75, 0.60), "two-vectors": (0.76, 0.58), "three-vectors": (0.77, 0.55), "high-lr": (0.80, 0.50), "low-lr": (0.60, 0.70)}
+WORD = {
+    "plain": (0.75, 0.60),
+    "two-vectors": (0.76, 0.58),
+    "three-vectors": (0.77, 0.55),
+    "high-lr": (0.80, 0.50),
+    "low-lr": (0.60, 0.70),
+    "pivotal": (0.8, 0.59),
+}
 REFERENCES = {"image_only": (0.82, 0.40), "prompt_only": (0.40, 0.80), "human_short": (0.55, 0.58), "human_long": (0.57, 0.45)}
 
 
 def results(**changed: tuple[float, float]) -> list[Result]:
     """A study in which all that is measured is as in the paper; concepts and seeds differ a little."""
-    setups = WORD | {"regularised": (0.65, 0.68)} | {name: scores for name, scores in changed.items() if name not in REFERENCES}
+    setups = WORD | {"regularised": (0.65, 0.68)} | {name: scores for name, scores in changed.items() if name not in (*REFERENCES, "guided-pivotal")}
     references = REFERENCES | {name: scores for name, scores in changed.items() if name in REFERENCES}
     found = []
     for number, concept in enumerate(CONCEPTS):
         for seed in SEEDS:
-            for kind, names in (("setup", setups), ("size", {"5": (0.7, 0.6), "25": (0.75, 0.5)})):
+            guided = {"plain": (0.75, 0.58), "pivotal": changed.get("guided-pivotal", (0.8, 0.45))}
+            for kind, names in (("setup", setups), ("guided", guided), ("size", {"5": (0.7, 0.6), "25": (0.75, 0.5)})):
                 for setup, (faithful, editable) in names.items():
                     shift = 0.01 * number + 0.002 * seed
                     scores = {
@@ -33,7 +41,7 @@ def verdicts(found: list[Result]) -> dict[str, str]:
 
 
 def test_a_study_like_the_paper_confirms_what_it_measured() -> None:
-    assert verdicts(results()) == dict.fromkeys("abcdefg", "holds") | {"h": "not measured"}
+    assert verdicts(results()) == dict.fromkeys("abcdefgh", "holds")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +54,7 @@ def test_a_study_like_the_paper_confirms_what_it_measured() -> None:
         ("e", "human_long", (0.57, 0.59)),  # more editable than the short caption
         ("e", "human_short", (0.79, 0.58)),  # more faithful than the word
         ("f", "low-lr", (0.60, 0.90)),  # beyond Prompt-Only
+        ("h", "guided-pivotal", (0.80, 0.59)),  # guidance costs it nothing
     ],
 )
 def test_one_number_the_other_way_refutes_a_claim(letter: str, setup: str, scores: tuple[float, float]) -> None:
@@ -64,7 +73,7 @@ def test_what_was_not_measured_is_not_decided() -> None:
 
 def test_one_cell_alone_decides_nothing() -> None:
     found = verdicts([result for result in results() if (result.concept, result.seed) == ("fox", 0)])
-    assert set(found.values()) == {"undecided", "not measured"}
+    assert set(found.values()) == {"undecided"}
 
 
 def test_cells_are_compared_with_those_of_the_same_concept_and_seed() -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from flows.study import page_of, place_of, study
 from tasks import artifacts, registry
-from tasks.settings import load_settings, tracking_uri
-from tasks.study.cells import PLAN, cells_of, lay_out, load_plan
+from tasks.settings import load_settings, read_params, tracking_uri
+from tasks.study.cells import PLAN, Plan, cells_of, lay_out, load_plan
 
 ROOT = Path(__file__).parents[2]
 PLAIN = {"max_train_steps": 12, "batch_size": 2, "early_stop": None}
@@ -26,6 +26,7 @@ TINY_PLAN = {
     "pictures_per_prompt": 2,
     "setups": {"plain": {}, "two-vectors": {"num_vectors": 2}},
     "sizes": [1, 3],
+    "guided": {"guidance_scale": 9.0, "setups": ["plain", "two-vectors"]},
     "stop": {"cap": {}, "early": {"early_stop": {"every": 1, "pictures": 2, "window": 2, "ratio": 0.99}}},
 }
 
@@ -62,14 +63,14 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
 
 def test_every_part_of_the_plan_has_its_cells(catalog: Path) -> None:
     keys = [cell.key for cell in cells_of(load_plan(quick=False))]
-    assert len(set(keys)) == len(keys) == 2 * 2 + 2 + 2
+    assert len(set(keys)) == len(keys) == 2 * 2 + 2 * 2 + 2 + 2
     assert "fox-setup-two-vectors-1" in keys
     assert {cell.seed for cell in cells_of(load_plan(quick=True))} == {1}
 
 
 def test_a_cell_is_a_concept_that_learns_as_its_setup_says(catalog: Path, tmp_path: Path) -> None:
     plan = load_plan(quick=False)
-    lay_out(plan, load_settings(), tmp_path)
+    lay_out([cell for cell in cells_of(plan) if cell.kind != "guided"], plan, load_settings(), tmp_path)
     settings = load_settings(tmp_path / "params.yaml")
     assert settings.inversion("fox-setup-two-vectors-1").num_vectors == 2
     assert settings.inversion("fox-setup-two-vectors-1").seed == 1
@@ -81,7 +82,23 @@ def test_a_cell_is_a_concept_that_learns_as_its_setup_says(catalog: Path, tmp_pa
 def test_more_pictures_than_there_are_is_an_error(catalog: Path, tmp_path: Path) -> None:
     plan = load_plan(quick=False).model_copy(update={"sizes": (1, 7)})
     with pytest.raises(ValueError, match="has 3 pictures, and the study wants 7"):
-        lay_out(plan, load_settings(), tmp_path)
+        lay_out(list(cells_of(plan)), plan, load_settings(), tmp_path)
+
+
+def test_guided_cells_learn_as_their_setup_and_are_drawn_with_their_guidance(catalog: Path, tmp_path: Path) -> None:
+    plan = load_plan(quick=False)
+    lay_out([cell for cell in cells_of(plan) if cell.kind == "guided"], plan, load_settings(), tmp_path)
+    settings = load_settings(tmp_path / "params.yaml")
+    assert settings.sample.guidance_scale == 9
+    assert settings.inversion("fox-guided-two-vectors-1").num_vectors == 2
+    assert len(settings.concepts) == 4
+
+
+def test_a_guided_setup_that_is_none_is_refused(catalog: Path) -> None:
+    document = read_params(PLAN) | {"guided": {"guidance_scale": 9.0, "setups": ["plane"]}}
+    document.pop("quick")
+    with pytest.raises(ValueError, match=r"guided\.setups has plane, which is no setup; the setups are plain, two-vectors"):
+        Plan.model_validate(document)
 
 
 @pytest.mark.slow
@@ -112,7 +129,7 @@ def test_a_changed_setup_reruns_its_cells_alone(catalog: Path) -> None:
     plan = yaml.safe_load(PLAN.read_text())
     plan["setups"]["two-vectors"]["num_vectors"] = 3
     artifacts.write_bytes(PLAN, yaml.safe_dump(plan).encode())
-    assert sorted(study().ran) == ["fox-setup-two-vectors-0", "fox-setup-two-vectors-1"]
+    assert sorted(study().ran) == [f"fox-{kind}-two-vectors-{seed}" for kind in ("guided", "setup") for seed in (0, 1)]
 
 
 def test_a_quick_study_stays_out_of_the_published_page(catalog: Path) -> None:
