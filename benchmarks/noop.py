@@ -1,7 +1,7 @@
 """A catalog with nothing to do: `python -m benchmarks.noop [--json]`, seconds of `wordmint build` against `dvc status` on the same catalog.
 
-The concepts' files are stand-ins of a few bytes, eleven of each concept; params.yaml, dvc.yaml and dvc.lock are real, and DVC itself says
-at the start that the catalog is up to date.
+The concepts' files are stand-ins of a few bytes, eleven of each concept; params.yaml, dvc.yaml, dvc.lock and the registry are real, and
+DVC itself says at the start that the catalog is up to date.
 """
 
 import hashlib
@@ -15,11 +15,13 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import mlflow
 import typer
 import yaml
 
 from benchmarks.result import Row, show
-from tasks import artifacts
+from tasks import artifacts, registry
+from tasks.settings import load_settings, tracking_uri
 
 ROOT = Path(__file__).parent.parent
 PROMPTS = ("one", "two", "three", "four", "five")
@@ -42,12 +44,23 @@ def make_catalog(folder: Path, count: int) -> None:
         score = {"value": 0.5, "prompt_only": 0.2, "image_only": 0.8}
         artifacts.write_json(artifacts.scores(concept), {"concept": concept, "reconstruction": score, "editability": score})
         artifacts.write_bytes(artifacts.train_record(concept), b"{}")
-        artifacts.write_json(artifacts.registered(concept), {"version": 1, "aliases": []})
         for prompt in PROMPTS:
             artifacts.write_bytes(artifacts.samples(concept) / "word" / prompt / "0.png", f"{concept} {prompt}".encode())
     artifacts.write_bytes(artifacts.REPORT / "index.html", b"page")
-    artifacts.write_bytes(Path("mlruns/mlflow.db"), b"")
+    register(list(params["concepts"]))
     write_lock(params)
+
+
+def register(concepts: list[str]) -> None:
+    """Give every concept one version in a registry of the catalog's own."""
+    registry.connect(tracking_uri(load_settings()))
+    client = mlflow.MlflowClient()
+    for concept in concepts:
+        record = {"name": registry.model_name(concept), "version": 1, "digest": f"sha256 of {concept}", "aliases": [registry.CHAMPION]}
+        client.create_registered_model(record["name"])
+        client.create_model_version(record["name"], str(artifacts.embeddings(concept).absolute()), tags={"digest": record["digest"]})
+        client.set_registered_model_alias(record["name"], registry.CHAMPION, "1")
+        artifacts.write_json(artifacts.registered(concept), record)
 
 
 def write_lock(params: dict[str, Any]) -> None:
