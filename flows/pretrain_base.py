@@ -113,8 +113,8 @@ def main(
     only: Annotated[str | None, typer.Option(help="generator or scorer")] = None,
     composites: int = 60_000,
     autoencoder_steps: int = 6_000,
-    denoiser_steps: int = 18_600,
-    scorer_steps: int = 6_000,
+    denoiser_steps: int = 21_000,
+    scorer_steps: int = 8_700,
 ) -> None:
     """Train the embedded models, or continue their training."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
