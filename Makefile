@@ -12,7 +12,7 @@ catalog: .venv/installed  ## build every stale concept and say where the report 
 	@wordmint build
 
 test: .venv/tested  ## run the test suite without what test-services runs
-	@python -m pytest -m "not services"
+	@OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not services"
 
 test-services: .venv/tested  ## run the tests with Prefect servers and workers of their own, within 10 minutes
 	@python -m pytest -m services
