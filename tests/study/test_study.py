@@ -15,8 +15,8 @@ from PIL import Image
 
 from flows.study import page_of, place_of, study
 from tasks import artifacts, registry
-from tasks.settings import load_settings, read_params, tracking_uri
-from tasks.study.cells import PLAN, Plan, cells_of, lay_out, load_plan
+from tasks.settings import Settings, load_settings, read_params, tracking_uri
+from tasks.study.cells import PLAN, Plan, cells_of, lay_out, load_plan, parameters
 
 ROOT = Path(__file__).parents[2]
 PLAIN = {"max_train_steps": 12, "batch_size": 2, "early_stop": None}
@@ -59,6 +59,15 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         previous = os.environ.pop("MLFLOW_TRACKING_URI", None)
         yield folder
         os.environ.update({"MLFLOW_TRACKING_URI": previous} if previous else {})
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_shipped_plan_can_be_learned_from(quick: bool) -> None:
+    with contextlib.chdir(ROOT):
+        plan, settings = load_plan(quick), load_settings()
+        cells = list(cells_of(plan))
+        catalog = Settings.model_validate(parameters(cells, plan, settings))
+    assert {catalog.inversion(cell.key).seed for cell in cells} == set(plan.seeds)
 
 
 def test_every_part_of_the_plan_has_its_cells(catalog: Path) -> None:
