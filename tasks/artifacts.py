@@ -84,6 +84,22 @@ def references() -> Path:
     return CACHE / "references"
 
 
+def pointer(folder: Path) -> Path:
+    """Return the file by which DVC tracks a folder."""
+    return folder.with_name(f"{folder.name}.dvc")
+
+
+def inputs(concept: str) -> tuple[Path, Path]:
+    """Return the folders that a concept is made from: its pictures, and the file that it was imported from."""
+    return images(concept), imported(concept)
+
+
+def md5(path: Path) -> str:
+    """Return a file's md5 as DVC counts it, from the bytes and not from what DVC remembers of them."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def sha256(*paths: Path) -> str:
     """Return the SHA-256 of files read one after the other, in hex."""
     digest = hashlib.sha256()

@@ -130,7 +130,7 @@ def imported(version: Version) -> str:
 def commit(version: Version) -> str:
     """Git has a commit in which DVC tracks this picture set."""
     folder, md5, revision = artifacts.images(version.concept), version.tags["dataset_digest"], version.tags["git_revision"]
-    path = versioning.pointer(folder).as_posix()
+    path = artifacts.pointer(folder).as_posix()
     dirty = version.tags["git_dirty"] == "True"
     if versioning.recorded_md5(folder, revision) == md5:
         return f"{path} has this picture set there" + (", other declarations had changes that were not committed" if dirty else "")
@@ -204,7 +204,7 @@ def stored(version: Version, md5: str) -> dict[str, str]:
     files = versioning.recorded_files(version.repo, md5)
     for name, expected in files.items():
         place = versioning.cached(version.repo, expected)
-        if (found := versioning.md5_of(place)) != expected:
+        if (found := artifacts.md5(place)) != expected:
             raise ValueError(f"{name} has md5 {found} in DVC's cache and was registered with {expected}; delete {place}, and the remote's is fetched")
     return files
 
@@ -217,7 +217,7 @@ def unchanged(folder: Path, files: Mapping[str, str]) -> str:
     """
     here = [name for name in files if (folder / name).is_file()]
     for name in here:
-        if (found := versioning.md5_of(folder / name)) != files[name]:
+        if (found := artifacts.md5(folder / name)) != files[name]:
             raise ValueError(f"{folder / name} has md5 {found} and was registered with {files[name]}; `dvc checkout` restores it")
     return f", as have those in {folder}" if here else ""
 
@@ -228,7 +228,7 @@ def result_here(version: Version, stage: str, folder: Path, kept: Path) -> str:
     if md5 is None or not versioning.cached(version.repo, md5).exists():
         return ""
     files = versioning.recorded_files(version.repo, md5)
-    return unchanged(folder, files) if versioning.md5_of(kept) == files.get(kept.name) else ""
+    return unchanged(folder, files) if artifacts.md5(kept) == files.get(kept.name) else ""
 
 
 def versions_of(picture: Path) -> dict[str, list[dict[str, Any]]]:
@@ -236,7 +236,7 @@ def versions_of(picture: Path) -> dict[str, list[dict[str, Any]]]:
 
     Each is {concept, version, file}; `file` is the picture's name in the set, or why the set cannot be had.
     """
-    wanted = versioning.md5_of(picture)
+    wanted = artifacts.md5(picture)
     found: dict[str, list[dict[str, Any]]] = {"versions": [], "unknown": []}
     with versioning.open_repo() as repo:
         for version in registry.minted(f"name LIKE '{registry.PREFIX}%'"):

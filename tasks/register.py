@@ -90,7 +90,7 @@ def picture_set(concept: str) -> dict[str, str]:
     md5 = versioning.recorded_md5(folder)
     if md5 is None:
         raise ValueError(f"{folder} is not under DVC, so nobody could find again what {concept!r} was made from; run `dvc add {folder}`")
-    return {"name": concept, "digest": md5, "source_type": "dvc", "source": f'{{"uri": "{versioning.pointer(folder).as_posix()}"}}'}
+    return {"name": concept, "digest": md5, "source_type": "dvc", "source": f'{{"uri": "{artifacts.pointer(folder).as_posix()}"}}'}
 
 
 def origin(concept: str) -> dict[str, str]:
@@ -99,7 +99,7 @@ def origin(concept: str) -> dict[str, str]:
     folders = {"dataset": artifacts.images(concept), "imported": artifacts.imported(concept)}
     tracked = {name: (folder, md5) for name, folder in folders.items() if (md5 := versioning.recorded_md5(folder))}
     return {
-        **{f"{name}_path": versioning.pointer(folder).as_posix() for name, (folder, _) in tracked.items()},
+        **{f"{name}_path": artifacts.pointer(folder).as_posix() for name, (folder, _) in tracked.items()},
         **{f"{name}_digest": md5 for name, (_, md5) in tracked.items()},
         "git_revision": str(commit),
         "git_dirty": str(dirty),

@@ -8,12 +8,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc.dependency import param
 from dvc.dvcfile import load_file
 from dvc.exceptions import DownloadError, DvcException
+from dvc.fs import localfs
 from dvc.repo import Repo, lock_repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
@@ -47,10 +50,20 @@ class Catalog(Repo):
         self.held = file_states(), stages
 
 
-def file_states() -> list[tuple[int, int, int]]:
-    """Return size, time and inode of the files that declare and record the stages."""
-    states = [path.stat() for path in map(Path, ("dvc.yaml", "params.yaml", "dvc.lock")) if path.exists()]
+def file_states(paths: Sequence[str] = ("dvc.yaml", "params.yaml", "dvc.lock")) -> list[tuple[int, int, int]]:
+    """Return size, time and inode of files, of those that declare and record the stages."""
+    states = [path.stat() for path in map(Path, paths) if path.exists()]
     return [(state.st_size, state.st_mtime_ns, state.st_ino) for state in states]
+
+
+@lru_cache(maxsize=2)
+def parsed(path: str, states: tuple[tuple[int, int, int], ...], load: Any = param.load_path) -> Any:
+    """Parse a parameter file once for each of its states; DVC does so whenever it asks about a stage, most of what a large catalog takes."""
+    return load(path, localfs)
+
+
+# DVC leaves no other way in.
+param.load_path = lambda path, fs: parsed(path, tuple(file_states([path])))
 
 
 def open_repo() -> Catalog:
@@ -170,7 +183,7 @@ def fetch_runs(repo: Repo) -> None:
 
 def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:
     """Bring the picture sets and imported files of concepts that are missing on disk."""
-    fetch(repo, [folder for concept in concepts for folder in input_folders(concept)])
+    fetch(repo, [folder for concept in concepts for folder in artifacts.inputs(concept)])
 
 
 def fetch(repo: Repo, folders: Sequence[Path]) -> None:
@@ -182,21 +195,16 @@ def fetch(repo: Repo, folders: Sequence[Path]) -> None:
 
 def track_inputs(repo: Repo, concept: str) -> None:
     """Record a concept's picture set, and the file that it was imported from, as they are now: new to DVC or changed since."""
-    for folder in input_folders(concept):
-        if pointer(folder).exists() and folder.exists():
-            repo.commit(str(pointer(folder)), force=True)
+    for folder in artifacts.inputs(concept):
+        if artifacts.pointer(folder).exists() and folder.exists():
+            repo.commit(str(artifacts.pointer(folder)), force=True)
         elif folder.exists():
             repo.add(str(folder))
 
 
-def pointer(folder: Path) -> Path:
-    """Return the file by which DVC tracks a folder."""
-    return folder.with_name(f"{folder.name}.dvc")
-
-
 def recorded_md5(folder: Path, commit: str | None = None) -> str | None:
     """Return the md5 under which DVC tracks a folder, now or as of a Git commit; None where it does not."""
-    path = pointer(folder)
+    path = artifacts.pointer(folder)
     now = path.read_text(encoding="utf-8") if path.exists() else None
     text = git("show", f"{commit}:./{path.as_posix()}") if commit else now
     return yaml.safe_load(text)["outs"][0].get("md5") if text else None
@@ -214,7 +222,6 @@ def recorded_files(repo: Repo, md5: str) -> dict[str, str]:
     Raises:
         ValueError: neither has all of it, or the list is not the one that was recorded.
     """
-
     bring(repo, [md5])
     data = cached(repo, md5).read_bytes()
     if f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}.dir" != md5:
@@ -242,12 +249,6 @@ def cached(repo: Repo, md5: str) -> Path:
     return Path(repo.cache.local.oid_to_path(md5))
 
 
-def md5_of(path: Path) -> str:
-    """Return a file's md5 as DVC counts it, from the bytes and not from what DVC remembers of them."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def git(*arguments: str) -> str | None:
     """Return what Git prints, or None where it fails, such as outside of a repository."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
@@ -256,7 +257,7 @@ def git(*arguments: str) -> str | None:
 
 def revision(concept: str) -> tuple[str | None, bool]:
     """Return Git's commit and whether what decides a concept's word differs from it: declarations, code, pictures and whose they are."""
-    inputs = [str(pointer(folder)) for folder in input_folders(concept)]
+    inputs = [str(artifacts.pointer(folder)) for folder in artifacts.inputs(concept)]
     changes = git("status", "--porcelain", "--", "params.yaml", "dvc.yaml", "tasks", str(artifacts.rights(concept)), *inputs)
     return git("rev-parse", "--verify", "HEAD"), changes != ""
 
@@ -298,7 +299,7 @@ def receive(repo: Repo, concepts: Sequence[str]) -> int:
                 raise
             raise ValueError(f"{', '.join(paths)} would be lost: recorded nowhere; keep it with `dvc add FOLDER`, or move it away") from error
     # Sets that no concept uses are not the team's: they lie in the remote that they came with.
-    needed = {str(folder.absolute()) for concept in concepts for folder in input_folders(concept)}
+    needed = {str(folder.absolute()) for concept in concepts for folder in artifacts.inputs(concept)}
     outs = [out for out in repo.index.outs if not out.stage.is_data_source or out.fs_path in needed]
     if missing := sorted(out.def_path for out in outs if out.hash_info and not out.exists):
         raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed what names them has to run `wordmint push`")
@@ -314,7 +315,3 @@ def one_line() -> Iterator[None]:
         if isinstance(error, RunCacheNotFoundError):
             raise
         raise ValueError(" ".join(str(error).split())) from error
-
-
-def input_folders(concept: str) -> tuple[Path, Path]:
-    return artifacts.images(concept), artifacts.imported(concept)

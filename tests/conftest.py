@@ -24,10 +24,10 @@ import torch
 import yaml
 
 from tasks import artifacts
+from tasks.artifacts import pointer
 from tasks.database import create_database
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.settings import Settings
-from tasks.versioning import pointer
 from tests.services import bucket_server
 from tests.tiny import save_tiny_pipeline, save_tiny_scorer
 

@@ -302,7 +302,7 @@ def test_the_lineage_of_an_imported_word_is_its_file(built: Path) -> None:
     assert links["imported"]["recorded"]["pictures_sha256"] == artifacts.sha256(Path("mug.pt"))
     assert {name for name, link in links.items() if link["verdict"] != "holds"} == {"commit"}  # nothing is, in this catalog
     with versioning.open_repo() as repo:
-        stored = versioning.cached(repo, versioning.md5_of(artifacts.imported("mug") / "mug.pt"))
+        stored = versioning.cached(repo, artifacts.md5(artifacts.imported("mug") / "mug.pt"))
     data = stored.read_bytes()
     stored.chmod(0o644)
     stored.write_bytes(data[:-1] + b"?")

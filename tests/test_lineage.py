@@ -115,7 +115,7 @@ def only(paths: Iterator[Path]) -> Path:
 
 def cached_picture() -> Path:
     with versioning.open_repo() as repo:
-        return versioning.cached(repo, versioning.md5_of(PICTURES / "0.png"))
+        return versioning.cached(repo, artifacts.md5(PICTURES / "0.png"))
 
 
 @contextmanager
