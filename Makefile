@@ -6,16 +6,19 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The ephemeral Prefect server may be slow to start on a busy machine; the default gives up after 20 s.
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 180
 
+# A core for each process of tests.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: catalog test test-services check repro study lock help
 
 catalog: .venv/installed  ## build every stale concept and say where the report lies
 	@wordmint build
 
 test: .venv/tested  ## run the test suite without what test-services runs
-	@OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not services"
+	@$(PYTEST) -m "not services"
 
 test-services: .venv/tested  ## run the tests with Prefect servers and workers of their own, within 10 minutes
-	@python -m pytest -m services
+	@$(PYTEST) -m services
 
 check: .venv/tested  ## ruff, types and the tests without the slow ones
 	@ruff check . && ruff format --check . && mypy && python -m pytest -m "not slow and not services"
@@ -38,14 +41,16 @@ help:  ## this list
 
 # Bytecode is compiled at once and in parallel: importing torch and diffusers without it takes 20 s, in every process of a build.
 # One lock holds every extra's versions; as a constraint it pins what each command installs.
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.lock --editable
+
 .venv/installed: .venv/bin/uv requirements.lock pyproject.toml
-	@echo "installing the locked packages into .venv" && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.lock --editable .
+	@echo "installing the locked packages into .venv" && $(INSTALL) .
 	@touch $@
 
 .venv/studied: .venv/installed
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.lock --editable '.[pivotal]'
+	@$(INSTALL) '.[pivotal]'
 	@touch $@
 
 .venv/tested: .venv/installed
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.lock --editable '.[test]'
+	@$(INSTALL) '.[test]'
 	@touch $@
