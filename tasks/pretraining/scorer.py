@@ -108,7 +108,8 @@ def train_scorer(
         coloured = painted[rows]
         texts = text_features(model, choices[rows][coloured].flatten(0, 1).to(generator.device)).unflatten(0, (-1, colours))
         own = torch.zeros(len(texts), dtype=torch.long, device=generator.device)
-        losses.append(TELLING_WEIGHT * F.cross_entropy((image_features[coloured, None] * texts).sum(dim=2), own))
+        told = F.cross_entropy((image_features[coloured, None] * texts).sum(dim=2), own, reduction="sum")
+        losses.append(TELLING_WEIGHT * told / max(len(texts), 1))  # a batch may show no painted thing, whose mean would be NaN
         return torch.stack(losses).sum()
 
     return train("scorer", model, loss, folder, max_train_steps, peak, weight_decay=0.1)
