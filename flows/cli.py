@@ -1,10 +1,8 @@
 """The `wordmint` command; every import that costs time waits until its command runs."""
 
-import importlib
 import json
 import logging
 import os
-import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,8 +39,6 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         from flows.build_catalog import BuildFailed, build_catalog
         from flows.progress import progress
 
-        # torch and diffusers take as long as Prefect's server to start; one can wait for the other.
-        threading.Thread(target=importlib.import_module, args=["tasks.diffusion.base_model"], daemon=True).start()
         try:
             with progress(console):
                 outcome = build_catalog(concepts or None)
