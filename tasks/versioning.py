@@ -51,7 +51,7 @@ class Catalog(Repo):
 
 
 def file_states(paths: Sequence[str] = ("dvc.yaml", "params.yaml", "dvc.lock")) -> list[tuple[int, int, int]]:
-    """Return size, time and inode of files, of those that declare and record the stages."""
+    """Return size, time and inode of files: where none are named, of those that declare and record the stages."""
     states = [path.stat() for path in map(Path, paths) if path.exists()]
     return [(state.st_size, state.st_mtime_ns, state.st_ino) for state in states]
 
@@ -62,7 +62,7 @@ def parsed(path: str, states: tuple[tuple[int, int, int], ...], load: Any = para
     return load(path, localfs)
 
 
-# DVC leaves no other way in.
+# DVC leaves no other way in. Nothing here asks it about another revision, so every such file lies in the working directory.
 param.load_path = lambda path, fs: parsed(path, tuple(file_states([path])))
 
 

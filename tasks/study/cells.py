@@ -20,7 +20,7 @@ class Guided(Section):
     """Setups that are trained again and drawn with another guidance."""
 
     guidance_scale: float = Field(gt=1)
-    setups: tuple[str, ...]
+    setups: tuple[str, ...] = Field(min_length=1)
 
 
 class Plan(Section):
