@@ -55,8 +55,8 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
         stale = stale_ones(repo, changed)
         outcome.revoked = revoked_ones(stale, settings)
         stale = [concept for concept in stale if concept not in outcome.revoked]
-        if stale and settings.runtime.task_runner == "workers":
-            build_by_workers(stale, settings, outcome)
+        if stale and settings.runtime.task_runner != "threads":
+            build_elsewhere(stale, settings, outcome)
         elif stale:
             build_concepts(repo, stale, settings, outcome)
         build_report(repo, settings)
@@ -154,10 +154,10 @@ def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Setting
             done()
 
 
-def build_by_workers(concepts: list[str], settings: Settings, outcome: Outcome) -> None:
-    """Have workers build concepts in batches, and take over what they made where their catalog is not this one."""
+def build_elsewhere(concepts: list[str], settings: Settings, outcome: Outcome) -> None:
+    """Have others build concepts in batches, and take over what they made where their catalog is not this one."""
     with counted(concepts) as done:
-        for batch, rows in workers.built(concepts, settings.runtime.concepts_per_task):
+        for batch, rows in workers.built(concepts, settings.runtime):
             for row in rows:
                 outcome.add(row)
             with versioning.open_repo() as repo:  # opened anew, for others have written dvc.lock

@@ -1,7 +1,9 @@
-"""Batches of concepts for the workers of a Prefect work pool, which prefect.yaml declares."""
+"""Batches of concepts for others to build: the workers of a Prefect work pool, which prefect.yaml declares, or a Ray cluster."""
 
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -20,11 +22,12 @@ from prefect.deployments import run_deployment
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
-from prefect.exceptions import ObjectNotFound
-from prefect.futures import as_completed
+from prefect.exceptions import CrashedRun, ObjectNotFound
+from prefect.futures import PrefectFuture, as_completed
 
-from flows.outcome import rows_of
+from flows.outcome import BuildFailed, row, rows_of
 from tasks import versioning
+from tasks.settings import Runtime
 
 DEPLOYMENT = "build-batch/worker"
 SILENCE = timedelta(seconds=90)  # after which a batch counts as lost; prefect.yaml has it send a sign of life every 30 s
@@ -36,19 +39,26 @@ class WorkerLost(RuntimeError):
     """A worker, or its machine, went away in the middle of a batch."""
 
 
-def built(concepts: Sequence[str], size: int) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
-    """Send concepts to the workers in batches of at most `size`; yield each batch when it ended, with the rows of its table.
+def built(concepts: Sequence[str], runtime: Runtime) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
+    """Send concepts away in batches; yield each batch when it ended, with the rows of its table.
 
     Workers take one batch after the other, so a slow one holds up no other. The batch of a lost worker goes to another.
     """
+    size = runtime.concepts_per_task
     batches = [list(concepts[start : start + size]) for start in range(0, len(concepts), size)]
-    sent = {send.submit(batch): batch for batch in batches}
-    for future in as_completed(list(sent)):
-        batch = sent[future]
-        try:
-            yield batch, future.result()
-        except WorkerLost as error:
-            yield batch, [{"concept": concept, "ran": "", "restored": "", "error": str(error)} for concept in batch]
+    with on_ray(runtime) if runtime.task_runner == "ray" else nullcontext(send.submit) as submit:
+        sent = {submit(batch): batch for batch in batches}
+        for future in as_completed(list(sent)):
+            batch = sent[future]
+            try:
+                yield batch, future.result()
+            except (WorkerLost, CrashedRun) as error:
+                yield batch, failed(batch, str(error))
+
+
+def failed(concepts: Sequence[str], error: str) -> list[dict[str, Any]]:
+    """Return the rows of concepts of which their own build told nothing."""
+    return [{"concept": concept, "ran": "", "restored": "", "error": error} for concept in concepts]
 
 
 @task(
@@ -65,7 +75,41 @@ def send(concepts: list[str]) -> list[dict[str, Any]]:
         raise WorkerLost(said)
     rows = rows_of(run.id)
     told = {row["concept"] for row in rows}
-    return rows + [{"concept": concept, "ran": "", "restored": "", "error": said} for concept in concepts if concept not in told]
+    return rows + failed([concept for concept in concepts if concept not in told], said)
+
+
+@contextmanager
+def on_ray(runtime: Runtime) -> Iterator[Callable[[list[str]], PrefectFuture]]:
+    """Connect to the Ray cluster of RAY_ADDRESS, or start one of this machine, and give what sends a batch to it.
+
+    Where the cluster has GPUs a batch holds one; Ray itself starts the batch of a lost process again.
+
+    Raises:
+        ValueError: Ray is not installed.
+    """
+    try:
+        import ray
+        from prefect_ray import RayTaskRunner
+        from prefect_ray.context import remote_options
+    except ImportError:
+        raise ValueError("runtime.task_runner is ray, which is not installed: pip install 'wordmint[distributed]'") from None
+    with RayTaskRunner(init_kwargs={"include_dashboard": False}) as runner:
+        gpus = 1 if runtime.device != "cpu" and ray.cluster_resources().get("GPU") else 0
+        with remote_options(num_gpus=gpus):
+            yield lambda concepts: runner.submit(build_in, {"catalog": os.getcwd(), "concepts": concepts})
+
+
+@task(task_run_name="batch-of-{concepts[0]}", cache_policy=NO_CACHE)
+def build_in(catalog: str, concepts: list[str]) -> list[dict[str, Any]]:
+    """Build a batch in the catalog of this folder and return the rows of its table."""
+    from flows.build_catalog import build_batch
+
+    os.chdir(catalog)  # Ray starts its processes where it likes
+    try:
+        outcome = build_batch(concepts)
+    except BuildFailed as error:
+        outcome = error.outcome
+    return [row(outcome, concept) for concept in concepts]
 
 
 @task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])

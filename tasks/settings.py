@@ -174,10 +174,10 @@ class Runtime(Section):
     """Generated at once; guidance doubles it inside the denoiser."""
     device: str
     """auto, cpu, cuda, cuda:1 ..."""
-    task_runner: Literal["threads", "workers"]
-    """Where concepts are built: threads of this process, or the workers of a Prefect work pool."""
+    task_runner: Literal["threads", "workers", "ray"]
+    """Where concepts are built: threads of this process, the workers of a Prefect work pool, or a Ray cluster."""
     concepts_per_task: int = Field(ge=1)
-    """Of a batch that goes to a worker."""
+    """Of a batch that goes to a worker or to Ray."""
     tracking_uri: str | None
     """MLflow's; null is mlruns/mlflow.db. MLFLOW_TRACKING_URI overrides it."""
 
