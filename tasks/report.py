@@ -1,5 +1,6 @@
 """report: the catalog as one page, what was minted and how good it is."""
 
+import shutil
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -77,10 +78,14 @@ def sprite(pictures: Path, folder: Path) -> dict[str, Any] | None:
         return None
     with Image.open(paths[0]) as first:
         side, prompt = min(first.width, MAX_SIDE), first.info.get("prompt", "")
-    name = f"pictures/{pictures.name}-{artifacts.folder_digest(pictures, '*.png')[:12]}.webp"
+    name = f"pictures/{pictures.name}-{artifacts.folder_digest(pictures, '*.png')[:12]}-{plots.COLUMNS}x{side}.webp"
     if not (folder / name).exists():
         (folder / "pictures").mkdir(exist_ok=True)
-        plots.sheet(paths, side).save(folder / name, lossless=side <= PIXEL_ART, quality=85)
+        if (artifacts.REPORT / name).exists():  # the page before showed it too
+            shutil.copyfile(artifacts.REPORT / name, folder / name)
+        else:
+            # method 2: a quarter of the default's time for 7 % more bytes.
+            plots.sheet(paths, side).save(folder / name, lossless=side <= PIXEL_ART, quality=85, method=2)
     return {"src": name, "rows": -(-len(paths) // plots.COLUMNS), "count": len(paths), "pixel_art": side <= PIXEL_ART, "prompt": prompt}
 
 
