@@ -26,7 +26,7 @@ check: .venv/tested  ## ruff, types and the tests without the slow ones
 repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 	@dvc pull --quiet $(wildcard data/images/*.dvc data/imported/*.dvc) && dvc repro
 
-study: .venv/studied  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1 takes minutes
+study: .venv/studied  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1: minutes, and no verdicts
 	@python -m flows.study $(if $(QUICK),--quick)
 
 lock:  ## resolve pyproject.toml again into requirements.lock
@@ -36,7 +36,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##  ?/  make \1\t/' | expand -t 24
 
 .venv/bin/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "wordmint needs Python >= 3.11, this is " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "wordmint needs Python 3.11 to 3.13, this is " + sys.version)'
 	@$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv
 
 # Bytecode is compiled at once and in parallel: importing torch and diffusers without it takes 20 s, in every process of a build.

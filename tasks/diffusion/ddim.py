@@ -99,7 +99,8 @@ def generate(
 ) -> Iterator[Image.Image]:
     """Yield one picture for each pair of a prompt and a seed; different prompts share batches and are encoded once.
 
-    `learned` maps placeholders to (vectors, dim). `batch_size` pictures are in the making at once.
+    `learned` maps placeholders to (vectors, dim). `batch_size` pictures are in the making at once; a batch that a GPU's memory does not hold is
+    drawn in halves.
     """
     texts = list(dict.fromkeys(prompts))
     rows = [texts.index(prompt) for prompt in prompts]
@@ -107,7 +108,13 @@ def generate(
 
     def draw(part: slice) -> list[Image.Image]:
         noise, condition = initial_noise(base, seeds[part]), conditions.rows(rows[part])
-        return decode(base, ddim_sample(base, noise, condition, nothing, num_inference_steps, guidance_scale, after_step))
+        try:
+            return decode(base, ddim_sample(base, noise, condition, nothing, num_inference_steps, guidance_scale, after_step))
+        except torch.cuda.OutOfMemoryError:
+            if len(noise) == 1:
+                raise
+        middle = (part.start + part.stop) // 2  # outside of the handler, which holds what the failed batch had taken
+        return draw(slice(part.start, middle)) + draw(slice(middle, part.stop))
 
     if base.device.type != "cpu":
         parts = even_parts(len(rows), batch_size)

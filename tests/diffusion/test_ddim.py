@@ -9,8 +9,9 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
+from tasks.diffusion import ddim
 from tasks.diffusion.base_model import BaseModel, Condition
-from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, even_parts, guided, initial_noise
+from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, even_parts, generate, guided, initial_noise
 from tasks.diffusion.words import encode_prompts, unconditional
 
 PROMPT = "a painting of a fox on the moon"
@@ -91,6 +92,24 @@ def test_a_picture_does_not_depend_on_its_companions(base: BaseModel) -> None:
     for index, seed in enumerate([5, 6, 7]):
         # Kernels choose their order of summation by the batch, so this holds to rounding and not to the bit.
         torch.testing.assert_close(together[index : index + 1], sample_latents(base, [seed], [prompts[index]], GUIDANCE), atol=1e-3, rtol=1e-3)
+
+
+def test_a_batch_that_does_not_fit_is_drawn_in_halves(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pictures() -> list[bytes]:
+        return [picture.tobytes() for picture in generate(base, ["a cat", "a dog"] * 4, range(8), {}, 2, 3.0, 8)]
+
+    def small_card(base: BaseModel, noise: Tensor, *rest: object) -> Tensor:
+        if len(noise) > 1:
+            raise torch.cuda.OutOfMemoryError
+        return sample(base, noise, *rest)
+
+    expected, sample = pictures(), ddim.ddim_sample
+    monkeypatch.setattr(ddim, "ddim_sample", small_card)
+    found = [np.frombuffer(picture, dtype=np.uint8).astype(int) for picture in pictures()]
+    assert all(np.abs(one - np.frombuffer(other, dtype=np.uint8)).max() <= 1 for one, other in zip(found, expected, strict=True))
+    monkeypatch.setattr(ddim, "ddim_sample", lambda *given: small_card(base, torch.cat([given[1]] * 2)))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        pictures()
 
 
 def test_a_seed_is_a_picture(base: BaseModel) -> None:
