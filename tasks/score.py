@@ -60,7 +60,7 @@ def judge(concept: str, samples: Path, settings: Settings) -> dict[str, Any]:
         ),
         "editability": bounded(
             interval(lambda groups: fmean(map(editability, groups, (texts[prompt] for prompt in edits))), [word[prompt] for prompt in edits]),
-            image_only=fmean(editability(training, texts[prompt]) for prompt in edits),
+            image_only=fmean(editability(training, texts[prompt], len(word[prompt])) for prompt in edits),
             prompt_only=editable("prompt_only"),
             **{kind: editable(kind) for kind in STAND_INS},
         ),

@@ -110,6 +110,15 @@ def test_more_confidence_is_a_wider_interval() -> None:
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
+def test_equally_good_words_are_rarely_told_apart() -> None:
+    """The average of 16 pictures, of which a draw has some twice, is shorter than theirs; the interval must not lie too low for that."""
+    text, generator, apart = F.normalize(torch.ones(16), dim=0), torch.Generator().manual_seed(0), 0
+    for _ in range(100):
+        one, other = F.normalize(text + 0.5 * torch.randn(2, 16, 16, generator=generator), dim=-1)
+        apart += editability(other, text) > bootstrap(lambda groups: editability(groups[0], text), [one], 100, 0.95, seed=0).high
+    assert apart <= 15  # of two estimates as uncertain as each other 8 % are so far apart; of draws that are not centred the half would
+
+
 def test_an_interval_covers_the_true_mean_at_about_its_level() -> None:
     found = [interval(30, seed) for seed in range(150)]
     coverage = sum(low <= 1 <= high for _, low, high in found) / len(found)
