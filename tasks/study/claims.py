@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from scipy.stats import t as student
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+AGAINST = ("does not hold", "undecided", "holds")
 SCORES = ("reconstruction", "editability")
 CONFIDENCE = 0.95
 AS_WELL = 0.9  # "about as well as": at least this share
@@ -97,13 +98,33 @@ class Study:
     def of(self, kind: str, setup: str) -> list[Result]:
         return [result for (its, name, _, _), result in self.cells.items() if (its, name) == (kind, setup)]
 
+    def among(self, kind: str, setup: str, number: Callable[[Result], float]) -> tuple[float, float, float]:
+        """Return a setup's mean and its interval for comparing it with the other setups of its kind.
+
+        What concepts have in common over all setups, an easy one here and a hard one there, is taken out first (Cousineau 2005; Morey 2008).
+        """
+        setups = self.setups(kind)
+        means = {name: by_concept((result.concept, number(result)) for result in self.of(kind, name)) for name in setups}
+        of_concept = [fmean(column) for column in zip(*means.values(), strict=True)]
+        mean, low, high = interval([own - its + fmean(of_concept) for own, its in zip(means[setup], of_concept, strict=True)])
+        widened = sqrt(len(setups) / max(len(setups) - 1, 1))
+        return mean, mean - (mean - low) * widened, mean + (high - mean) * widened
+
     def setups(self, kind: str) -> list[str]:
         return list(dict.fromkeys(name for its, name, _, _ in self.cells if its == kind))
 
     def paired(self, kind: str, one: str, other: str, number: Callable[[Result], float]) -> list[float]:
-        """Return `number` of setup `one` minus that of `other`, for every concept and seed that both have."""
+        """Return `number` of setup `one` minus that of `other` for every concept, the mean over the seeds that both have."""
         pairs = [(result, self.cells.get((kind, other, result.concept, result.seed))) for result in self.of(kind, one)]
-        return [number(first) - number(second) for first, second in pairs if second]
+        return by_concept((first.concept, number(first) - number(second)) for first, second in pairs if second)
+
+
+def by_concept(values: Iterable[tuple[str, float]]) -> list[float]:
+    """Return the mean value of each concept: trainings of one concept with other seeds are alike, and no more evidence than one."""
+    found: dict[str, list[float]] = {}
+    for concept, number in values:
+        found.setdefault(concept, []).append(number)
+    return list(map(fmean, found.values()))
 
 
 def value(score: str, which: str = "value") -> Callable[[Result], float]:
@@ -122,25 +143,25 @@ def decide(study: Study) -> list[Claim]:
 
     def reference(one: str, other: str, score: str) -> list[Comparison]:
         """Is a reference's score above another's, over the concepts?"""
-        scores = {result.concept: result.scores[score] for result in study.of("setup", "plain")}
-        pairs = [(found.get(one), found.get(other)) for found in scores.values()]
-        return compare(
-            f"{score}: {named(one)} above {named(other)}", [first - second for first, second in pairs if first is not None and second is not None]
-        )
+        pairs = [(result.concept, result.scores[score].get(one), result.scores[score].get(other)) for result in study.of("setup", "plain")]
+        measured = [(concept, first - second) for concept, first, second in pairs if first is not None and second is not None]
+        return compare(f"{score}: {named(one)} above {named(other)}", by_concept(measured))
 
     def extreme(which: str, score: str, sign: int) -> list[Comparison]:
-        """Is a reference beyond every setup?"""
+        """Is a reference beyond every setup? The one that speaks most against it decides."""
         found = []
         for setup in study.setups("setup"):
-            values = [sign * (result.scores[score][which] - result.scores[score]["value"]) for result in study.of("setup", setup)]
+            cells = [(result.concept, result.scores[score]) for result in study.of("setup", setup)]
+            values = by_concept((concept, sign * (scores[which] - scores["value"])) for concept, scores in cells)
             found += compare(f"{score}: {named(which)} {'above' if sign > 0 else 'below'} {setup}", values)
-        return found[:0] if not found else [min(found, key=lambda comparison: comparison.low)]
+        return sorted(found, key=lambda comparison: (AGAINST.index(comparison.verdict), comparison.low))[:1]
 
     def cost(setup: str, concept: str, seed: int) -> float:
         """Return the editability that is lost when a training's word is drawn with more guidance."""
         return EDITABLE(study.cells["setup", setup, concept, seed]) - EDITABLE(study.cells["guided", setup, concept, seed])
 
     guided = [(result.concept, result.seed) for result in study.of("guided", "pivotal")]
+    dearer = by_concept((at[0], cost("pivotal", *at) - cost("plain", *at)) for at in guided)
     smallest, largest = "5", (study.setups("size") or [""])[-1]
     return [
         Claim(
@@ -148,7 +169,9 @@ def decide(study: Study) -> list[Claim]:
             "one word reconstructs about as well as random training pictures do",
             compare(
                 f"reconstruction: plain as a share of Image-Only, at least {AS_WELL:g}",
-                [FAITHFUL(result) / result.scores["reconstruction"]["image_only"] for result in study.of("setup", "plain")],
+                by_concept(
+                    (result.concept, FAITHFUL(result) / result.scores["reconstruction"]["image_only"]) for result in study.of("setup", "plain")
+                ),
                 AS_WELL,
             ),
         ),
@@ -213,7 +236,7 @@ def decide(study: Study) -> list[Claim]:
             "pivotal tuning loses edits at high guidance (bipartite inversion is not measured)",
             [
                 *more("plain", "pivotal", "editability", kind="guided"),
-                *compare("editability that the guidance costs: pivotal above plain", [cost("pivotal", *at) - cost("plain", *at) for at in guided]),
+                *compare("editability that the guidance costs: pivotal above plain", dearer),
             ],
         ),
     ]

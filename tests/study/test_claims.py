@@ -66,6 +66,26 @@ def test_more_pictures_that_cost_nothing_refute_the_drift() -> None:
     assert verdicts(found)["g"] == "does not hold"
 
 
+def test_more_seeds_of_the_same_concepts_are_no_more_evidence() -> None:
+    found = results()
+    more = [Result(r.kind, r.setup, r.concept, seed, r.scores, r.train, r.word_likeness) for r in found if r.seed == 0 for seed in range(2, 12)]
+    few, many = (decide(Study(cells))[0].comparisons[0] for cells in ([r for r in found if r.seed == 0], [*more, *(r for r in found if r.seed == 0)]))
+    assert few == pytest.approx(many)
+
+
+def test_a_wide_interval_does_not_hide_what_refutes_a_claim() -> None:
+    found = results(**{"low-lr": (0.60, 0.85)})  # beyond Prompt-Only
+    wild = {"fox": -0.9, "robot": 0.0, "teapot": 0.9}
+    scores = [{"editability": r.scores["editability"] | {"value": wild[r.concept]}, "reconstruction": r.scores["reconstruction"]} for r in found]
+    found += [Result("setup", "wild", r.concept, r.seed, its, {}, 0.5) for r, its in zip(found, scores, strict=True) if r.setup == "regularised"]
+    assert verdicts(found)["f"] == "does not hold"
+
+
+def test_what_concepts_have_in_common_is_no_uncertainty_of_a_setup() -> None:
+    one, other = (Study(results()).among("setup", setup, lambda r: r.scores["editability"]["value"]) for setup in ("plain", "high-lr"))
+    assert one[0] - other[0] == pytest.approx(0.1) and one[2] - one[1] == pytest.approx(0, abs=1e-6)  # though fox, robot and teapot differ by 0.01
+
+
 def test_what_was_not_measured_is_not_decided() -> None:
     found = verdicts([result for result in results() if result.setup == "plain"])
     assert found["d"] == found["g"] == "not measured"
