@@ -18,13 +18,13 @@ from benchmarks.hand_judges import confidence, judge_by_histograms, judge_by_pix
 from benchmarks.result import Row, show
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
+from tasks.plots import grid
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import psnr
 from tasks.pretraining.media import MEDIA
 from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
 from tasks.pretraining.scenes import COLOURS, SCENES
 from tasks.pretraining.world import BIASED, LAYOUTS, THING_COLOURS, UNCOUNTED, Sample, World, draw_sample, things, with_article
-from tasks.sample import grid
 from tasks.settings import load_settings
 from tasks.similarity.scorer import Scorer, load_scorer
 

@@ -228,3 +228,12 @@ def sheet(pictures: Sequence[Path], side: int) -> Image.Image:
             small = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
         drawn.paste(small, (index % COLUMNS * pitch, index // COLUMNS * pitch))
     return drawn
+
+
+def grid(pictures: list[Image.Image], columns: int = 8) -> Image.Image:
+    """Return pictures side by side, left to right and top to bottom."""
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (width * min(columns, len(pictures)), height * -(-len(pictures) // columns)), "white")
+    for index, picture in enumerate(pictures):
+        sheet.paste(picture, (index % columns * width, index // columns * height))
+    return sheet

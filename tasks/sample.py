@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from torch import Tensor
 
-from tasks import artifacts
+from tasks import artifacts, plots
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
 from tasks.inversion.embedding_file import lora_of, read_rows
@@ -44,7 +44,7 @@ def draw(concept: str, embedding: Path, place: Path, settings: Settings, on_prom
         with adapted(base, lora_of(embedding)):
             for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, seeds, read_rows(embedding), settings), strict=True):
                 save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
-                grid(pictures).save(folder / "grids" / f"{slug}.png")
+                plots.grid(pictures).save(folder / "grids" / f"{slug}.png")
                 on_prompt()
         for references, some in ((wordless, seeds), (compared, seeds[: rules.reference_pictures])):
             places = reference_pictures(base, list(references.values()), some, settings)
@@ -97,18 +97,11 @@ def reference_pictures(base: BaseModel, prompts: Sequence[str], seeds: Sequence[
     missing = [prompt for prompt, place in places.items() if not place.exists()]
     for prompt, pictures in zip(missing, pictures_of(base, missing, seeds, {}, settings) if missing else (), strict=True):
         info = {"prompt": prompt, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
+        if places[prompt].exists():  # another worker was faster
+            continue
         with artifacts.new_folder(places[prompt]) as fresh:
             save_pictures(fresh, pictures, seeds, info)
     return places
-
-
-def grid(pictures: list[Image.Image], columns: int = 8) -> Image.Image:
-    """Return pictures side by side, left to right and top to bottom."""
-    width, height = pictures[0].size
-    sheet = Image.new("RGB", (width * min(columns, len(pictures)), height * -(-len(pictures) // columns)), "white")
-    for index, picture in enumerate(pictures):
-        sheet.paste(picture, (index % columns * width, index // columns * height))
-    return sheet
 
 
 if __name__ == "__main__":
