@@ -58,6 +58,8 @@ def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
     if "clip_l" in tensors:  # SDXL: a word of two text encoders
         pipeline.load_textual_inversion(tensors["clip_l"], token=placeholder, text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer)
         pipeline.load_textual_inversion(tensors["clip_g"], token=placeholder, text_encoder=pipeline.text_encoder_2, tokenizer=pipeline.tokenizer_2)
+        # SDXL's config calls the end token 2, and transformers then pools at the greatest id: the word's, so what follows it would be lost.
+        pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id
         return str
     if hasattr(pipeline, "load_textual_inversion"):
         pipeline.load_textual_inversion(path)
@@ -84,7 +86,7 @@ class Concept(PythonModel):
         folder = find_base(context.model_config)
         unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
         pipeline = DiffusionPipeline.from_pretrained(folder, **unused, use_safetensors=True)
-        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
         if lora := context.artifacts.get("pytorch_lora_weights"):  # the denoiser was tuned around the word
             pipeline.unet.load_lora_adapter(load_file(lora), prefix="unet")
         self.expand = teach(pipeline, context.artifacts["learned_embeds"], context.model_config["placeholder_token"])

@@ -139,8 +139,19 @@ class BaseModel:
 
 
 def pick_device(device: str) -> str:
-    """Resolve `auto` to cuda where there is one, else cpu."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    """Resolve `auto` to cuda where there is one, else cpu; on a GPU, products in float32 use TF32 from here on, whichever model comes first.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    gpus = torch.cuda.device_count()
+    there = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]
+    place = ("cuda" if gpus else "cpu") if device == "auto" else device
+    if place not in there:
+        raise ValueError(f"runtime.device is {device}, but this machine has {', '.join(there)}; take one of these or auto")
+    if place != "cpu":
+        torch.set_float32_matmul_precision("high")
+    return place
 
 
 def weights_sha256(folder: Path) -> str:
@@ -209,10 +220,13 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         part.to(place, memory_format=torch.channels_last).eval().requires_grad_(False)
         if place == "cpu":
             use_channels_last_norms(part)
+    if len(encoders) > 1:
+        # SDXL's config calls the end token 2, and transformers then pools at the greatest id: a new word's, so what follows it would be lost.
+        encoders[-1].model.text_model.eos_token_id = encoders[-1].tokenizer.eos_token_id
     if place != "cpu":
-        torch.set_float32_matmul_precision("high")  # TF32 for the parts in float32: the text encoders, and autoencoders that overflow in halves
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            pipeline.unet.to(torch.bfloat16)
+        with torch.cuda.device(place):
+            if torch.cuda.is_bf16_supported(including_emulation=False):
+                pipeline.unet.to(torch.bfloat16)
     if pipeline.scheduler.config.get("rescale_betas_zero_snr"):
         raise ValueError(
             f"{model} rescales its betas to zero terminal SNR, where a DDIM step divides by zero; use a model without rescale_betas_zero_snr"

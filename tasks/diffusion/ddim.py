@@ -77,10 +77,10 @@ def ddim_sample(
 
 
 @torch.inference_mode()
-def decode(base: BaseModel, latents: Tensor, batch_size: int = 16) -> list[Image.Image]:
-    """Return the pictures of latents (n, channels, height, width)."""
+def decode(base: BaseModel, latents: Tensor, batch_size: int | None = None) -> list[Image.Image]:
+    """Return the pictures of latents (n, channels, height, width); unless told otherwise, 16 of 256 px are in the making at once."""
     pictures = []
-    for part in latents.split(batch_size):
+    for part in latents.split(batch_size or max(1, 16 * 256**2 // base.resolution**2)):
         output = base.vae.decode(part / base.vae.config.scaling_factor).sample
         pixels = (output / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         pictures += [Image.fromarray(picture) for picture in pixels]

@@ -1,5 +1,6 @@
 """Every family of base models: three steps of training, the file, and a plain diffusers pipeline that draws the same pictures with it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,25 @@ def test_a_word_changes_its_prompt_and_no_other(family_base: BaseModel) -> None:
     torch.testing.assert_close(before.hidden[1], after.hidden[1])
     if before.pooled is not None and after.pooled is not None:
         assert not torch.allclose(before.pooled[0], after.pooled[0], atol=1e-3)
+
+
+def test_a_pooled_prompt_does_not_end_at_the_new_word(tmp_path: Path) -> None:
+    folders = [save_tiny_pipeline(tmp_path / name, family="sdxl") for name in ("new", "old")]
+    config = folders[1] / "text_encoder_2" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": 2}))  # as Stability's is
+    prompts, pooled = ["a photo of a <fox>", "a photo of a <fox> and a cat"], []
+    for folder in folders:
+        base = load_base_model.__wrapped__(str(folder), None, "cpu")
+        rows = initializer_row(base, "dog")[None]
+        pooled.append(encode_prompts(base, prompts, {"<fox>": rows}).pooled)
+        file = tmp_path / "word.safetensors"
+        file.write_bytes(embedding_file("fox", rows, RECORD, base.widths, base.architecture))
+        pipeline = DiffusionPipeline.from_pretrained(folder)
+        write = registered_model.teach(pipeline, str(file), "<fox>")
+        pooled.append(torch.cat([pipeline.encode_prompt(write(prompt), do_classifier_free_guidance=False)[2] for prompt in prompts]))
+    assert not torch.allclose(pooled[0][0], pooled[0][1], atol=1e-3)
+    for other in pooled[1:]:
+        torch.testing.assert_close(other, pooled[0], atol=1e-5, rtol=1e-4)
 
 
 def test_a_word_of_another_width_is_refused(family_base: BaseModel) -> None:
