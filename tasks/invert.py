@@ -69,8 +69,8 @@ def invert_together(
     def write(word: Word, lora: bytes | None = None) -> None:
         how = {"method": settings.inversion(word.concept).method, **how_it_ended(word)}
         write_learned(word.concept, word.learned.cpu(), how, records[word.concept], base, lora)
-        checkpoints[word.concept].unlink(missing_ok=True)
         on_end(word.concept, None)
+        checkpoints[word.concept].unlink(missing_ok=True)
 
     def end(word: Word) -> None:
         if word.error:

@@ -16,7 +16,7 @@ from tasks import artifacts, publishing, registry
 from tasks.settings import Settings, tracking_uri
 
 TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")  # as artifacts.py and rescore.py name them
-CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}\.pt")  # as invert.py does
+CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}(?:\.lora)?\.pt")  # as invert.py does
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tasks.diffusion.base_model import BaseModel
 from tasks.inversion.embedding_file import LORA, in_order
 from tasks.inversion.options import Pivotal
 from tasks.inversion.textual_inversion import Word
-from tasks.inversion.training import pictures_that_fit, save_checkpoints, step, trainable
+from tasks.inversion.training import pictures_that_fit, read_checkpoint, save_checkpoints, step, trainable
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def tune_around(base: BaseModel, word: Word, options: Pivotal) -> Word:
 
 def check_peft(what: str) -> None:
     if find_spec("peft") is None:
-        raise ValueError(f"{what} needs peft, which is not installed; run `pip install 'wordmint[pivotal]'`")
+        raise ValueError(f"{what} needs peft, which is not installed; install the extra pivotal, as docs/methods.md says")
 
 
 def tune(base: BaseModel, word: Word, checkpoint: Path, checkpoint_every: int, on_step: Callable[[Word], object] = lambda word: None) -> bytes:
@@ -55,8 +55,7 @@ def tune(base: BaseModel, word: Word, checkpoint: Path, checkpoint_every: int, o
         optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=0.0)
         rows = word.learned.detach().clone()
         tuned = replace(word, rows=rows, average=rows.clone(), best=None, optimizer=optimizer, settle=None, step=0, max_train_steps=options.steps)
-        if checkpoint.exists():
-            state = torch.load(checkpoint, weights_only=True)
+        if state := read_checkpoint(checkpoint):
             tuned.restore(state["word"])
             load_parameters(parameters, state["lora"])
             logger.info("%s: its tuning continues at optimizer step %d of %d", word.concept, tuned.step, options.steps)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from copy import deepcopy
 from math import isfinite
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,11 +84,22 @@ def train_words(
 
 
 def restored(word: Word, checkpoints: Mapping[str, Path]) -> Word:
-    """Continue a word's checkpoint, if there is one."""
-    if checkpoints[word.concept].exists():
-        word.restore(torch.load(checkpoints[word.concept], weights_only=True))
+    """Continue a word's checkpoint, if there is one that can be read; it may come from another device."""
+    if state := read_checkpoint(checkpoints[word.concept]):
+        word.restore(state)
         logger.info("%s continues at optimizer step %d of %d", word.concept, word.step, word.max_train_steps)
     return word
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return what `save_checkpoints` wrote, on the CPU; None where there is none, or one that a power cut left half written."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+        logger.warning("checkpoint %s cannot be read and is left out: %s", path, error)
+        return None
 
 
 def note_errors(words: Sequence[Word], losses: Sequence[Sequence[float]]) -> None:
@@ -186,24 +199,31 @@ def pictures_that_fit(base: BaseModel, word: Word) -> int:
     """
     if base.device.type == "cpu":
         return 1 << 20
-    state, fit = word.generator.get_state(), 1
+    state, fit = word.generator.get_state(), 0
     for _ in range(2):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(base.device)
         before = torch.cuda.memory_allocated(base.device)
-        batch_losses(base, [word], [draw_batch(word, base.noise_scheduler.config.num_train_timesteps)], most=1)
-        each = torch.cuda.max_memory_allocated(base.device) - before
+        try:
+            batch_losses(base, [word], [draw_batch(word, base.noise_scheduler.config.num_train_timesteps)], most=1)
+        except torch.cuda.OutOfMemoryError:
+            if base.unet.is_gradient_checkpointing:
+                raise
+            fit = 0
+        else:
+            each = torch.cuda.max_memory_allocated(base.device) - before
+            torch.cuda.empty_cache()  # what the measured pass had is free again
+            fit = int(FREE_SHARE * torch.cuda.mem_get_info(base.device)[0] / each)
         word.generator.set_state(state)
-        fit = max(1, int(FREE_SHARE * torch.cuda.mem_get_info(base.device)[0] / each))
         if fit >= word.batch_size:
             break
         base.unet.enable_gradient_checkpointing()
-    return fit
+    return max(1, fit)
 
 
 def save_checkpoints(states: Mapping[Path, dict]) -> None:
     """Write the checkpoints of a step; all move into place together, so that the words of a batch continue at the same step."""
-    temporaries = {path: path.with_suffix(f".{os.getpid()}.tmp") for path in states}
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in states}
     for path, state in states.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, temporaries[path])

@@ -277,6 +277,17 @@ def test_a_resumed_word_stops_where_the_undisturbed_one_does(base: BaseModel, tm
     assert torch.equal(second.learned, undisturbed.learned)
 
 
+def test_a_damaged_checkpoint_is_left_out(base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (expected,) = trained(base, tmp_path / "whole", make(base))
+    checkpoint = tmp_path / "damaged" / "fox.pt"
+    checkpoint.parent.mkdir()
+    for damaged in (b"", b"no checkpoint", (tmp_path / "whole" / "fox.pt").read_bytes()[:100]):
+        checkpoint.write_bytes(damaged)
+        assert torch.equal(trained(base, tmp_path / "damaged", make(base))[0], expected)
+        assert f"{checkpoint} cannot be read" in caplog.text
+        caplog.clear()
+
+
 def test_a_checkpoint_that_cannot_be_written_is_heard_of(base: BaseModel, tmp_path: Path) -> None:
     (tmp_path / "full").write_text("a file where the folder should be")
     with pytest.raises(OSError, match="full"):
