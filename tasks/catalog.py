@@ -1,13 +1,15 @@
 """What a person does with a catalog besides building it: add a concept, imagine with its words."""
 
 import logging
+import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from tasks import artifacts, versioning
@@ -52,25 +54,45 @@ def add_concept(
             raise ValueError(f"picture {picture} is not a file")
     if len({picture.name for picture in pictures}) < len(pictures):
         raise ValueError("two pictures have the same file name; rename one of them")
+    entry: dict[str, Any] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
+    file = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).lstrip(".") or "word" if source else ""
+    if source:
+        entry["source"] = {"file": file, "sha256": artifacts.sha256(source)}
+    declared(name, entry, params)
+    try:
+        if source:
+            artifacts.write_bytes(artifacts.imported(name) / file, source.read_bytes())
+        with artifacts.new_folder(artifacts.images(name)) as folder:
+            for picture in pictures:
+                shutil.copy(picture, folder / picture.name)
+        write_rights(artifacts.rights(name), rights)
+        with versioning.open_repo() as repo:
+            versioning.track_inputs(repo, name)
+        with FileLock(artifacts.CACHE / "params.lock"):  # params.yaml is read again: it may have been edited, or added to, meanwhile
+            yaml, document = declared(name, entry, params)
+            temporary = params.with_name(f".{params.name}.{os.getpid()}.tmp")
+            yaml.dump(document, temporary)
+            temporary.replace(params)
+    except BaseException:  # the key stays free
+        for folder in (artifacts.images(name), artifacts.imported(name)):
+            shutil.rmtree(folder, ignore_errors=True)
+            artifacts.pointer(folder).unlink(missing_ok=True)
+        artifacts.rights(name).unlink(missing_ok=True)
+        raise
+
+
+def declared(name: str, entry: Mapping[str, Any], params: Path) -> tuple[YAML, Any]:
+    """Return params.yaml as a document, comments and all, with one more concept, and what writes it.
+
+    Raises:
+        ValueError: it would not be valid.
+    """
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 200
     document = yaml.load(params)
-    document["concepts"][name] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
-    if source:
-        file = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).lstrip(".") or "word"
-        document["concepts"][name]["source"] = {"file": file, "sha256": artifacts.sha256(source)}
+    document["concepts"][name] = dict(entry)
     parse_settings(document, params)
-    if source:
-        artifacts.write_bytes(artifacts.imported(name) / file, source.read_bytes())
-    with artifacts.new_folder(artifacts.images(name)) as folder:
-        for picture in pictures:
-            shutil.copy(picture, folder / picture.name)
-    write_rights(artifacts.rights(name), rights)
-    with versioning.open_repo() as repo:
-        versioning.track_inputs(repo, name)
-    temporary = params.with_name(f".{params.name}.tmp")
-    yaml.dump(document, temporary)
-    temporary.replace(params)
+    return yaml, document
 
 
 def keep_record(concept: str) -> None:
@@ -106,7 +128,8 @@ def check_new_key(name: str, settings: Settings) -> None:
         ValueError: one of these is not so.
     """
     check_concept_key(name)
-    if name in settings.concepts or artifacts.images(name).exists() or artifacts.imported(name).exists():
+    folders = (artifacts.images(name), artifacts.imported(name))
+    if name in settings.concepts or any(folder.exists() or artifacts.pointer(folder).exists() for folder in folders):
         raise ValueError(f"concept {name!r} exists already; choose another key, or add pictures to {artifacts.images(name)}")
     for key, concept in settings.concepts.items():
         if concept.placeholder_token == f"<{name}>":

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tasks import artifacts
+from tasks import artifacts, versioning
 from tasks.rights import read_rights
 from tasks.settings import load_settings
 
@@ -63,6 +64,31 @@ def test_whose_the_pictures_are_must_be_said(catalog: Path, rights: tuple[str, .
     assert not Path("data").exists()
     assert add("mug", "0.png", "--word", "cup", rights=(*rights, "--undeclared", "an experiment"))[0] == 0
     assert read_rights("mug").consent == "" and read_rights("mug").tags()["consent"] == "undeclared: an experiment"
+
+
+def test_an_edit_meanwhile_is_kept(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    track = versioning.track_inputs
+
+    def edited(*given: Any) -> None:
+        track(*given)
+        Path("params.yaml").write_text(Path("params.yaml").read_text().replace("guidance_scale: ", "guidance_scale: 1"))
+
+    before = load_settings().sample.guidance_scale
+    monkeypatch.setattr(versioning, "track_inputs", edited)
+    assert add("mug", "0.png", "1.png", "2.png", "--word", "cup")[0] == 0
+    assert load_settings().sample.guidance_scale == 10 + before and "mug" in load_settings().concepts
+
+
+def test_a_failed_add_leaves_the_key_free(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*given: Any) -> None:
+        raise OSError("no space left")
+
+    before = Path("params.yaml").read_bytes()
+    with monkeypatch.context() as broken:
+        broken.setattr(versioning, "track_inputs", failing)
+        assert add("mug", "0.png", "1.png", "2.png", "--word", "cup") == (1, "error: no space left\n")
+    assert Path("params.yaml").read_bytes() == before and not list(Path("data/images").iterdir())
+    assert add("mug", "0.png", "1.png", "2.png", "--word", "cup")[0] == 0
 
 
 @pytest.mark.parametrize(
