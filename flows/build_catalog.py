@@ -59,8 +59,8 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
             build_elsewhere(stale, settings, outcome)
         elif stale:
             build_concepts(repo, stale, settings, outcome)
+        show(outcome, chosen)
         build_report(repo, settings)
-    show(outcome, chosen)
     if outcome.failed:
         raise BuildFailed(outcome)
     return outcome

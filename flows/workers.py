@@ -22,7 +22,7 @@ from prefect.deployments import run_deployment
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
-from prefect.exceptions import CrashedRun, ObjectNotFound
+from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, as_completed
 
 from flows.outcome import BuildFailed, row, rows_of
@@ -51,9 +51,10 @@ def built(concepts: Sequence[str], runtime: Runtime) -> Iterator[tuple[list[str]
         for future in as_completed(list(sent)):
             batch = sent[future]
             try:
-                yield batch, future.result()
-            except (WorkerLost, CrashedRun) as error:
-                yield batch, failed(batch, str(error))
+                rows = future.result()
+            except Exception as error:  # a worker that is lost for good, a server that is away: the other batches go on
+                rows = failed(batch, f"{type(error).__name__}: {error}")
+            yield batch, rows
 
 
 def failed(concepts: Sequence[str], error: str) -> list[dict[str, Any]]:
@@ -92,7 +93,7 @@ def on_ray(runtime: Runtime) -> Iterator[Callable[[list[str]], PrefectFuture]]:
         from prefect_ray import RayTaskRunner
         from prefect_ray.context import remote_options
     except ImportError:
-        raise ValueError("runtime.task_runner is ray, which is not installed: pip install 'wordmint[distributed]'") from None
+        raise ValueError("runtime.task_runner is ray, which is not installed; install the extra distributed, as docs/operations.md says") from None
     with RayTaskRunner(init_kwargs={"include_dashboard": False}) as runner:
         gpus = 1 if runtime.device != "cpu" and ray.cluster_resources().get("GPU") else 0
         with remote_options(num_gpus=gpus):

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -177,8 +177,9 @@ def set_aside(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def fetch_runs(repo: Repo) -> None:
-    """Bring from the default remote what its run-cache knows: which results belong to which inputs."""
-    repo.stage_cache.pull(None)
+    """Bring from the default remote, if there is one, what its run-cache knows: which results belong to which inputs."""
+    with suppress(DvcException):  # a catalog may have none; what is then still stale is told of each concept
+        repo.stage_cache.pull(None)
 
 
 def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:
@@ -187,10 +188,11 @@ def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:
 
 
 def fetch(repo: Repo, folders: Sequence[Path]) -> None:
-    """Bring those of some folders that are tracked by DVC and missing on disk from the default remote."""
+    """Bring those of some folders that are tracked by DVC and missing on disk from the default remote, as far as it has them."""
     missing = [f"{folder}.dvc" for folder in folders if not folder.exists()]
     if targets := [path for path in missing if Path(path).exists()]:
-        repo.pull(targets=targets)
+        with suppress(DownloadError):  # curate says of each concept whose pictures are not there what to do
+            repo.pull(targets=targets)
 
 
 def track_inputs(repo: Repo, concept: str) -> None:

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import pytest
-from prefect import get_client
+from prefect import flow, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Scheduled
+from prefect.states import Completed, Scheduled
 
 from flows import workers
 from flows.outcome import rows_of
@@ -196,6 +198,21 @@ def test_a_worker_with_its_own_clone_is_taken_over(built: Path, server: Server, 
         assert artifacts.learned_embeds(concept).read_bytes() == (clone / artifacts.learned_embeds(concept)).read_bytes()
     assert "invert" not in "".join(run.name for run in task_runs_of(runs_of("build-catalog")[-1]))
     assert dvc("status").strip().endswith("up to date.")
+
+
+def test_a_batch_that_cannot_be_sent_leaves_the_others_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(deployment: str, parameters: dict[str, Any], **options: Any) -> SimpleNamespace:
+        if "fox" in parameters["concepts"]:
+            raise ConnectionError("nobody answers")
+        return SimpleNamespace(id=uuid4(), name="a run", state=Completed(message="without a table"))
+
+    @flow
+    def sending() -> dict[str, str]:
+        runtime = load_settings(ROOT / "params.yaml").runtime.model_copy(update={"task_runner": "workers", "concepts_per_task": 1})
+        return {batch[0]: rows[0]["error"] for batch, rows in workers.built(["fox", "owl"], runtime)}
+
+    monkeypatch.setattr(workers, "run_deployment", run)
+    assert sending() == {"fox": "ConnectionError: nobody answers", "owl": "batch 'a run' ended Completed: without a table"}
 
 
 def task_runs_of(run: FlowRun) -> list[TaskRun]:
