@@ -70,7 +70,7 @@ def made_of(one: str, other: str, base: BaseModel, scorer: Scorer, settings: Set
     rules, pair = settings.sample, (one, other)
     return {
         "prompt": PROMPTS[kinds(pair, settings)],
-        "embedding_digests": [artifacts.sha256(word, *lora_of(word)) for word in map(artifacts.learned_embeds, pair)],
+        "embedding_digests": [artifacts.sha256(artifacts.learned_embeds(key)) for key in pair],
         "pictures_sha256": [artifacts.folder_digest(folder, "*.png") for key in pair for folder in (artifacts.curated(key), alone(key, settings))],
         "base": base.identity,
         "scorer": scorer.identity,

@@ -61,7 +61,9 @@ def gpu_name(device: str) -> str | None:
 def device_lock(device: str) -> AbstractContextManager:
     """Hold a GPU against every other build on this machine, whichever door it came through; a CPU is shared."""
     name = gpu_name(device)
-    return FileLock(Path(tempfile.gettempdir()) / f"wordmint-{name}.lock") if name else nullcontext()
+    shared = Path("/dev/shm")  # where it is there, one for all users and services; temporary folders may be their own
+    place = shared if shared.is_dir() else Path(tempfile.gettempdir())
+    return FileLock(place / f"wordmint-{name}.lock", mode=0o666) if name else nullcontext()
 
 
 def transient(task: Any, run: Any, state: Any) -> bool:
