@@ -1,6 +1,6 @@
 """The eight ordinal claims of Gal et al. 2022, section 5 and appendix A, decided from a study's numbers and from nothing else."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
@@ -50,6 +50,8 @@ class Comparison(NamedTuple):
     low: float
     high: float
     at_least: float
+    agree: str
+    """How many of the concepts are not below it by themselves."""
 
     @property
     def verdict(self) -> Verdict:
@@ -74,19 +76,40 @@ class Claim(NamedTuple):
         return "undecided" if "undecided" in verdicts else "holds"
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return mean and both ends of Student's t interval; one value alone could be anything."""
-    mean = fmean(values)
-    if len(values) < 2:
-        return mean, float("-inf"), float("inf")
-    half = float(student.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * stdev(values) / sqrt(len(values))
-    return mean, mean - half, mean + half
+def by_concept(values: Iterable[tuple[str, float]]) -> list[list[float]]:
+    """Return the values of each concept, one for each training seed."""
+    found: dict[str, list[float]] = {}
+    for concept, number in values:
+        found.setdefault(concept, []).append(number)
+    return list(found.values())
 
 
-def compare(what: str, values: Iterable[float], at_least: float = 0.0) -> list[Comparison]:
-    """Return the comparison of paired values, or none when nothing was measured."""
+def interval(values: Iterable[tuple[str, float]]) -> tuple[float, float, float]:
+    """Return the mean over the concepts and both ends of Student's t interval, from values with the name of their concept.
+
+    Trainings of one concept with several seeds say how far another seed would move the mean of these very concepts (one-way layout, pooled
+    variance): an easy concept beside a hard one is no uncertainty, and what other concepts would do is not said. One value for each concept
+    says something of concepts like these. One value alone could be anything.
+    """
+    groups = by_concept(values)
+    means = [fmean(group) for group in groups]
+    freedom = sum(len(group) - 1 for group in groups)
+    if freedom:
+        within = sum((number - fmean(group)) ** 2 for group in groups for number in group) / freedom
+        error = sqrt(within * sum(1 / len(group) for group in groups)) / len(groups)
+    elif freedom := len(means) - 1:
+        error = stdev(means) / sqrt(len(means))
+    else:
+        return means[0], float("-inf"), float("inf")
+    half = float(student.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return fmean(means), fmean(means) - half, fmean(means) + half
+
+
+def compare(what: str, values: Iterable[tuple[str, float]], at_least: float = 0.0) -> list[Comparison]:
+    """Return the comparison of paired values with the names of their concepts, or none when nothing was measured."""
     values = list(values)
-    return [Comparison(what, *interval(values), at_least)] if values else []
+    agree = [fmean(group) >= at_least for group in by_concept(values)]
+    return [Comparison(what, *interval(values), at_least, f"{sum(agree)} of {len(agree)}")] if values else []
 
 
 class Study:
@@ -98,33 +121,13 @@ class Study:
     def of(self, kind: str, setup: str) -> list[Result]:
         return [result for (its, name, _, _), result in self.cells.items() if (its, name) == (kind, setup)]
 
-    def among(self, kind: str, setup: str, number: Callable[[Result], float]) -> tuple[float, float, float]:
-        """Return a setup's mean and its interval for comparing it with the other setups of its kind.
-
-        What concepts have in common over all setups, an easy one here and a hard one there, is taken out first (Cousineau 2005; Morey 2008).
-        """
-        setups = self.setups(kind)
-        means = {name: by_concept((result.concept, number(result)) for result in self.of(kind, name)) for name in setups}
-        of_concept = [fmean(column) for column in zip(*means.values(), strict=True)]
-        mean, low, high = interval([own - its + fmean(of_concept) for own, its in zip(means[setup], of_concept, strict=True)])
-        widened = sqrt(len(setups) / max(len(setups) - 1, 1))
-        return mean, mean - (mean - low) * widened, mean + (high - mean) * widened
-
     def setups(self, kind: str) -> list[str]:
         return list(dict.fromkeys(name for its, name, _, _ in self.cells if its == kind))
 
-    def paired(self, kind: str, one: str, other: str, number: Callable[[Result], float]) -> list[float]:
-        """Return `number` of setup `one` minus that of `other` for every concept, the mean over the seeds that both have."""
+    def paired(self, kind: str, one: str, other: str, number: Callable[[Result], float]) -> list[tuple[str, float]]:
+        """Return `number` of setup `one` minus that of `other` for every concept and seed that both have, with the concept."""
         pairs = [(result, self.cells.get((kind, other, result.concept, result.seed))) for result in self.of(kind, one)]
-        return by_concept((first.concept, number(first) - number(second)) for first, second in pairs if second)
-
-
-def by_concept(values: Iterable[tuple[str, float]]) -> list[float]:
-    """Return the mean value of each concept: trainings of one concept with other seeds are alike, and no more evidence than one."""
-    found: dict[str, list[float]] = {}
-    for concept, number in values:
-        found.setdefault(concept, []).append(number)
-    return list(map(fmean, found.values()))
+        return [(first.concept, number(first) - number(second)) for first, second in pairs if second]
 
 
 def value(score: str, which: str = "value") -> Callable[[Result], float]:
@@ -142,17 +145,17 @@ def decide(study: Study) -> list[Claim]:
         return compare(f"{score}: {one} above {other}{slack}", study.paired(kind, one, other, value(score)), by)
 
     def reference(one: str, other: str, score: str) -> list[Comparison]:
-        """Is a reference's score above another's, over the concepts?"""
+        """Is a reference's score above another's? What no training seed moves is one value for each concept."""
         pairs = [(result.concept, result.scores[score].get(one), result.scores[score].get(other)) for result in study.of("setup", "plain")]
         measured = [(concept, first - second) for concept, first, second in pairs if first is not None and second is not None]
-        return compare(f"{score}: {named(one)} above {named(other)}", by_concept(measured))
+        return compare(f"{score}: {named(one)} above {named(other)}", measured if one == "value" else dict(measured).items())
 
     def extreme(which: str, score: str, sign: int) -> list[Comparison]:
         """Is a reference beyond every setup? The one that speaks most against it decides."""
         found = []
         for setup in study.setups("setup"):
             cells = [(result.concept, result.scores[score]) for result in study.of("setup", setup)]
-            values = by_concept((concept, sign * (scores[which] - scores["value"])) for concept, scores in cells)
+            values = [(concept, sign * (scores[which] - scores["value"])) for concept, scores in cells]
             found += compare(f"{score}: {named(which)} {'above' if sign > 0 else 'below'} {setup}", values)
         return sorted(found, key=lambda comparison: (AGAINST.index(comparison.verdict), comparison.low))[:1]
 
@@ -161,7 +164,7 @@ def decide(study: Study) -> list[Claim]:
         return EDITABLE(study.cells["setup", setup, concept, seed]) - EDITABLE(study.cells["guided", setup, concept, seed])
 
     guided = [(result.concept, result.seed) for result in study.of("guided", "pivotal")]
-    dearer = by_concept((at[0], cost("pivotal", *at) - cost("plain", *at)) for at in guided)
+    dearer = [(at[0], cost("pivotal", *at) - cost("plain", *at)) for at in guided]
     smallest, largest = "5", (study.setups("size") or [""])[-1]
     return [
         Claim(
@@ -169,9 +172,7 @@ def decide(study: Study) -> list[Claim]:
             "one word reconstructs about as well as random training pictures do",
             compare(
                 f"reconstruction: plain as a share of Image-Only, at least {AS_WELL:g}",
-                by_concept(
-                    (result.concept, FAITHFUL(result) / result.scores["reconstruction"]["image_only"]) for result in study.of("setup", "plain")
-                ),
+                [(cell.concept, FAITHFUL(cell) / cell.scores["reconstruction"]["image_only"]) for cell in study.of("setup", "plain")],
                 AS_WELL,
             ),
         ),

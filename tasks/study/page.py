@@ -17,7 +17,7 @@ from PIL import Image
 from tasks import artifacts
 from tasks.plots import grid
 from tasks.study.cells import Cell, Plan
-from tasks.study.claims import Result, Study, decide, value
+from tasks.study.claims import Result, Study, decide, interval, value
 
 REFERENCES = {
     "image_only": "Image-Only",
@@ -60,7 +60,7 @@ def row(study: Study, kind: str, setup: str) -> dict[str, Any]:
     """Return a setup's means over concepts and seeds, with the intervals of its scores."""
     cells = study.of(kind, setup)
     means = {name: fmean(cell.train[name] for cell in cells) for name in ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")}
-    return {"setup": setup, **means, **{score: study.among(kind, setup, value(score)) for score in AXES}}
+    return {"setup": setup, **means, **{score: interval((cell.concept, value(score)(cell)) for cell in cells) for score in AXES}}
 
 
 def references(study: Study) -> dict[str, dict[str, float | None]]:
@@ -90,10 +90,11 @@ def stop_study(study: Study) -> list[dict[str, Any]]:
 
 
 def draw_plane(study: Study, path: Path) -> None:
-    """Draw the plane of the paper's Figure 10(a): a cross is the 95 % interval of a setup's mean among the setups."""
+    """Draw the plane of the paper's Figure 10(a): a cross is the 95 % interval of a setup's mean."""
     figure, axes = pyplot.subplots(figsize=(7.6, 5))
     for number, setup in enumerate(study.setups("setup")):
-        (x, left, right), (y, low, high) = (study.among("setup", setup, value(score)) for score in AXES)
+        drawn = row(study, "setup", setup)
+        (x, left, right), (y, low, high) = (drawn[score] for score in AXES)
         bars = {"xerr": [[x - left], [right - x]], "yerr": [[y - low], [high - y]]} if isfinite(left) else {}
         axes.errorbar(x, y, fmt="o", color=f"C{number}", elinewidth=0.8, label=setup, **bars)
     for name, scores in references(study).items():

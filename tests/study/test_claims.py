@@ -66,24 +66,12 @@ def test_more_pictures_that_cost_nothing_refute_the_drift() -> None:
     assert verdicts(found)["g"] == "does not hold"
 
 
-def test_more_seeds_of_the_same_concepts_are_no_more_evidence() -> None:
-    found = results()
-    more = [Result(r.kind, r.setup, r.concept, seed, r.scores, r.train, r.word_likeness) for r in found if r.seed == 0 for seed in range(2, 12)]
-    few, many = (decide(Study(cells))[0].comparisons[0] for cells in ([r for r in found if r.seed == 0], [*more, *(r for r in found if r.seed == 0)]))
-    assert few == pytest.approx(many)
-
-
 def test_a_wide_interval_does_not_hide_what_refutes_a_claim() -> None:
     found = results(**{"low-lr": (0.60, 0.85)})  # beyond Prompt-Only
-    wild = {"fox": -0.9, "robot": 0.0, "teapot": 0.9}
-    scores = [{"editability": r.scores["editability"] | {"value": wild[r.concept]}, "reconstruction": r.scores["reconstruction"]} for r in found]
-    found += [Result("setup", "wild", r.concept, r.seed, its, {}, 0.5) for r, its in zip(found, scores, strict=True) if r.setup == "regularised"]
+    for r in [r for r in found if r.setup == "regularised"]:
+        wild = r.scores["editability"] | {"value": (-0.9, 0.9)[r.seed]}
+        found.append(Result("setup", "wild", r.concept, r.seed, r.scores | {"editability": wild}, {}, 0.5))
     assert verdicts(found)["f"] == "does not hold"
-
-
-def test_what_concepts_have_in_common_is_no_uncertainty_of_a_setup() -> None:
-    one, other = (Study(results()).among("setup", setup, lambda r: r.scores["editability"]["value"]) for setup in ("plain", "high-lr"))
-    assert one[0] - other[0] == pytest.approx(0.1) and one[2] - one[1] == pytest.approx(0, abs=1e-6)  # though fox, robot and teapot differ by 0.01
 
 
 def test_what_was_not_measured_is_not_decided() -> None:
@@ -103,13 +91,20 @@ def test_cells_are_compared_with_those_of_the_same_concept_and_seed() -> None:
     assert slack.low == pytest.approx(slack.high)  # the concepts differ, the differences do not
 
 
-def test_the_interval_is_students() -> None:
-    mean, low, high = interval([1.0, 2.0, 3.0])
+def test_one_value_of_each_concept_is_students_interval_over_the_concepts() -> None:
+    mean, low, high = interval([("fox", 1.0), ("robot", 2.0), ("teapot", 3.0)])
     assert mean == 2
     assert high - 2 == pytest.approx(4.30265 / 3**0.5, rel=1e-4)  # t of two degrees of freedom, standard deviation 1
     assert low == pytest.approx(4 - high)
 
 
+def test_several_seeds_are_an_interval_for_these_concepts() -> None:
+    """The concepts are far apart; within each the standard deviation is 1, of two degrees of freedom, and the mean has that of four values."""
+    mean, low, high = interval([("fox", -1 / 2**0.5), ("fox", 1 / 2**0.5), ("robot", 100 - 1 / 2**0.5), ("robot", 100 + 1 / 2**0.5)])
+    assert mean == 50
+    assert (high - 50, 50 - low) == pytest.approx((4.30265 / 2,) * 2, rel=1e-4)
+
+
 @pytest.mark.parametrize(("low", "high", "verdict"), [(0.0, 1.0, "holds"), (-1.0, 1.0, "undecided"), (-1.0, -0.1, "does not hold")])
 def test_an_interval_decides(low: float, high: float, verdict: str) -> None:
-    assert Comparison("", 0.0, low, high, at_least=0.0).verdict == verdict
+    assert Comparison("", 0.0, low, high, at_least=0.0, agree="").verdict == verdict
