@@ -9,12 +9,14 @@ os.environ.update(
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DVC_NO_ANALYTICS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "HF_HUB_OFFLINE": "1",
     }
 )
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,3 +106,8 @@ def fingerprint(model: BaseModel) -> str:
             flags = repr((name, value.requires_grad, value.grad is None, part.training)).encode()
             digest.update(flags + value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def pytest_unconfigure() -> None:
+    """Let Prefect end its server in silence: it says so when the interpreter exits, to a stream that pytest has closed by then."""
+    logging.raiseExceptions = False
