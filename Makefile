@@ -18,7 +18,7 @@ test: .venv/tested  ## run the test suite without what test-services runs
 	@$(PYTEST) -m "not services"
 
 test-services: .venv/tested  ## run the tests with Prefect servers and workers of their own, within 10 minutes
-	@$(PYTEST) -m services
+	@$(PYTEST) --dist loadgroup -m services
 
 check: .venv/tested  ## ruff, types and the tests without the slow ones
 	@ruff check . && ruff format --check . && mypy && python -m pytest -m "not slow and not services"

@@ -27,7 +27,7 @@ from tests.test_build_catalog import draw_picture
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```sh ([a-z ]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.xdist_group("team")]  # they go on where the one before stopped
 
 
 class Team:
