@@ -90,12 +90,17 @@ def log_concept(
     """Log one run with its model, scores, picture set, manifest and sample sheets and return the model's id; nothing is registered yet."""
     import mlflow
     from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.exceptions import MlflowException
 
     client, loras = mlflow.MlflowClient(), lora_of(embedding)
     # An example would make MLflow load the base model and draw a picture while it publishes.
     warnings.filterwarnings("ignore", message=r".*An input example was not provided")
     with mlflow.start_run(experiment_id=registry.experiment_id(client), run_name=name) as run:
-        client.log_inputs(run.info.run_id, [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])])
+        used = [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])]
+        try:
+            client.log_inputs(run.info.run_id, used)
+        except MlflowException:  # of two machines that log a new picture set at once it refuses one, which finds the set there now
+            client.log_inputs(run.info.run_id, used)
         mlflow.log_params(dict(params))  # MLflow copies a run's params to its models
         model = mlflow.pyfunc.log_model(
             name=name.replace(".", "-"),  # MLflow allows no dot here
