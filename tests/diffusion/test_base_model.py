@@ -8,7 +8,7 @@ from PIL import Image
 
 from tasks import registered_model
 from tasks.diffusion import base_model
-from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
+from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model, pick_device
 from tasks.diffusion.ddim import decode, encode
 from tests.tiny import RESOLUTION
 
@@ -62,3 +62,9 @@ def test_the_registered_file_hashes_weights_as_we_do(tiny_base_folder: Path, tmp
     assert hashes == [registered_model.weights_sha256(folder) for folder in (tiny_base_folder, tmp_path)]
     (tmp_path / "B/x.safetensors").write_bytes(b"changed")
     assert base_model.weights_sha256(tmp_path) != hashes[1]
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "mps"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(ValueError, match=rf"runtime\.device is {device}, but this machine has cpu.*; take one of these or auto"):
+        pick_device(device)
