@@ -192,7 +192,7 @@ def fetch(repo: Repo, folders: Sequence[Path]) -> None:
     missing = [f"{folder}.dvc" for folder in folders if not folder.exists()]
     if targets := [path for path in missing if Path(path).exists()]:
         with suppress(DownloadError):  # curate says of each concept whose pictures are not there what to do
-            repo.pull(targets=targets)
+            repo.pull(targets=targets, allow_missing=True)
 
 
 def track_inputs(repo: Repo, concept: str) -> None:

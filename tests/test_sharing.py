@@ -142,6 +142,17 @@ def test_names_without_things_are_told(catalog: Path, monkeypatch: pytest.Monkey
     assert code == 1 and output.startswith("error: ") and output.endswith("whoever committed what names them has to run `wordmint push`")
 
 
+def test_pictures_that_nobody_sent_hold_up_no_others(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sharing.push(load_settings())
+    draw_picture(artifacts.images("owl") / "0.png", 3)
+    with versioning.open_repo() as repo:
+        versioning.track_inputs(repo, "owl")
+    second_clone(catalog, monkeypatch)
+    with versioning.open_repo() as repo:
+        versioning.fetch_inputs(repo, ["owl", "fox"])
+    assert artifacts.images("fox").is_dir() and not list(artifacts.images("owl").glob("*"))
+
+
 def test_an_unrecorded_picture_is_not_overwritten(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sharing.push(load_settings())
     second_clone(catalog, monkeypatch)
