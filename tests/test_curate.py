@@ -369,7 +369,7 @@ def test_a_missing_or_empty_folder_is_an_error_with_the_remedy(folder: Path, mak
         file.unlink()
     folder.rmdir()
     make(folder)
-    with pytest.raises(ValueError, match=r"wordmint add teapot .*dvc pull"):
+    with pytest.raises(ValueError, match=r"put some there, or fetch them with `dvc pull data/images/teapot\.dvc`"):
         run()
 
 
