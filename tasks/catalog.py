@@ -1,11 +1,11 @@
 """What a person does with a catalog besides building it: add a concept, imagine with its words."""
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,9 +70,9 @@ def add_concept(
             versioning.track_inputs(repo, name)
         with FileLock(artifacts.CACHE / "params.lock"):  # params.yaml is read again: it may have been edited, or added to, meanwhile
             yaml, document = declared(name, entry, params)
-            temporary = params.with_name(f".{params.name}.{os.getpid()}.tmp")
-            yaml.dump(document, temporary)
-            temporary.replace(params)
+            edited = BytesIO()
+            yaml.dump(document, edited)
+            artifacts.write_bytes(params, edited.getvalue())
     except BaseException:  # the key stays free
         for folder in (artifacts.images(name), artifacts.imported(name)):
             shutil.rmtree(folder, ignore_errors=True)
