@@ -97,7 +97,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, UnpicklingError) as error:
+    except (RuntimeError, EOFError, UnpicklingError) as error:
         logger.warning("checkpoint %s cannot be read and is left out: %s", path, error)
         return None
 
