@@ -246,13 +246,13 @@ def orphans(minutes: float) -> list[dict[str, Any]]:
     place = registry.experiment_id(client)
     needed, models = set[str](), dict[str, list[str]]()
     sources = {str(version.source).removeprefix("models:/") for version in registry.pages(client.search_model_versions, "")}
-    places = [source for source in sources if "/" in source]  # versions from before MLflow had logged models
+    paths = [source for source in sources if "/" in source]  # of versions that name no logged model
     token = None
     while True:
         page = client.search_logged_models([place], page_token=token)
         for model in page:
             models.setdefault(str(model.source_run_id), []).append(model.model_id)
-            if model.model_id in sources or any(source.startswith(model.artifact_location) for source in places):
+            if model.model_id in sources or any(source.startswith(model.artifact_location) for source in paths):
                 needed.add(str(model.source_run_id))
         if not (token := page.token):
             break
