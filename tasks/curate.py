@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks import artifacts
 from tasks.pictures.reading import Picture, UnusableError, check_file, output_names, picture_files, read_picture
 from tasks.pictures.screening import outliers, screen
-from tasks.references import read_captions
+from tasks.references import read_captions, read_contexts
 from tasks.settings import Settings
 from tasks.stage import run_stage
 
@@ -31,6 +31,7 @@ def curate(concept: str, settings: Settings) -> Path:
     if not files:
         raise ValueError(f"concept {concept!r} has no pictures in {folder}; put some there, or fetch them with `dvc pull {folder}.dvc`")
     read_captions(folder)  # the sample stage needs them; a mistake is heard of before a word is trained
+    contexts = read_contexts(folder, files)
     resolution = base_resolution(settings.base.model, settings.base.revision)
     digests, pictures, dropped = read_and_screen(files, resolution, settings)
     usable = [name for name in files if name not in dropped]
@@ -50,6 +51,7 @@ def curate(concept: str, settings: Settings) -> Path:
                 records[-1] |= {"reason": dropped[name]}
             else:
                 records[-1] |= {"file": outputs[name], "transform": pictures[name].record()}
+                records[-1] |= {"context": contexts[name]} if name in contexts else {}
                 pictures[name].image.save(new / outputs[name])
         artifacts.write_json(new / artifacts.manifest(concept).name, {"concept": concept, "resolution": resolution, "pictures": records})
     return artifacts.manifest(concept)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -35,15 +36,27 @@ def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collectio
     Raises:
         ValueError: the concept cannot start or be trained as params.yaml says; `failed` are those that none can start as.
     """
-    files = [entry["file"] for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
-    pictures = [Image.open(artifacts.curated(concept) / file) for file in files]
+    pictures = [Image.open(artifacts.curated(concept) / entry["file"]) for entry in kept(concept)]
     chosen, rules = settings.concept(concept), settings.inversion(concept)
     flat = {name: value for name, value in rules if name not in ("method", "options", "pick")}
     other = settings.origin(concept)
     start = chosen.initializer_token if other is None else rows_of(other, concept, base, failed)
-    word = new_word(base, concept, chosen.placeholder_token, start, TEMPLATES[chosen.kind], encode(base, pictures), **flat)
+    word = new_word(
+        base, concept, chosen.placeholder_token, start, TEMPLATES[chosen.kind], encode(base, pictures), contexts=contexts_of(concept), **flat
+    )
     word = METHODS[rules.method](base, word, OPTIONS[rules.method](**rules.options))
     return probed(base, word, rules.pick, pictures, chosen.kind, settings.runtime.device) if rules.pick else word
+
+
+def kept(concept: str) -> list[dict[str, Any]]:
+    """Return what the manifest says of the curated pictures."""
+    return [entry for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
+
+
+def contexts_of(concept: str) -> tuple[str, ...]:
+    """Return what else each curated picture shows; one empty text where nobody said so of any."""
+    contexts = tuple(entry.get("context", "") for entry in kept(concept))
+    return contexts if any(contexts) else ("",)
 
 
 def rows_of(other: str, concept: str, base: BaseModel, failed: Collection[str]) -> Tensor:
@@ -65,4 +78,6 @@ def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     versions = {"stage": str(stage_version("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
     other = settings.origin(concept)
     start = {"started_as": {"concept": other, "digest": artifacts.sha256(artifacts.learned_embeds(other))}} if other else {}
-    return {"seed": settings.inversion(concept).seed, "base": base.identity, "data_sha256": data, **start, "settings": rules, "versions": versions}
+    said = {"contexts": contexts_of(concept)} if any(contexts_of(concept)) else {}
+    seed = settings.inversion(concept).seed
+    return {"seed": seed, "base": base.identity, "data_sha256": data, **said, **start, "settings": rules, "versions": versions}

@@ -1,9 +1,11 @@
 """What stands where a word stands, to compare it with: nothing, the coarse word, what a person would say (Gal et al. 2022, section 5.2)."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks import artifacts
 from tasks.settings import Settings
@@ -11,6 +13,18 @@ from tasks.settings import Settings
 STAND_INS = {"coarse_word": "coarse word", "human_short": "short caption", "human_long": "long caption"}
 """The references that are other words: their names in score files, and for a person."""
 MOST_WORDS = {"short": 12, "long": 30}
+MOST_WORDS_OF_CONTEXT = 12
+
+
+class Captions(BaseModel):
+    """A captions.yaml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    short: str | None = None
+    long: str | None = None
+    context: dict[str, str] = {}
+    """File -> what else its picture shows."""
 
 
 def stand_ins(concept: str, settings: Settings) -> dict[str, str]:
@@ -31,16 +45,40 @@ def read_captions(pictures: Path) -> dict[str, str]:
     Raises:
         ValueError: captions.yaml holds something else, or a caption is longer than the paper's.
     """
+    found = captions_file(pictures).model_dump(include=set(MOST_WORDS), exclude_none=True)
+    return {kind: counted(pictures, f"the {kind} caption", text, MOST_WORDS[kind]) for kind, text in found.items()}
+
+
+def read_contexts(pictures: Path, files: Collection[str]) -> dict[str, str]:
+    """Return file -> what else its picture shows, such as `on the grass`, from the captions.yaml that lies beside a concept's pictures.
+
+    Raises:
+        ValueError: captions.yaml holds something else, a context is too long or is a template, or names none of `files`.
+    """
+    contexts = captions_file(pictures).context
+    for file, text in contexts.items():
+        if file not in files:
+            raise ValueError(f"{pictures / 'captions.yaml'}: context names {file}, which is no picture of the set; name one of {', '.join(files)}")
+        if "{" in text or "}" in text:
+            raise ValueError(f"{pictures / 'captions.yaml'}: the context of {file} is {text!r}; leave the braces and the word out")
+    return {file: counted(pictures, f"the context of {file}", text, MOST_WORDS_OF_CONTEXT) for file, text in contexts.items()}
+
+
+def captions_file(pictures: Path) -> Captions:
+    """Return what captions.yaml holds; without one it holds nothing."""
     path = pictures / "captions.yaml"
     if not path.exists():
-        return {}
+        return Captions()
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Captions.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise ValueError(f"{path} must hold three entries at most, `short: TEXT`, `long: TEXT` and `context: {{FILE: TEXT, ...}}`") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict) or not found.keys() <= MOST_WORDS.keys() or not all(isinstance(text, str) for text in found.values()):
-        raise ValueError(f"{path} must hold two lines at most, `short: TEXT` and `long: TEXT`")
-    for kind, text in found.items():
-        if not 1 <= len(text.split()) <= MOST_WORDS[kind]:
-            raise ValueError(f"{path}: the {kind} caption has {len(text.split())} words; give it 1 to {MOST_WORDS[kind]}")
-    return {kind: " ".join(text.split()) for kind, text in found.items()}
+
+
+def counted(pictures: Path, what: str, text: str, most: int) -> str:
+    """Return a text with single spaces, if it has words and not too many."""
+    if not 1 <= len(text.split()) <= most:
+        raise ValueError(f"{pictures / 'captions.yaml'}: {what} has {len(text.split())} words; give it 1 to {most}")
+    return " ".join(text.split())

@@ -398,3 +398,11 @@ def test_a_failed_curate_leaves_the_previous_result_as_it_was(folder: Path, monk
         run()
     assert artifacts.folder_digest(artifacts.curated("teapot")) == before
     assert [path.name for path in artifacts.curated("teapot").parent.iterdir()] == ["teapot"]
+
+
+def test_the_manifest_says_what_else_a_picture_shows(folder: Path) -> None:
+    (folder / "captions.yaml").write_text("context: {2.png: on the grass}", encoding="utf-8")
+    assert [entry.get("context") for entry in run().values()] == [None, "on the grass", None]
+    (folder / "captions.yaml").write_text("context: {9.png: on the grass}", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"context names 9\.png, which is no picture of the set"):
+        run()

@@ -8,7 +8,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from tasks import artifacts
-from tasks.references import MOST_WORDS, read_captions, stand_ins, without_word
+from tasks.references import MOST_WORDS, read_captions, read_contexts, stand_ins, without_word
 from tasks.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -49,16 +49,42 @@ def test_captions_are_what_a_person_wrote_on_one_line(tmp_path: Path) -> None:
         (f"short: {'word ' * 13}", "the short caption has 13 words; give it 1 to 12"),
         (f"long: {'word ' * 31}", "the long caption has 31 words; give it 1 to 30"),
         ("short: ''", "has 0 words"),
-        ("short: 3", "two lines at most"),
-        ("tiny: a fox", "two lines at most"),
-        ("- a fox", "two lines at most"),
-        ("", "two lines at most"),
+        ("short: 3", "three entries at most"),
+        ("tiny: a fox", "three entries at most"),
+        ("- a fox", "three entries at most"),
+        ("", "three entries at most"),
         ("short: [", "not valid YAML"),
     ],
 )
 def test_other_captions_are_refused_by_their_file(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as refused:
         captioned(tmp_path, text)
+    assert str(tmp_path / "captions.yaml") in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_contexts_are_of_the_sets_pictures(tmp_path: Path) -> None:
+    assert captioned(tmp_path, "short: a fox\ncontext: {2.png: on  the grass}") == {"short": "a fox"}
+    assert read_contexts(tmp_path, ["1.png", "2.png"]) == {"2.png": "on the grass"}
+    assert read_contexts(tmp_path / "none", ["1.png"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ("{3.png: on the grass}", "context names 3.png, which is no picture of the set; name one of 1.png"),
+        ("{1.png: 'a {} on the grass'}", "leave the braces and the word out"),
+        (f"{{1.png: {'word ' * 13}}}", "the context of 1.png has 13 words; give it 1 to 12"),
+        ("{1.png: ''}", "has 0 words"),
+        ("[on the grass]", "three entries at most"),
+        ("{1.png: 3}", "three entries at most"),
+    ],
+)
+def test_other_contexts_are_refused_by_their_file(tmp_path: Path, context: str, said: str) -> None:
+    captioned(tmp_path, "short: a fox")
+    (tmp_path / "captions.yaml").write_text(f"context: {context}", encoding="utf-8")
+    with pytest.raises(ValueError, match=said) as refused:
+        read_contexts(tmp_path, ["1.png"])
     assert str(tmp_path / "captions.yaml") in str(refused.value)
     assert "\n" not in str(refused.value)
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.words import initializer_row, token_ids
+from tasks.diffusion.words import initializer_row
 from tasks.inversion.options import Options
-from tasks.inversion.textual_inversion import Word, optimizer_of
+from tasks.inversion.textual_inversion import Word, caption_ids, optimizer_of
 
 OWN = "<this-picture>"
 DETAILS = "picture"  # what a picture's own word starts as
@@ -24,11 +24,11 @@ def add_image_tokens(base: BaseModel, word: Word, options: Options) -> Word:
     shared, pictures = len(word.rows), len(word.means)
     own = initializer_row(base, DETAILS).to(word.rows.device).repeat(pictures, 1)
     rows = torch.cat([word.rows.detach(), own]).requires_grad_(True)
-    first = token_ids(
-        base, [f"{template.format(word.placeholder_token)} with {OWN}" for template in word.templates], {word.placeholder_token: shared, OWN: 1}
-    )
+    captions = [f"{template.format(word.placeholder_token)} with {OWN}" for template in word.templates]
+    first = caption_ids(base, captions, word.contexts, {word.placeholder_token: shared, OWN: 1})
     own_id = len(base.tokenizer) + shared
-    input_ids = torch.stack([torch.where(first == own_id, own_id + picture, first) for picture in range(pictures)])
+    input_ids = first.expand(pictures, -1, -1, -1)
+    input_ids = torch.where(input_ids == own_id, own_id + torch.arange(pictures)[:, None, None, None], input_ids)
     return replace(
         word,
         rows=rows,

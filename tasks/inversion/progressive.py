@@ -19,5 +19,6 @@ def add_vectors_later(base: BaseModel, word: Word, options: Progressive) -> Word
         )
     if options.add_at[-1] >= word.max_train_steps:
         raise ValueError(f"invert.options.add_at {list(options.add_at)} must be before the last of {word.max_train_steps} optimizer steps")
-    stages = [caption_ids(base, word.templates, word.placeholder_token, number + 1) for number in range(len(word.rows))]
+    captions = [template.format(word.placeholder_token) for template in word.templates]
+    stages = [caption_ids(base, captions, word.contexts, {word.placeholder_token: number + 1}) for number in range(len(word.rows))]
     return replace(word, captions=lambda step: stages[sum(step >= later for later in options.add_at)])

@@ -1,6 +1,6 @@
 """Textual Inversion (Gal et al. 2022, eq. 2): the rows that best denoise the concept's pictures under neutral captions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import pvariance as variance
 
@@ -19,6 +19,8 @@ class Word:
     concept: str
     placeholder_token: str
     templates: tuple[str, ...]
+    contexts: tuple[str, ...]
+    """What else each picture shows, which ends its captions so that the word need not mean it; or one for all."""
     captions: Callable[[int], Tensor]
     """optimizer step -> token ids (pictures, templates, text encoders, length), or one for all pictures; the word's vectors count from the
     end of the vocabulary."""
@@ -167,6 +169,7 @@ def new_word(
     average_last: float,
     seed: int,
     early_stop: EarlyStop | None = None,
+    contexts: tuple[str, ...] = ("",),
 ) -> Word:
     """Prepare a word that starts as its initializer: an ordinary word, a phrase of them, or the rows of another concept (vectors, dim).
 
@@ -180,14 +183,15 @@ def new_word(
             f"{concept} has invert.num_vectors {num_vectors} and starts as {len(start)}; set it to {len(start)}, one for each, or to 1, their mean"
         )
     rows = first_rows(start, num_vectors, generator).to(base.device).requires_grad_(True)
-    input_ids = caption_ids(base, templates, placeholder_token, num_vectors)
+    input_ids = caption_ids(base, [template.format(placeholder_token) for template in templates], contexts, {placeholder_token: num_vectors})
     return Word(
         concept=concept,
         placeholder_token=placeholder_token,
         templates=templates,
+        contexts=contexts,
         captions=lambda step: input_ids,
-        means=latents[0],
-        stds=latents[1],
+        means=latents[0].cpu(),  # a large catalog's would fill a GPU
+        stds=latents[1].cpu(),
         rows=rows,
         optimizer=optimizer_of(rows, learning_rate),
         generator=generator,
@@ -217,9 +221,10 @@ def first_rows(start: Tensor, num_vectors: int, generator: torch.Generator) -> T
     return rows
 
 
-def caption_ids(base: BaseModel, templates: tuple[str, ...], placeholder_token: str, num_vectors: int) -> Tensor:
-    """Return the token ids of captions that are the same for all pictures: (1, templates, text encoders, length)."""
-    return token_ids(base, [template.format(placeholder_token) for template in templates], {placeholder_token: num_vectors})[None]
+def caption_ids(base: BaseModel, captions: Sequence[str], contexts: Sequence[str], words: Mapping[str, int]) -> Tensor:
+    """Return the token ids of captions in each context: (contexts, captions, text encoders, length); `words` as of `token_ids`."""
+    texts = [f"{caption} {context}".strip() for context in contexts for caption in captions]
+    return token_ids(base, texts, words).unflatten(0, (len(contexts), len(captions)))
 
 
 def optimizer_of(rows: Tensor, learning_rate: float) -> torch.optim.Optimizer:
@@ -229,15 +234,15 @@ def optimizer_of(rows: Tensor, learning_rate: float) -> torch.optim.Optimizer:
 
 def draw_batch(word: Word, num_train_timesteps: int) -> Batch:
     """Draw pictures, captions, noise and timesteps from the word's own generator."""
-    device, generator, n = word.means.device, word.generator, word.batch_size
+    device, generator, n = word.rows.device, word.generator, word.batch_size
     pictures = torch.randint(len(word.means), (n,), generator=generator)
     input_ids = word.input_ids
     captions = torch.randint(input_ids.shape[1], (n,), generator=generator)
     shape = (n, *word.means.shape[1:])
-    posterior_noise = torch.randn(shape, generator=generator).to(device)
+    posterior_noise = torch.randn(shape, generator=generator)
     return Batch(
         input_ids=input_ids[pictures % len(input_ids), captions].to(device),
-        latents=word.means[pictures] + word.stds[pictures] * posterior_noise,
+        latents=(word.means[pictures] + word.stds[pictures] * posterior_noise).to(device),
         noise=torch.randn(shape, generator=generator).to(device),
         timesteps=spread_timesteps(word, torch.rand(n, generator=generator), num_train_timesteps).to(device),
     )
@@ -258,4 +263,4 @@ def fixed_batch(word: Word, num_train_timesteps: int) -> Batch:
     assert word.early_stop is not None
     pictures = word.early_stop.pictures
     batch = draw_batch(replace(word, batch_size=pictures, generator=torch.Generator().manual_seed(0)), num_train_timesteps)
-    return replace(batch, timesteps=spread_timesteps(word, torch.full((pictures,), 0.5), num_train_timesteps).to(word.means.device))
+    return replace(batch, timesteps=spread_timesteps(word, torch.full((pictures,), 0.5), num_train_timesteps).to(word.rows.device))

@@ -45,6 +45,7 @@ def make(base: BaseModel, method: str, templates: tuple[str, ...] = TEMPLATES, *
         timesteps=(0.0, 1.0),
         average_last=0.5,
         seed=0,
+        contexts=settings.get("contexts", ("",)),
     )
     return METHODS[method](base, word, OPTIONS[method](**settings["options"]))
 
@@ -165,3 +166,14 @@ def test_a_picture_has_its_own_vector_and_the_word_alone_is_learned(base: BaseMo
     assert torch.equal(learned, word.average[:2])
     with pytest.raises(ValueError, match="style"):
         make(base, "per_image", templates=("a painting in the style of {}",))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_picture_is_captioned_with_what_else_it_shows(base: BaseModel, method: str) -> None:
+    word = make(base, method, contexts=("", "on the moon", "in the snow"))
+    word.batch_size, word.stds = 64, torch.zeros_like(word.stds)
+    batch = draw_batch(word, 1000)
+    for latents, ids in zip(batch.latents, batch.input_ids[:, 0], strict=True):
+        picture = next(index for index, mean in enumerate(word.means) if torch.equal(latents, mean))
+        text = base.tokenizer.decode(ids[ids < len(base.tokenizer)])
+        assert [where in text for where in ("on the moon", "in the snow")] == [picture == 1, picture == 2]
