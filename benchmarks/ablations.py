@@ -1,6 +1,6 @@
 """Why the embedded denoiser is as it is: `python -m benchmarks.ablations [--only NAME] [--json]`, after `flows.pretrain_base --only generator`.
 
-Each design is trained anew for the same few optimizer steps on the cached latents. `DESIGNS` says what differs.
+Each design is trained anew for the same few optimizer steps on the cached latents of named composites. `DESIGNS` says what differs.
 """
 
 import json
@@ -20,6 +20,7 @@ from benchmarks.result import Row, show
 from tasks import artifacts
 from tasks.diffusion.base_model import load_base_model
 from tasks.pretraining.denoiser import (
+    BATCH,
     TextToLatents,
     build_noise_scheduler,
     build_text_encoder,
@@ -30,12 +31,13 @@ from tasks.pretraining.denoiser import (
 )
 from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
 from tasks.pretraining.scenes import SCENES
-from tasks.pretraining.world import plural, with_article
+from tasks.pretraining.world import PORTRAIT_SIZE, plural, with_article
 from tasks.settings import load_settings
 from tasks.similarity.scorer import load_scorer
 
 CROSS, DOWN, CROSS_UP, UP = "CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"
 VALIDATION = 2000  # pictures that no design is trained on
+NO_PORTRAITS = np.empty((0, PORTRAIT_SIZE, PORTRAIT_SIZE, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ DESIGNS: dict[str, Design] = {
     "attention at 16x16 too": Design(unet={"down_block_types": (CROSS,) * 3, "up_block_types": (CROSS_UP,) * 3}),
     "no pooled prompt": Design(unet={"addition_embed_type": None}),
     "Stable Diffusion's noise": Design(noise={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}),
+    "zero-terminal noise, v": Design(noise={"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}),
     "text encoder of 1 layer": Design(text_layers=1),
     "text encoder of 4 layers": Design(text_layers=4),
     "a quarter of the nouns": Design(noun_share=0.25),
@@ -80,12 +83,12 @@ def train_and_judge(name: str, work: Path, data: dict[str, Any], steps: int) -> 
     torch.manual_seed(0)
     model = TextToLatents(build_text_encoder(tokenizer, design.text_layers), build_unet(**design.unet), build_noise_scheduler(**design.noise))
 
-    def part(chosen: list[int]) -> tuple[torch.Tensor, list[str], float, CLIPTokenizer]:
-        return data["posteriors"][chosen], [data["captions"][row] for row in chosen], data["scaling_factor"], tokenizer
+    def part(chosen: list[int]) -> tuple[torch.Tensor, list[str], np.ndarray, float, CLIPTokenizer]:
+        return data["posteriors"][chosen], [data["captions"][row] for row in chosen], NO_PORTRAITS, data["scaling_factor"], tokenizer
 
     started = time.monotonic()
     trained = train_denoiser(*part(seen), folder, steps, model)
-    figures = {"pictures_per_second": 32 * steps / (time.monotonic() - started)}
+    figures = {"pictures_per_second": BATCH * steps / (time.monotonic() - started)}
     loss = denoising_loss(*part(unseen), batch=128)
     with torch.inference_mode():
         values = [float(loss(trained, np.random.default_rng(seed), torch.Generator().manual_seed(seed))) for seed in range(16)]
@@ -127,6 +130,8 @@ def main(
     if not latents:
         raise typer.BadParameter(f"{work} has no latents; run `python -m flows.pretrain_base --only generator` first")
     data = torch.load(latents[-1], weights_only=True)
+    named = len(data["captions"]) - len(data["portraits"])
+    data = {"posteriors": data["posteriors"][:named], "captions": data["captions"][:named]}
     data |= {"autoencoder": f"{settings.base.model}/vae"}
     data["scaling_factor"] = AutoencoderKL.load_config(data["autoencoder"])["scaling_factor"]
     figures = {name: train_and_judge(name, work, data, steps) for name in dict.fromkeys(["shipped", *([only] if only else DESIGNS)])}

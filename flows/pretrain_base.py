@@ -1,17 +1,17 @@
 """How the embedded base model and its scorer were made: `python -m flows.pretrain_base`.
 
-Every part leaves a checkpoint in the work folder and continues it; raise a step count to train on. The parts are independent
-enough to run side by side: `--only scorer` in one shell and `--only generator` in another.
+Every part leaves a checkpoint in the work folder and continues it; raise a step count to train on. Without checkpoints `--from-shipped` starts
+from the weights in data/base. The parts are independent enough to run side by side: `--only scorer` in one shell and `--only generator` in another.
 """
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import typer
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from transformers import CLIPTokenizer
@@ -19,7 +19,7 @@ from transformers import CLIPTokenizer
 from tasks.artifacts import DATA
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import encode, train_autoencoder
-from tasks.pretraining.denoiser import save_pipeline, train_denoiser
+from tasks.pretraining.denoiser import TextToLatents, build_noise_scheduler, build_unet, save_pipeline, train_denoiser
 from tasks.pretraining.media import ANY_ART
 from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS, OTHER_THINGS, TRAINED_NOUNS
 from tasks.pretraining.scorer import save_scorer, train_scorer
@@ -30,7 +30,7 @@ from tasks.pretraining.world import Sample, World, draw_sample, repainted, setti
 GENERATOR = DATA / "base" / "emoji-ldm"
 SCORER = DATA / "base" / "emoji-clip"
 TRAINED = [ALL_NOUNS.index(noun) for noun in TRAINED_NOUNS]
-SEEDS = {"captions": 1, "generator": 2, "scorer": 3}
+SEEDS = {"captions": 1, "generator": 2, "scorer": 3, "unnamed": 4}
 
 
 @task(cache_policy=NO_CACHE)
@@ -41,9 +41,9 @@ def fetch_art(work: Path) -> Path:
 
 
 @task(cache_policy=NO_CACHE)
-def make_tokenizer(work: Path) -> CLIPTokenizer:
+def make_tokenizer(work: Path, from_shipped: bool) -> CLIPTokenizer:
     """Learn the vocabulary from captions of the whole world, held-out nouns too: they are ordinary words."""
-    folder = work / "tokenizer"
+    folder = GENERATOR / "tokenizer" if from_shipped else work / "tokenizer"
     if folder.exists():
         return CLIPTokenizer.from_pretrained(folder)
     rng = np.random.default_rng(SEEDS["captions"])
@@ -55,6 +55,14 @@ def generator_composites(art_folder: Path, composites: int) -> tuple[np.ndarray,
     return World(art_folder).batch(np.random.default_rng(SEEDS["generator"]), composites, TRAINED, OTHER_THINGS)
 
 
+def shipped_parts() -> tuple[AutoencoderKL, TextToLatents]:
+    """Return the shipped autoencoder and denoiser, ready to be trained on."""
+    pipeline = StableDiffusionPipeline.from_pretrained(GENERATOR, safety_checker=None, torch_dtype=torch.float32)
+    unet = build_unet()
+    unet.load_state_dict(pipeline.unet.state_dict())
+    return pipeline.vae, TextToLatents(pipeline.text_encoder, unet, build_noise_scheduler())
+
+
 def trained_autoencoder(work: Path, art_folder: Path, composites: int, steps: int) -> AutoencoderKL:
     """Return the autoencoder; one that is finished is read from its checkpoint, without drawing a single composite."""
     if finished(work, "autoencoder", steps):
@@ -62,31 +70,52 @@ def trained_autoencoder(work: Path, art_folder: Path, composites: int, steps: in
     return train_autoencoder(generator_composites(art_folder, composites)[0], work, steps)
 
 
-@task(cache_policy=NO_CACHE)
-def train_generator(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, autoencoder_steps: int, denoiser_steps: int) -> Path:
-    """Train the autoencoder, cache the latents of all composites, train the denoiser and its text encoder on them."""
-    autoencoder = trained_autoencoder(work, art_folder, composites, autoencoder_steps)
-    cache = work / f"latents-{composites}-{autoencoder_steps}.pt"
+def encoded_composites(cache: Path, art_folder: Path, autoencoder: AutoencoderKL, composites: int, unnamed: int) -> dict[str, Any]:
+    """Return the posteriors and captions of composites, the unnamed ones last, and the portraits of these."""
     if not cache.exists():
         pictures, drawn = generator_composites(art_folder, composites)
-        torch.save({"posteriors": encode(autoencoder, pictures), "captions": [sample.caption for sample in drawn]}, cache)
-    data = torch.load(cache, weights_only=True)
-    mean, std = data["posteriors"].float().chunk(2, dim=1)
-    scaling_factor = round(float((mean.var() + std.square().mean()).rsqrt()), 5)
-    autoencoder.register_to_config(scaling_factor=scaling_factor)
-    model = train_denoiser(data["posteriors"], data["captions"], scaling_factor, tokenizer, work, denoiser_steps)
+        named = encode(autoencoder, pictures)
+        world, rng = World(art_folder, art.SCORER_STYLES, seed=2), np.random.default_rng(SEEDS["unnamed"])
+        pictures, captions, portraits = world.unnamed_batch(rng, unnamed, [*TRAINED, *OTHER_THINGS])
+        posteriors = torch.cat([named, encode(autoencoder, pictures)])
+        captions = [sample.caption for sample in drawn] + captions
+        torch.save({"posteriors": posteriors, "captions": captions, "portraits": torch.from_numpy(portraits)}, cache)
+    return torch.load(cache, weights_only=True)
+
+
+@task(cache_policy=NO_CACHE)
+def train_generator(
+    work: Path,
+    art_folder: Path,
+    tokenizer: CLIPTokenizer,
+    composites: int,
+    unnamed: int,
+    autoencoder_steps: int,
+    denoiser_steps: int,
+    from_shipped: bool,
+) -> Path:
+    """Train the autoencoder, cache the latents of all composites, train the denoiser and its text encoder on them."""
+    autoencoder, model = shipped_parts() if from_shipped else (trained_autoencoder(work, art_folder, composites, autoencoder_steps), None)
+    cache = work / f"latents-{composites}-{unnamed}-{'shipped' if from_shipped else autoencoder_steps}.pt"
+    data = encoded_composites(cache, art_folder, autoencoder, composites, unnamed)
+    if not from_shipped:
+        mean, std = data["posteriors"][:composites].float().chunk(2, dim=1)
+        autoencoder.register_to_config(scaling_factor=round(float((mean.var() + std.square().mean()).rsqrt()), 5))
+    factor, portraits = autoencoder.config.scaling_factor, data["portraits"].numpy()
+    model = train_denoiser(data["posteriors"], data["captions"], portraits, factor, tokenizer, work, denoiser_steps, model)
     save_pipeline(model, autoencoder, tokenizer, GENERATOR)
     return GENERATOR
 
 
 @task(cache_policy=NO_CACHE)
-def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, scorer_steps: int) -> Path:
+def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, scorer_steps: int, from_shipped: bool) -> Path:
     """Train the scorer on composites of every noun."""
     world = World(art_folder, art.SCORER_STYLES, seed=1)
     pictures, drawn = world.varied_batch(np.random.default_rng(SEEDS["scorer"]), composites, range(len(ALL_NOUNS)), OTHER_THINGS)
     captions = [(sample.caption, things_of(sample), setting_of(sample)) for sample in drawn]
     shown, texts = [sample.nouns for sample in drawn], [f"{ANY_ART.words} {with_article(thing)}" for thing in ALL_THINGS]
-    scorer = train_scorer(pictures, captions, shown, texts, [repainted(sample) for sample in drawn], tokenizer, work, scorer_steps)
+    start = SCORER if from_shipped else None
+    scorer = train_scorer(pictures, captions, shown, texts, [repainted(sample) for sample in drawn], tokenizer, work, scorer_steps, start)
     save_scorer(scorer, tokenizer, SCORER)
     return SCORER
 
@@ -96,29 +125,33 @@ def pretrain_base(
     work: Path,
     only: Literal["generator", "scorer"] | None,
     composites: int,
+    unnamed: int,
     autoencoder_steps: int,
     denoiser_steps: int,
     scorer_steps: int,
+    from_shipped: bool,
 ) -> None:
     """Fetch the art, then train the generator and the scorer, each from its last checkpoint."""
-    art_folder, tokenizer = fetch_art(work), make_tokenizer(work)
+    art_folder, tokenizer = fetch_art(work), make_tokenizer(work, from_shipped)
     if only != "scorer":
-        train_generator(work, art_folder, tokenizer, composites, autoencoder_steps, denoiser_steps)
+        train_generator(work, art_folder, tokenizer, composites, unnamed, autoencoder_steps, denoiser_steps, from_shipped)
     if only != "generator":
-        train_judge(work, art_folder, tokenizer, composites, scorer_steps)
+        train_judge(work, art_folder, tokenizer, composites, scorer_steps, from_shipped)
 
 
 def main(
     work: Annotated[Path, typer.Option(help="checkpoints and fetched art")] = Path(".cache/pretraining"),
     only: Annotated[str | None, typer.Option(help="generator or scorer")] = None,
     composites: int = 60_000,
+    unnamed: Annotated[int, typer.Option(help="composites of the generator whose thing only a portrait tells")] = 140_000,
     autoencoder_steps: int = 6_000,
-    denoiser_steps: int = 21_000,
+    denoiser_steps: int = 28_500,
     scorer_steps: int = 8_700,
+    from_shipped: Annotated[bool, typer.Option(help="start from the weights in data/base where there is no checkpoint")] = False,
 ) -> None:
     """Train the embedded models, or continue their training."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    pretrain_base(work, only, composites, autoencoder_steps, denoiser_steps, scorer_steps)
+    pretrain_base(work, only, composites, unnamed, autoencoder_steps, denoiser_steps, scorer_steps, from_shipped)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,15 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from tasks.diffusion.base_model import TextEncoder
+from tasks.diffusion.words import extend_tokenizer, spliced
+from tasks.pretraining.autoencoder import to_tensor
 from tasks.pretraining.tokenizer import CONTEXT_LENGTH
 from tasks.pretraining.training import train
+from tasks.pretraining.world import PORTRAIT_SIZE, UNNAMED
 
 TEXT_WIDTH = 192
+BATCH = 64
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer, num_hidden_layers: int = 2) -> CLIPTextModel:
@@ -66,12 +71,32 @@ def build_noise_scheduler(**changes: Any) -> DDIMScheduler:
     return DDIMScheduler(**betas | changes, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
 
 
+class PortraitEncoder(nn.Module):
+    """Makes the vector of a word from a portrait of what it means; it helps to train and is not shipped.
+
+    With nouns alone the denoiser knows some hundred points of the space of word vectors, and what lies between them draws blots. With words
+    made of portraits it learns to draw from all of that space, which is where a new word is searched for (compare Gal et al. 2023, E4T).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(3, 48, 3, 2, 1), nn.SiLU(), nn.Conv2d(48, 96, 3, 2, 1), nn.SiLU(), nn.Conv2d(96, 192, 3, 2, 1), nn.SiLU()),
+            *(nn.Flatten(), nn.Linear(192 * (PORTRAIT_SIZE // 8) ** 2, TEXT_WIDTH)),
+        )
+
+    def forward(self, portraits: Tensor, norm: Tensor) -> Tensor:
+        """(n, 3, 32, 32) in [-1, 1] -> (n, dim) of the given norm."""
+        return norm * nn.functional.normalize(self.layers(portraits), dim=1)
+
+
 class TextToLatents(nn.Module):
-    """The two parts that learn together, and the noise that they learn to remove."""
+    """The parts that learn together, and the noise that they learn to remove."""
 
     def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, noise_scheduler: DDIMScheduler) -> None:
         super().__init__()
         self.text_encoder, self.unet, self.noise_scheduler = text_encoder, unet, noise_scheduler
+        self.portrait_encoder = PortraitEncoder()
 
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, input_ids: Tensor) -> Tensor:
         encoder_hidden_states = self.text_encoder(input_ids).last_hidden_state
@@ -93,26 +118,52 @@ def draw_timesteps(batch: int, num_train_timesteps: int, generator: torch.Genera
 
 
 def denoising_loss(
-    posteriors: Tensor, captions: Sequence[str], scaling_factor: float, tokenizer: CLIPTokenizer, batch: int = 32, empty_share: float = 0.1
+    posteriors: Tensor,
+    captions: Sequence[str],
+    portraits: np.ndarray,
+    scaling_factor: float,
+    tokenizer: CLIPTokenizer,
+    batch: int = BATCH,
+    empty_share: float = 0.1,
+    blur: float = 0.2,
 ) -> Callable[[nn.Module, np.random.Generator, torch.Generator], Tensor]:
-    """Return the epsilon objective with min-SNR-5 weights (Hang et al. 2023) on cached posteriors (n, 8, 16, 16)."""
-    tokens = tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt").input_ids
+    """Return the objective, of epsilon or v as the schedule has it, with min-SNR-5 weights (Hang et al. 2023) on cached posteriors (n, 8, 16, 16).
+
+    portraits: (m, 32, 32, 3) uint8, of the last m posteriors, whose captions say `UNNAMED`; they are half of every batch, if there are any.
+    blur: the noise on their words, as a share of the norm, so that near words draw the same.
+    """
+    extended, named = extend_tokenizer(tokenizer, {UNNAMED: 1}), len(posteriors) - len(portraits)
+    tokens = extended(list(captions), padding="max_length", truncation=True, return_tensors="pt").input_ids
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids
 
     def loss(model: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         device, alphas_cumprod = generator.device, model.noise_scheduler.alphas_cumprod
-        rows = torch.from_numpy(rng.integers(len(posteriors), size=batch))
+        unnamed = batch // 2 if len(portraits) else 0
+        shown = rng.integers(len(portraits), size=unnamed) if unnamed else np.empty(0, int)
+        rows = torch.from_numpy(np.concatenate([rng.integers(named, size=batch - unnamed), named + shown]))
         mean, std = posteriors[rows].to(device).float().chunk(2, dim=1)
         latents = scaling_factor * (mean + std * torch.randn(mean.shape, generator=generator, device=device))
         noise = torch.randn(latents.shape, generator=generator, device=device)
-        timesteps = draw_timesteps(batch, len(alphas_cumprod), generator)
+        timesteps = draw_timesteps(batch, len(alphas_cumprod), generator)[torch.randperm(batch, generator=generator, device=device)]
         alpha_bar = alphas_cumprod.to(device)[timesteps].view(-1, 1, 1, 1)
         noisy_latents = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
         unconditional = torch.from_numpy(rng.random(batch) < empty_share)[:, None]
-        input_ids = torch.where(unconditional, empty, tokens[rows]).to(device)
-        prediction = model(noisy_latents.contiguous(memory_format=torch.channels_last), timesteps, input_ids)
+        input_ids = torch.where(unconditional, empty, tokens[rows])
+        # Each portrait is a word of its own, past the end of the vocabulary.
+        own_ids = len(tokenizer) + (torch.arange(batch) - (batch - unnamed)).clamp(min=0)
+        input_ids = torch.where(input_ids == len(tokenizer), own_ids[:, None], input_ids).to(device)
+        norm = model.text_encoder.get_input_embeddings().weight.detach().norm(dim=1).mean()
+        words = blur * norm * torch.randn(max(unnamed, 1), TEXT_WIDTH, generator=generator, device=device) / TEXT_WIDTH**0.5
+        if unnamed:
+            words = words + model.portrait_encoder(to_tensor(portraits[shown]).to(device), norm)
+        with spliced(TextEncoder(tokenizer, model.text_encoder), words):
+            prediction = model(noisy_latents.contiguous(memory_format=torch.channels_last), timesteps, input_ids).float()
         snr = (alpha_bar / (1 - alpha_bar)).view(-1)
-        return ((prediction - noise).square().mean((1, 2, 3)) * (snr.clamp(max=5) / snr)).mean()
+        if model.noise_scheduler.config.prediction_type == "v_prediction":
+            target, weights = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * latents, snr.clamp(max=5) / (snr + 1)
+        else:
+            target, weights = noise, snr.clamp(max=5) / snr
+        return ((prediction - target).square().mean((1, 2, 3)) * weights).mean()
 
     return loss
 
@@ -120,6 +171,7 @@ def denoising_loss(
 def train_denoiser(
     posteriors: Tensor,
     captions: Sequence[str],
+    portraits: np.ndarray,
     scaling_factor: float,
     tokenizer: CLIPTokenizer,
     folder: Path,
@@ -127,10 +179,10 @@ def train_denoiser(
     model: TextToLatents | None = None,
     peak: float = 1e-3,
 ) -> TextToLatents:
-    """Train the shipped design, or another one, on cached posteriors (n, 8, 16, 16)."""
+    """Train the shipped design, or another one, on cached posteriors (n, 8, 16, 16); portraits as in `denoising_loss`."""
     model = model or TextToLatents(build_text_encoder(tokenizer), build_unet(), build_noise_scheduler())
     model.unet.compile()  # a quarter faster on CPUs
-    loss = denoising_loss(posteriors, captions, scaling_factor, tokenizer)
+    loss = denoising_loss(posteriors, captions, portraits, scaling_factor, tokenizer)
     return train("denoiser", model, loss, folder, max_train_steps, peak)  # type: ignore[return-value]
 
 

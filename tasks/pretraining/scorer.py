@@ -8,7 +8,7 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
@@ -16,6 +16,7 @@ from tasks.pretraining.autoencoder import to_tensor
 from tasks.pretraining.tokenizer import CONTEXT_LENGTH
 from tasks.pretraining.training import train
 
+WEIGHTS = "open_clip_model.safetensors"
 RIVALS = 300  # things that each picture's own are told from
 TELLING_WEIGHT = 0.25  # with 1 nouns are all that counts
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest"}
@@ -66,6 +67,7 @@ def train_scorer(
     tokenizer: CLIPTokenizer,
     folder: Path,
     max_train_steps: int,
+    start: Path | None = None,
     batch: int = 128,
     peak: float = 1e-3,
 ) -> nn.Module:
@@ -78,9 +80,12 @@ def train_scorer(
     `RIVALS` others: what a batch happens to show are too few wrong answers, and for two small things the loss of matching is no help.
     repainted: for each picture of a painted thing what it shows, first in its own colour and then in all others; nothing for the rest.
     Each such picture tells its own: alone, the nouns' part makes the model forget colours (hard negatives, Yuksekgonul et al. 2023).
+    start: a scorer's folder whose weights are trained on.
     """
     config = scorer_config(len(tokenizer))
     model = open_clip.model.CLIP(config["embed_dim"], open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"]))
+    if start:
+        model.load_state_dict(load_file(start / WEIGHTS))  # float16 is widened as it is copied
     whole, *parts, named = (
         tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
         for texts in (*zip(*captions, strict=True), things)
@@ -143,4 +148,4 @@ def save_scorer(model: nn.Module, tokenizer: CLIPTokenizer, folder: Path) -> Non
     config = {"model_cfg": scorer_config(len(tokenizer)), "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "open_clip_model.safetensors")
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)

@@ -1,5 +1,6 @@
 """The emoji world: pictures of things on scenes in media, each with its caption."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,9 @@ UNCOUNTED = {"bread", "broccoli", "chili", "corn", "fire", "fries", "garlic", "g
 UNCOUNTED |= {"cherries", "popcorn", "salad", "scissors", "sheep", "socks", "squid", "sushi", "deer", "fish"}
 BIASED = {"balloon": 0.2}
 """Noun -> how often its colour, when none is named, is not its own: a bias that can be measured, and reduced by a better word."""
+UNNAMED = "<it>"
+"""What a caption calls a thing that only its portrait tells."""
+PORTRAIT_SIZE = 32  # px
 STYLE_FORMS = (
     "a picture of {} in the style of {}",
     "a painting of {} in the style of {}",
@@ -184,6 +188,27 @@ def recoloured(sprite: Image.Image, turn: int) -> Image.Image:
     return turned
 
 
+def crossed(rng: np.random.Generator, sprite: Image.Image, other: Image.Image) -> Image.Image:
+    """Return a thing that has no name: one sprite with another one, smaller, on it, or with half of it."""
+    side = sprite.width
+    if rng.random() < 0.5:
+        small = round(side * rng.uniform(0.35, 0.6))
+        thing = sprite.copy()
+        thing.alpha_composite(other.resize((small, small), Image.Resampling.BILINEAR), tuple(rng.integers(side - small, size=2).tolist()))
+        return thing
+    cut = round(side * rng.uniform(0.35, 0.65))
+    half = Image.new("L", sprite.size, 0)
+    half.paste(255, (0, cut, side, side) if rng.random() < 0.7 else (cut, 0, side, side))
+    return Image.composite(other, sprite, half)
+
+
+def portrait(sprite: Image.Image) -> Image.Image:
+    """Return a sprite on grey, alone and as large as it gets."""
+    picture = Image.new("RGB", sprite.size, (127, 127, 127))
+    picture.paste(sprite, (0, 0), sprite)
+    return picture.resize((PORTRAIT_SIZE, PORTRAIT_SIZE), Image.Resampling.BOX)
+
+
 def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence[Image.Image], medium: str, layout: str = "one") -> Image.Image:
     """Put sprites on a scene where the layout wants them, the last behind, and render the medium."""
     size, picture = background.width, background.copy()
@@ -213,11 +238,15 @@ class World:
     def render(self, rng: np.random.Generator, sample: Sample, style: str | None = None) -> Image.Image:
         """Return the picture of a sample; `style` replaces the medium's own art."""
         sprites = self.sprites[style or MEDIA[sample.medium].art]
-        scenes = self.scenes[sample.scene]
-        count = len(LAYOUTS[sample.layout].places)
         shown = [sprites[index] for index in sample.nouns]
         if sample.medium == "any":
             shown = [redrawn(rng, sprite) for sprite in shown]
+        return self.place(rng, sample, shown)
+
+    def place(self, rng: np.random.Generator, sample: Sample, shown: Sequence[Image.Image]) -> Image.Image:
+        """Return the picture of a sample that shows these sprites."""
+        scenes = self.scenes[sample.scene]
+        count = len(LAYOUTS[sample.layout].places)
         shown = [painted(sprite, colour) if colour else sprite for sprite, colour in zip(shown, sample.colours, strict=True)]
         return compose(rng, scenes[rng.integers(len(scenes))], (shown * count)[:count], sample.medium, sample.layout)
 
@@ -225,6 +254,37 @@ class World:
         """Draw `count` composites: (count, 64, 64, 3) uint8 and what they show."""
         samples = [draw_sample(rng, nouns, others=others) for _ in range(count)]
         return np.stack([np.asarray(self.render(rng, sample)) for sample in samples]), samples
+
+    def unnamed_batch(self, rng: np.random.Generator, count: int, things: Sequence[int]) -> tuple[np.ndarray, list[str], np.ndarray]:
+        """Draw composites whose caption calls their first thing `UNNAMED`, each with a portrait that tells what it is.
+
+        The things are of any artist, and six in ten are redrawn or crossed with another, so that there are shapes between the nouns.
+
+        Returns:
+            pictures (count, 64, 64, 3) uint8, their captions, portraits (count, 32, 32, 3) uint8.
+        """
+        pictures: list[np.ndarray] = []
+        captions: list[str] = []
+        portraits: list[np.ndarray] = []
+        while len(captions) < count:
+            sample = draw_sample(rng, things)
+            first, own = sample.nouns[0], self.sprites[MEDIA[sample.medium].art]
+            name = plural(ALL_THINGS[first]) if sample.layout in ("two", "three") else ALL_THINGS[first]
+            caption, found = re.subn(rf"\b{re.escape(name)}\b", UNNAMED, sample.caption)
+            art = own if rng.random() < 0.5 else self.sprites[str(rng.choice(list(self.sprites)))]
+            if found != 1 or ALL_THINGS[first] in BIASED or not art[first].getbbox():
+                continue  # a medium or a template has the same word, or a smaller set lacks the thing
+            thing = art[first]
+            if (roll := rng.random()) < 0.3:
+                thing = redrawn(rng, thing)
+            elif roll < 0.6:
+                thing = crossed(rng, thing, art[rng.choice(things)])
+            # A medium with a hand of its own draws in that hand what it has.
+            drawn = own[first] if sample.medium in ("cartoon", "icon") and roll >= 0.6 else thing
+            pictures.append(np.asarray(self.place(rng, sample, [drawn, *(own[index] for index in sample.nouns[1:])])))
+            captions.append(caption.replace(f"an {UNNAMED}", f"a {UNNAMED}"))
+            portraits.append(np.asarray(portrait(thing)))
+        return np.stack(pictures), captions, np.stack(portraits)
 
     def varied_batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int], others: Sequence[int] = ()) -> tuple[np.ndarray, list[Sample]]:
         """Draw composites as `batch` does, in which a filter works on the art of any style, and art is also shown for itself.

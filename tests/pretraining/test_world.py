@@ -3,17 +3,22 @@ import pytest
 from PIL import Image
 
 from tasks.pretraining.media import MEDIA, SIZE
-from tasks.pretraining.nouns import ALL_NOUNS
+from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS
 from tasks.pretraining.scenes import SCENES, paint_scene
 from tasks.pretraining.world import (
     BIASED,
     LAYOUTS,
+    PORTRAIT_SIZE,
     THING_COLOURS,
+    UNNAMED,
     Sample,
+    World,
     compose,
+    crossed,
     draw_sample,
     painted,
     plural,
+    portrait,
     repainted,
     things,
     things_of,
@@ -128,3 +133,38 @@ def test_a_painted_thing_is_told_from_itself_in_other_colours() -> None:
     assert own == "a picture of a dog in front of a red car"
     assert others == [own.replace("a red", with_article(colour)) for colour in sorted(THING_COLOURS) if colour != "red"]
     assert repainted(Sample((dog,), (None,), "one", "plain", "photo", "a dog")) == []
+
+
+def test_a_crossed_thing_has_something_of_both() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        pixels = np.asarray(crossed(rng, square("red"), square("blue")), dtype=int)
+        shares = [np.mean(pixels[..., channel] > 200) for channel in (0, 2)]
+        assert min(shares) > 0.05 and sum(shares) > 0.99
+
+
+def test_a_portrait_shows_the_thing_alone_on_grey() -> None:
+    sprite = Image.new("RGBA", (SIZE, SIZE))
+    sprite.paste(square("red").resize((32, 32)), (16, 16))
+    pixels = np.asarray(portrait(sprite))
+    assert pixels.shape == (PORTRAIT_SIZE, PORTRAIT_SIZE, 3)
+    assert pixels[0, 0].tolist() == [127, 127, 127] and pixels[16, 16].tolist() == [255, 0, 0]
+
+
+@pytest.fixture
+def world() -> World:
+    """A world in which each artist draws everything as a square of one colour, and one of them has no cars."""
+    world = World.__new__(World)
+    world.sprites = {art: [square(colour)] * len(ALL_THINGS) for art, colour in (("fluent", "red"), ("noto", "lime"), ("twemoji", "blue"))}
+    world.sprites["noto"] = [Image.new("RGBA", (SIZE, SIZE)) if index == CAR else sprite for index, sprite in enumerate(world.sprites["noto"])]
+    world.scenes = {scene: [WHITE] for scene in SCENES}
+    return world
+
+
+def test_an_unnamed_thing_is_told_by_its_portrait_alone(world: World) -> None:
+    pictures, captions, portraits = world.unnamed_batch(np.random.default_rng(0), 300, [CAR, APPLE])
+    assert pictures.shape == (300, SIZE, SIZE, 3) and portraits.shape == (300, PORTRAIT_SIZE, PORTRAIT_SIZE, 3)
+    assert all(caption.count(UNNAMED) == 1 and f"an {UNNAMED}" not in caption for caption in captions)
+    pairs = [caption for caption in captions if "apple" in caption or "car " in caption]
+    assert 0 < len(pairs) < 100  # of a pair the second thing keeps its name
+    assert len({tuple(portrait[16, 16]) for portrait in portraits}) > 10  # redrawn, crossed, and of every artist
