@@ -46,6 +46,7 @@ def golden_settings(base_folder: Path, scorer_folder: Path) -> Settings:
             "max_train_steps": 4,
             "batch_size": 2,
             "learning_rate": 5e-2,
+            "timesteps": [0.3, 1.0],
             "average_last": 0.5,
             "seed": 0,
         },

@@ -28,7 +28,7 @@ def embedded() -> BaseModel:
 
 
 def shipped_pictures(resolution: int, count: int) -> list[Image.Image]:
-    files = [path for path in sorted(SHIPPED.glob("*/*")) if path.suffix != ".dir"]
+    files = [path for path in sorted(SHIPPED.glob("*/*")) if path.read_bytes().startswith(b"\x89PNG")]
     return [Image.open(path).convert("RGB").resize((resolution, resolution), Image.Resampling.LANCZOS) for path in files[:count]]
 
 
