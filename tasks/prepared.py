@@ -36,14 +36,14 @@ def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collectio
     Raises:
         ValueError: the concept cannot start or be trained as params.yaml says; `failed` are those that none can start as.
     """
-    pictures = [Image.open(artifacts.curated(concept) / entry["file"]) for entry in kept(concept)]
+    entries = kept(concept)
+    pictures = [Image.open(artifacts.curated(concept) / entry["file"]) for entry in entries]
     chosen, rules = settings.concept(concept), settings.inversion(concept)
     flat = {name: value for name, value in rules if name not in ("method", "options", "pick")}
     other = settings.origin(concept)
     start = chosen.initializer_token if other is None else rows_of(other, concept, base, failed)
-    word = new_word(
-        base, concept, chosen.placeholder_token, start, TEMPLATES[chosen.kind], encode(base, pictures), contexts=contexts_of(concept), **flat
-    )
+    flat["contexts"] = contexts_of(entries)
+    word = new_word(base, concept, chosen.placeholder_token, start, TEMPLATES[chosen.kind], encode(base, pictures), **flat)
     word = METHODS[rules.method](base, word, OPTIONS[rules.method](**rules.options))
     return probed(base, word, rules.pick, pictures, chosen.kind, settings.runtime.device) if rules.pick else word
 
@@ -53,9 +53,9 @@ def kept(concept: str) -> list[dict[str, Any]]:
     return [entry for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
 
 
-def contexts_of(concept: str) -> tuple[str, ...]:
-    """Return what else each curated picture shows; one empty text where nobody said so of any."""
-    contexts = tuple(entry.get("context", "") for entry in kept(concept))
+def contexts_of(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Return what else the picture of each of a manifest's entries shows; one empty text where nobody said so of any."""
+    contexts = tuple(entry.get("context", "") for entry in entries)
     return contexts if any(contexts) else ("",)
 
 
@@ -78,6 +78,7 @@ def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     versions = {"stage": str(stage_version("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
     other = settings.origin(concept)
     start = {"started_as": {"concept": other, "digest": artifacts.sha256(artifacts.learned_embeds(other))}} if other else {}
-    said = {"contexts": contexts_of(concept)} if any(contexts_of(concept)) else {}
+    contexts = contexts_of(kept(concept))
+    said = {"contexts": contexts} if any(contexts) else {}
     seed = settings.inversion(concept).seed
     return {"seed": seed, "base": base.identity, "data_sha256": data, **said, **start, "settings": rules, "versions": versions}

@@ -13,7 +13,7 @@ from tasks.diffusion.words import initializer_row
 from tasks.inversion.embedding_file import read_rows
 from tasks.inversion.textual_inversion import Word, new_word
 from tasks.invert import invert
-from tasks.prepared import contexts_of, prepare, rounds, training_record
+from tasks.prepared import prepare, rounds, training_record
 from tasks.settings import Settings
 
 
@@ -82,7 +82,7 @@ def test_a_word_cannot_start_as_one_that_failed_or_was_never_built(settings: Set
 def test_what_else_pictures_show_is_part_of_what_decides_a_word(settings: Settings, base: BaseModel) -> None:
     chain = chained(settings)
     before = training_record("cup", chain, base)
-    assert contexts_of("cup") == ("",) and "contexts" not in before
+    assert prepare("cup", chain, base).contexts == ("",) and "contexts" not in before
     manifest = artifacts.read_json(artifacts.manifest("cup"))
     manifest["pictures"][1]["context"] = "on the moon"
     artifacts.write_json(artifacts.manifest("cup"), manifest)
