@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -36,9 +37,11 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         if fingerprints.nothing_to_do(settings, concepts):
             print_catalog(settings, {}, {}, ())
             return
-        from flows.build_catalog import BuildFailed, build_catalog
+        from flows.build_catalog import BuildFailed, build_catalog, load_stages
         from flows.progress import progress
 
+        if settings.runtime.task_runner == "threads":
+            Thread(target=load_stages, daemon=True).start()  # while Prefect's server starts, which takes as long
         try:
             with progress(console):
                 outcome = build_catalog(concepts or None)

@@ -61,7 +61,7 @@ class Scorer(Section):
     model: str
     """An open_clip model name, or `local-dir:FOLDER`."""
     pretrained: str | None
-    """The open_clip tag of the weights; null for a folder."""
+    """Of an open_clip model the tag of its weights; of a folder the first digits of their SHA-256, which is then enforced."""
 
 
 class Curate(Section):

@@ -47,18 +47,20 @@ def load_scorer(model: str, pretrained: str | None, device: str) -> Scorer:
     """Load any open_clip model by name and tag, or from `local-dir:FOLDER`.
 
     Raises:
-        ValueError: open_clip knows no such name, tag or folder.
+        ValueError: open_clip knows no such name, tag or folder, or a folder's weights are not those that `pretrained` names.
     """
-    place = pick_device(device)
+    place, folder = pick_device(device), Path(model.removeprefix("local-dir:"))
+    tag, digits = (None, pretrained) if folder.is_dir() else (pretrained, None)
     try:
-        clip, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=pretrained, device=place)
+        clip, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=tag, device=place)
         tokenizer = open_clip.get_tokenizer(model)
     except (RuntimeError, FileNotFoundError) as error:
         raise ValueError(f"scorer.model {model!r} with pretrained {pretrained!r} does not load ({error}); see open_clip.list_pretrained()") from error
     clip.eval().requires_grad_(False)
-    folder = Path(model.removeprefix("local-dir:"))
     weights = weights_sha256(folder) if folder.is_dir() else state_sha256(clip)
-    return Scorer(clip, preprocess, tokenizer, place, {"model": f"{model}/{pretrained}" if pretrained else model, "weights_sha256": weights})
+    if digits and not weights.startswith(digits):
+        raise ValueError(f"scorer.pretrained is {digits}, but the weights in {folder} are {weights[:12]}; restore the folder or change params.yaml")
+    return Scorer(clip, preprocess, tokenizer, place, {"model": f"{model}/{tag}" if tag else model, "weights_sha256": weights})
 
 
 def state_sha256(model: torch.nn.Module) -> str:
