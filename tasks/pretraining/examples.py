@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from tasks import artifacts
@@ -42,16 +43,19 @@ def draw_examples(art: Path) -> None:
 
 
 def draw_larger(art: Path) -> None:
-    """Write data/larger/<concept>/<nn>.png for the things that have a larger set."""
+    """Write data/larger/<concept>/<nn>.png for the things that have a larger set, and beside them what else they show."""
     for seed, (concept, count) in enumerate(LARGER.items()):
         style, ((noun, _), *_) = SETS[concept]
         rng, sprites = np.random.default_rng(1000 + seed), load_sprites(art, style, LARGER_SIZE)
-        folder = artifacts.larger(concept)
+        folder, contexts = artifacts.larger(concept), {}
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(1, count + 1):
             scene = "plain" if rng.random() < 0.3 else str(rng.choice(list(SCENES)[1:]))
             picture = compose(rng, paint_scene(scene, rng, LARGER_SIZE), [Image.fromarray(sprites[ALL_NOUNS.index(noun)])], "photo")
             picture.save(folder / f"{number:02d}.png", optimize=True)
+            if SCENES[scene][0]:
+                contexts[f"{number:02d}.png"] = SCENES[scene][0]
+        (folder / "captions.yaml").write_text(yaml.safe_dump({"context": contexts}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from tasks import artifacts, versioning
+from tasks.references import captions_file
 from tasks.settings import VERSIONS, Section, Settings, read_params
 
 PLAN = Path("docs/study/study.yaml")
@@ -96,8 +97,11 @@ def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, place: Path) 
     """
     for cell in cells:
         with artifacts.new_folder(place / artifacts.images(cell.key)) as folder:
-            for picture in pictures_of(cell, settings):
+            pictures = pictures_of(cell, settings)
+            for picture in pictures:
                 shutil.copy(picture, folder / picture.name)
+            if said := captions_of(pictures):
+                (folder / "captions.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
     (place / "data/base").unlink(missing_ok=True)
     (place / "data/base").symlink_to(os.path.relpath(artifacts.DATA / "base", place / "data"))
     artifacts.write_bytes(place / VERSIONS.name, VERSIONS.read_bytes())
@@ -111,11 +115,18 @@ def pictures_of(cell: Cell, settings: Settings) -> list[Path]:
     """Return the pictures that a cell learns from."""
     settings.concept(cell.concept)
     folder = artifacts.larger(cell.concept) if cell.kind == "size" else artifacts.images(cell.concept)
-    pictures = sorted(path for path in folder.glob("*") if path.is_file())
+    pictures = sorted(path for path in folder.glob("*") if path.is_file() and path.name != "captions.yaml")
     wanted = int(cell.setup) if cell.kind == "size" else len(pictures)
     if len(pictures) < max(wanted, 1):
         raise ValueError(f"{folder} has {len(pictures)} pictures, and the study wants {wanted or 'some'}; run `dvc pull`, or change {PLAN}")
     return pictures[:wanted]
+
+
+def captions_of(pictures: Sequence[Path]) -> dict[str, Any]:
+    """Return what captions.yaml says of pictures that may be some of a set."""
+    said = captions_file(pictures[0].parent).model_dump(exclude_none=True)
+    said["context"] = {picture.name: said["context"][picture.name] for picture in pictures if picture.name in said["context"]}
+    return {kind: text for kind, text in said.items() if text}
 
 
 def parameters(cells: Sequence[Cell], plan: Plan, settings: Settings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from flows.study import page_of, place_of, study
 from tasks import artifacts, registry
+from tasks.references import read_contexts
 from tasks.settings import Settings, load_settings, read_params, tracking_uri
 from tasks.study.cells import PLAN, Plan, cells_of, lay_out, load_plan, parameters
 
@@ -54,6 +55,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
             for picture in range(count):
                 blocks = np.random.default_rng([count, picture]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
                 Image.fromarray(blocks).resize((96, 96), Image.Resampling.NEAREST).save(place / f"{picture}.png")
+        (artifacts.larger("fox") / "captions.yaml").write_text("context: {0.png: on the grass, 2.png: in the snow}")
         for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
             subprocess.run(command, check=True)
         previous = os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -84,7 +86,8 @@ def test_a_cell_is_a_concept_that_learns_as_its_setup_says(catalog: Path, tmp_pa
     assert settings.inversion("fox-setup-two-vectors-1").num_vectors == 2
     assert settings.inversion("fox-setup-two-vectors-1").seed == 1
     assert settings.inversion("fox-stop-early-0").early_stop
-    assert len(list((tmp_path / artifacts.images("fox-size-3-0")).iterdir())) == 3
+    assert len(list((tmp_path / artifacts.images("fox-size-3-0")).glob("*.png"))) == 3
+    assert read_contexts(tmp_path / artifacts.images("fox-size-1-0"), ["0.png"]) == {"0.png": "on the grass"}
     assert len(list((tmp_path / artifacts.images("fox-setup-plain-0")).iterdir())) == 5
 
 
