@@ -52,8 +52,9 @@ class Design:
 
 DESIGNS: dict[str, Design] = {
     "shipped": Design(),
-    "attention at 4x4 too": Design(unet={"down_block_types": (DOWN, DOWN, CROSS), "up_block_types": (CROSS_UP, UP, UP)}),
-    "attention at 8x8 too": Design(unet={"down_block_types": (DOWN, CROSS, CROSS), "up_block_types": (CROSS_UP, CROSS_UP, UP)}),
+    "attention in the middle alone": Design(unet={"up_block_types": (UP,) * 3}),
+    "attention at 4x4 too": Design(unet={"down_block_types": (DOWN, DOWN, CROSS), "up_block_types": (CROSS_UP, CROSS_UP, UP)}),
+    "attention at 8x8 and 4x4, both ways": Design(unet={"down_block_types": (DOWN, CROSS, CROSS), "up_block_types": (CROSS_UP, CROSS_UP, UP)}),
     "attention at 16x16 too": Design(unet={"down_block_types": (CROSS,) * 3, "up_block_types": (CROSS_UP,) * 3}),
     "no pooled prompt": Design(unet={"addition_embed_type": None}),
     "Stable Diffusion's noise": Design(noise={"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}),

@@ -94,14 +94,20 @@ def judge_nouns(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[s
     ]
 
 
-def judge_pairs(base: BaseModel, scorer: Scorer, nouns: Sequence[str], count: int) -> Row:
-    """Are both things of a pair among the five nouns that a picture is most like?"""
+def judge_pairs(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[str], count: int) -> list[Row]:
+    """Are both things of a pair among the five nouns that a picture is most like? Real composites of the same pairs say how far the judge sees."""
     rng = np.random.default_rng(UNSEEN + 4)
-    pairs = [rng.choice(nouns, 2, replace=False).tolist() for _ in range(count)]
-    pictures = draw(base, [f"a photo of {with_article(one)} and {with_article(other)}" for one, other in pairs], range(count))
-    best = (scorer.image_features(pictures) @ scorer.text_features(noun_texts()).T).topk(5, dim=1).indices.tolist()
-    hits = [all(ALL_NOUNS.index(noun) in five for noun in pair) for pair, five in zip(pairs, best, strict=True)]
-    return Row(f"generator, both things of {count} pairs", 100 * float(np.mean(hits)), 50, "% in the top 5")
+    pairs = [[ALL_NOUNS.index(noun) for noun in rng.choice(nouns, 2, replace=False)] for _ in range(count)]
+    texts = [f"a photo of {things(pair, (None, None), 'and')}" for pair in pairs]
+    composites = [
+        world.render(rng, Sample(tuple(pair), (None, None), "and", "plain", "photo", text)) for pair, text in zip(pairs, texts, strict=True)
+    ]
+    rows, candidates = [], scorer.text_features(noun_texts())
+    for whose, pictures in (("generator", draw(base, texts, range(count))), ("real composites", composites)):
+        best = (scorer.image_features(pictures) @ candidates.T).topk(5, dim=1).indices.tolist()
+        hits = [set(pair) <= set(five) for pair, five in zip(pairs, best, strict=True)]
+        rows.append(Row(f"{whose}, both things of {count} pairs", 100 * float(np.mean(hits)), 50, "% in the top 5"))
+    return rows
 
 
 def judge_attributes(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[str], count: int) -> list[Row]:
@@ -189,7 +195,7 @@ def main(
         judge_scorer(scorer, world, [], ["small", "corner"], 500, "scorer, unseen composites, small things", 90),
         judge_scorer(scorer, world, [art.HELD_OUT_STYLE], ["one"], 1000, "scorer, unseen art style", 60),
         *judge_nouns(base, scorer, world, nouns, 1 if quick else 4),
-        judge_pairs(base, scorer, nouns, 50 if quick else 200),
+        *judge_pairs(base, scorer, world, nouns, 50 if quick else 200),
         *judge_attributes(base, scorer, world, nouns, 50 if quick else 140),
         *judge_bias(base, scorer, 64),
         *judge_crossed(base, scorer, nouns, 1 if quick else 2),

@@ -75,7 +75,7 @@ def encoded_composites(cache: Path, art_folder: Path, autoencoder: AutoencoderKL
     if not cache.exists():
         pictures, drawn = generator_composites(art_folder, composites)
         named = encode(autoencoder, pictures)
-        world, rng = World(art_folder, art.SCORER_STYLES, seed=2), np.random.default_rng(SEEDS["unnamed"])
+        world, rng = World(art_folder, art.COLOURED_STYLES, seed=2), np.random.default_rng(SEEDS["unnamed"])
         pictures, captions, portraits = world.unnamed_batch(rng, unnamed, [*TRAINED, *OTHER_THINGS])
         posteriors = torch.cat([named, encode(autoencoder, pictures)])
         captions = [sample.caption for sample in drawn] + captions

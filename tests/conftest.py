@@ -81,7 +81,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database:
     pointer(artifacts.images("fox")).write_text(f"outs:\n- md5: {'0123456789abcdef' * 2}.dir\n  path: fox\n", encoding="utf-8")
     artifacts.rights("fox").write_text("{source: a test, licence: CC0-1.0, consent: it shows nobody}", encoding="utf-8")
     values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
-    values["base"]["model"] = "data/base/tiny"
+    values["base"] = {"model": "data/base/tiny", "revision": None}
     return Settings.model_validate(values)
 
 

@@ -85,8 +85,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
     params["concepts"] = CONCEPTS
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     edit_params(
-        base={"model": "data/base/tiny"},
-        scorer={"model": "local-dir:data/base/tiny-clip"},
+        base={"model": "data/base/tiny", "revision": None},
+        scorer={"model": "local-dir:data/base/tiny-clip", "pretrained": None},
         curate={"min_similarity": -1.0},
         invert={"max_train_steps": 40, "batch_size": 2},
         sample={"num_inference_steps": 2, "pictures_per_prompt": 2},

@@ -51,7 +51,8 @@ def make_catalog(folder: Path, base: Path, scorer: Path, **sections: dict) -> No
     shutil.copytree(scorer, "data/base/tiny-clip")
     text = (ROOT / "params.yaml").read_text()
     values = yaml.safe_load(text)
-    values["base"]["model"], values["scorer"]["model"], values["runtime"]["device"] = "data/base/tiny", "local-dir:data/base/tiny-clip", "cpu"
+    values["base"], values["runtime"]["device"] = {"model": "data/base/tiny", "revision": None}, "cpu"
+    values["scorer"] = {"model": "local-dir:data/base/tiny-clip", "pretrained": None}
     values["concepts"] = {"cup-1": {"kind": "object", "placeholder_token": "<cup>", "initializer_token": "coffee"}}
     for section, changes in sections.items():
         values[section].update(changes)

@@ -69,8 +69,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, tin
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["concepts"] = {"fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"}}
     changes: dict[str, dict[str, Any]] = {
-        "base": {"model": "data/base/tiny"},
-        "scorer": {"model": "local-dir:data/base/tiny-clip"},
+        "base": {"model": "data/base/tiny", "revision": None},
+        "scorer": {"model": "local-dir:data/base/tiny-clip", "pretrained": None},
         "curate": {"min_similarity": -1.0},
         "invert": {"max_train_steps": 2},
         "sample": {"num_inference_steps": 1, "pictures_per_prompt": 1},

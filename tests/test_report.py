@@ -63,7 +63,7 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A catalog in which fox has everything, teapot has scores only and owl has nothing."""
     monkeypatch.chdir(tmp_path)
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    params["base"]["model"] = "/home/somebody/model"
+    params["base"] = {"model": "/home/somebody/model", "revision": None}
     params["concepts"] = {key: {"kind": "object", "placeholder_token": f"<{key}>", "initializer_token": "dog"} for key in ("fox", "teapot", "owl")}
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     base = {"model": "/home/somebody/model", "revision": None, "weights_sha256": "12" * 32}

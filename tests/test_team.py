@@ -101,7 +101,8 @@ def seed_repository(folder: Path, base: Path, scorer: Path) -> None:
     shutil.copytree(scorer, folder / "data/base/tiny-clip")
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     params["concepts"] = {"teapot": {"kind": "object", "placeholder_token": "<teapot>", "initializer_token": "coffee"}}
-    params["base"]["model"], params["scorer"]["model"] = "data/base/tiny", "local-dir:data/base/tiny-clip"
+    params["base"] = {"model": "data/base/tiny", "revision": None}
+    params["scorer"] = {"model": "local-dir:data/base/tiny-clip", "pretrained": None}
     params["curate"] |= {"min_similarity": -1.0, "min_side": 8, "min_sharpness": 0.0, "near_duplicate_distance": 0}
     params["invert"]["max_train_steps"] = 4
     prompts = {kind: suite[:2] for kind, suite in params["sample"]["prompts"].items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.pretraining.nouns import ALL_THINGS, SHORT_NAMES
+from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS, SHORT_NAMES
 
 PACKAGES = {
     "noto": "emoji-datasource-google@16.0.0",  # Apache-2.0
@@ -21,10 +21,21 @@ PACKAGES = {
     "noto-v1": "@iconify-json/noto-v1@1.2.5",  # Apache-2.0
     "fxemoji": "@iconify-json/fxemoji@1.2.2",  # Apache-2.0
     "streamline": "@iconify-json/streamline-emojis@1.2.4",  # CC-BY-4.0
+    "fluent-line": "@iconify-json/fluent-emoji-high-contrast@1.2.6",  # MIT
+    "icon-park": "@iconify-json/icon-park@1.2.4",  # Apache-2.0
+    "game-icons": "@iconify-json/game-icons@1.2.4",  # CC-BY-3.0
 }
 TRAINED_STYLES = ("fluent", "noto", "twemoji")
-SCORER_STYLES = (*TRAINED_STYLES, "fluent-flat", "emojione", "noto-v1", "fxemoji", "streamline")
+COLOURED_STYLES = (*TRAINED_STYLES, "fluent-flat", "emojione", "noto-v1", "fxemoji", "streamline")
+ONE_COLOUR = {"fluent-line": "currentColor", "icon-park": "#2F88FF", "game-icons": "currentColor"}
+"""Icons of one colour, as their SVG spells it; it becomes the mean colour of the thing."""
+SCORER_STYLES = (*COLOURED_STYLES, *ONE_COLOUR)
 """What the scorer learns from: more artists than the generator draws like. The smaller sets lack some things."""
+OTHER_MEANINGS = {
+    "icon-park": {"anchor", "heart", "mouse", "palm", "pie", "ring", "seal", "turkey"},
+    "game-icons": {"bulb", "palm"},
+}
+"""Sets that know nothing of emoji: an icon is found by the noun, and these nouns are something else there."""
 HELD_OUT_STYLE = "openmoji"
 MARGIN = 0.05
 
@@ -90,7 +101,16 @@ def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
         characters = {entry["short_name"]: entry for entry in json.load(archive.extractfile("package/emoji.json"))}  # type: ignore[arg-type]
     entries = [characters[SHORT_NAMES[thing]] for thing in ALL_THINGS]
     codes = [spellings([code.lower() for code in (entry["unified"], entry["non_qualified"]) if code]) for entry in entries]
-    found = read_icons(folder, style, codes) if PACKAGES[style].startswith("@iconify-json/") else read_files(folder, style, codes)
+    if not PACKAGES[style].startswith("@iconify-json/"):
+        found = read_files(folder, style, codes)
+    elif style in OTHER_MEANINGS:
+        found = read_icons(folder, style, [noun if noun not in OTHER_MEANINGS[style] else "" for noun in ALL_NOUNS])
+    else:
+        with tarfile.open(tarball(folder, PACKAGES["fluent-flat"])) as archive:
+            words = json.load(archive.extractfile("package/chars.json"))  # type: ignore[arg-type]
+        found = read_icons(folder, style, [next((words[code] for code in spelled if code in words), "") for spelled in codes])
+    if style in ONE_COLOUR:
+        found = {index: (data.replace(ONE_COLOUR[style].encode(), mean_colour(folder, index)), name) for index, (data, name) in found.items()}
     missing = [noun for index, noun in enumerate(ALL_THINGS) if index not in found]
     if missing and style in (*TRAINED_STYLES, HELD_OUT_STYLE):
         raise FileNotFoundError(f"{PACKAGES[style]} has no picture of {', '.join(missing)}; change these nouns in nouns.py")
@@ -116,17 +136,20 @@ def read_files(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tu
     return {index: (data, name) for index, (_, data, name) in found.items()}
 
 
-def read_icons(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tuple[bytes, str]]:
-    """Return thing index -> (SVG, name) in an icon set, whose icons are named in words; one of the sets tells the words of a code."""
-    with tarfile.open(tarball(folder, PACKAGES["fluent-flat"])) as archive:
-        words = json.load(archive.extractfile("package/chars.json"))  # type: ignore[arg-type]
+def mean_colour(folder: Path, index: int) -> bytes:
+    """Return the mean colour of a thing, as SVG spells it."""
+    sprite = load_sprites(folder, "noto")[index]
+    return "#{:02x}{:02x}{:02x}".format(*sprite[sprite[..., 3] > 128, :3].mean(axis=0).astype(int)).encode()
+
+
+def read_icons(folder: Path, style: str, words: list[str]) -> dict[int, tuple[bytes, str]]:
+    """Return index of the word -> (SVG, name) in an icon set, whose icons are named in words."""
     with tarfile.open(tarball(folder, PACKAGES[style])) as archive:
         icons = json.load(archive.extractfile("package/icons.json"))  # type: ignore[arg-type]
     parents = {name: alias["parent"] for name, alias in icons.get("aliases", {}).items()} | {name: name for name in icons["icons"]}
     named = {compact(name): parent for name, parent in parents.items()}
     found = {}
-    for index, spelled in enumerate(codes):
-        word = next((words[code] for code in spelled if code in words), "")
+    for index, word in enumerate(words):
         icon = icons["icons"].get(named.get(compact(word)))
         if icon:
             box = f'viewBox="0 0 {icon.get("width", icons["width"])} {icon.get("height", icons["height"])}"'

@@ -44,9 +44,9 @@ UNET: dict[str, Any] = {
     "in_channels": 4,
     "out_channels": 4,
     "block_out_channels": (32, 64, 128),
-    # Attention in the middle block alone: on CPUs at these sizes it costs far more time than its few multiplications.
+    # Attention where it is decided what stands where, and no more: on CPUs at these sizes it costs far more time than its multiplications.
     "down_block_types": ("DownBlock2D",) * 3,
-    "up_block_types": ("UpBlock2D",) * 3,
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     "layers_per_block": 1,
     "cross_attention_dim": TEXT_WIDTH,
     "attention_head_dim": 4,

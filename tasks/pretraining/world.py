@@ -25,16 +25,16 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
-    "one": Layout("{}", ((0.5, 0.54, 0.7, 0.86),), 0.63),
+    "one": Layout("{}", ((0.5, 0.54, 0.7, 0.86),), 0.54),
     "small": Layout("a small {}", ((0.5, 0.56, 0.4, 0.48),), 0.05),
     "big": Layout("a big {}", ((0.5, 0.52, 1.0, 1.12),), 0.05),
     "corner": Layout("a small {} in the corner", ((0.25, 0.27, 0.38, 0.46),), 0.04),
     "two": Layout("two {}", ((0.28, 0.54, 0.44, 0.5), (0.72, 0.54, 0.44, 0.5)), 0.03),
     "three": Layout("three {}", ((0.5, 0.28, 0.4, 0.44), (0.25, 0.72, 0.4, 0.44), (0.75, 0.72, 0.4, 0.44)), 0.03),
-    "and": Layout("{} and {}", ((0.28, 0.54, 0.44, 0.5), (0.72, 0.54, 0.44, 0.5)), 0.08),
-    "beside": Layout("{} beside {}", ((0.28, 0.54, 0.44, 0.5), (0.72, 0.54, 0.44, 0.5)), 0.03),
-    "above": Layout("{} above {}", ((0.5, 0.26, 0.44, 0.5), (0.5, 0.76, 0.44, 0.5)), 0.03),
-    "front": Layout("{} in front of {}", ((0.34, 0.7, 0.42, 0.5), (0.6, 0.44, 0.64, 0.74)), 0.03),
+    "and": Layout("{} and {}", ((0.28, 0.54, 0.44, 0.5), (0.72, 0.54, 0.44, 0.5)), 0.14),
+    "beside": Layout("{} beside {}", ((0.28, 0.54, 0.44, 0.5), (0.72, 0.54, 0.44, 0.5)), 0.04),
+    "above": Layout("{} above {}", ((0.5, 0.26, 0.44, 0.5), (0.5, 0.76, 0.44, 0.5)), 0.04),
+    "front": Layout("{} in front of {}", ((0.34, 0.7, 0.42, 0.5), (0.6, 0.44, 0.64, 0.74)), 0.04),
 }
 THING_COLOURS = ("red", "blue", "green", "yellow", "pink", "purple", "orange")
 COLOUR_SHARE = 0.12
@@ -271,7 +271,7 @@ class World:
             first, own = sample.nouns[0], self.sprites[MEDIA[sample.medium].art]
             name = plural(ALL_THINGS[first]) if sample.layout in ("two", "three") else ALL_THINGS[first]
             caption, found = re.subn(rf"\b{re.escape(name)}\b", UNNAMED, sample.caption)
-            art = own if rng.random() < 0.5 else self.sprites[str(rng.choice(list(self.sprites)))]
+            art = own if rng.random() < 0.7 else self.sprites[str(rng.choice(list(self.sprites)))]
             if found != 1 or ALL_THINGS[first] in BIASED or not art[first].getbbox():
                 continue  # a medium or a template has the same word, or a smaller set lacks the thing
             thing = art[first]

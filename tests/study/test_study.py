@@ -43,7 +43,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         shutil.copy(migrated_database, "mlruns/mlflow.db")
         shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        params["base"]["model"], params["scorer"]["model"] = "data/base/tiny", "local-dir:data/base/tiny-clip"
+        params["base"] = {"model": "data/base/tiny", "revision": None}
+        params["scorer"] = {"model": "local-dir:data/base/tiny-clip", "pretrained": None}
         params["sample"]["num_inference_steps"] = 2
         params["concepts"] = {"fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"}}
         Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
