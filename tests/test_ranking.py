@@ -23,7 +23,9 @@ def test_what_agrees_alike_or_with_nothing_stays_in_its_order() -> None:
 
 
 def test_a_picture_of_the_concept_itself_agrees_best(settings: Settings, tiny_scorer_folder: Path) -> None:
-    settings = settings.model_copy(update={"scorer": settings.scorer.model_copy(update={"model": f"local-dir:{tiny_scorer_folder}"})})
+    settings = settings.model_copy(
+        update={"scorer": settings.scorer.model_copy(update={"model": f"local-dir:{tiny_scorer_folder}", "pretrained": None})}
+    )
     with pytest.raises(ValueError, match=r"has no pictures to compare with; run `wordmint build fox`"):
         agreements([Image.new("RGB", (32, 32))], "a <fox>", {"<fox>": "fox"}, settings)
     artifacts.curated("fox").mkdir(parents=True)
