@@ -4,8 +4,8 @@ import json
 import logging
 import os
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -40,10 +40,10 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         from flows.build_catalog import BuildFailed, build_catalog, load_stages
         from flows.progress import progress
 
-        if settings.runtime.task_runner == "threads":
-            Thread(target=load_stages, daemon=True).start()  # while Prefect's server starts, which takes as long
         try:
-            with progress(console):
+            with progress(console), ThreadPoolExecutor(1) as importer:
+                if settings.runtime.task_runner == "threads":
+                    importer.submit(load_stages)  # while Prefect's server starts, which takes as long; what fails here fails again where it is told
                 outcome = build_catalog(concepts or None)
         except BuildFailed as error:
             print_catalog(settings, error.outcome.seconds, error.outcome.revoked, error.outcome.failed)

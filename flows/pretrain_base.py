@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from transformers import CLIPTokenizer
 
 from tasks.artifacts import DATA
+from tasks.diffusion.base_model import weights_sha256
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import encode, train_autoencoder
 from tasks.pretraining.denoiser import TextToLatents, build_noise_scheduler, build_unet, save_pipeline, train_denoiser
@@ -137,6 +138,8 @@ def pretrain_base(
         train_generator(work, art_folder, tokenizer, composites, unnamed, autoencoder_steps, denoiser_steps, from_shipped)
     if only != "generator":
         train_judge(work, art_folder, tokenizer, composites, scorer_steps, from_shipped)
+    digits = {"base.revision": weights_sha256(GENERATOR)[:12], "scorer.pretrained": weights_sha256(SCORER)[:12]}
+    print(f"params.yaml and the cards have to name these weights: {digits}")
 
 
 def main(
@@ -145,8 +148,8 @@ def main(
     composites: int = 60_000,
     unnamed: Annotated[int, typer.Option(help="composites of the generator whose thing only a portrait tells")] = 140_000,
     autoencoder_steps: int = 6_000,
-    denoiser_steps: int = 28_500,
-    scorer_steps: int = 8_700,
+    denoiser_steps: int = 41_000,
+    scorer_steps: int = 11_900,
     from_shipped: Annotated[bool, typer.Option(help="start from the weights in data/base where there is no checkpoint")] = False,
 ) -> None:
     """Train the embedded models, or continue their training."""

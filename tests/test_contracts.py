@@ -82,8 +82,11 @@ def test_model_card_names_the_weights_beside_it(model: str) -> None:
     assert weights_sha256(folder) in (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_shipped_params_are_valid() -> None:
-    assert load_settings(ROOT / "params.yaml").concepts
+def test_shipped_params_are_valid_and_name_the_shipped_weights() -> None:
+    settings = load_settings(ROOT / "params.yaml")
+    assert settings.concepts and settings.base.revision and settings.scorer.pretrained
+    assert weights_sha256(ROOT / settings.base.model).startswith(settings.base.revision)
+    assert weights_sha256(ROOT / settings.scorer.model.removeprefix("local-dir:")).startswith(settings.scorer.pretrained)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -34,7 +34,7 @@ class Pick(Options):
     model: str
     """The scorer: an open_clip model name, or `local-dir:FOLDER`."""
     pretrained: str | None
-    """The open_clip tag of its weights; null for a folder."""
+    """Of an open_clip model the tag of its weights; of a folder the first digits of their SHA-256."""
 
 
 class Progressive(Options):

@@ -110,7 +110,8 @@ def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
             words = json.load(archive.extractfile("package/chars.json"))  # type: ignore[arg-type]
         found = read_icons(folder, style, [next((words[code] for code in spelled if code in words), "") for spelled in codes])
     if style in ONE_COLOUR:
-        found = {index: (data.replace(ONE_COLOUR[style].encode(), mean_colour(folder, index)), name) for index, (data, name) in found.items()}
+        coloured = load_sprites(folder, "noto", size)
+        found = {index: (data.replace(ONE_COLOUR[style].encode(), mean_colour(coloured[index])), name) for index, (data, name) in found.items()}
     missing = [noun for index, noun in enumerate(ALL_THINGS) if index not in found]
     if missing and style in (*TRAINED_STYLES, HELD_OUT_STYLE):
         raise FileNotFoundError(f"{PACKAGES[style]} has no picture of {', '.join(missing)}; change these nouns in nouns.py")
@@ -136,9 +137,8 @@ def read_files(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tu
     return {index: (data, name) for index, (_, data, name) in found.items()}
 
 
-def mean_colour(folder: Path, index: int) -> bytes:
-    """Return the mean colour of a thing, as SVG spells it."""
-    sprite = load_sprites(folder, "noto")[index]
+def mean_colour(sprite: np.ndarray) -> bytes:
+    """Return the mean colour of a sprite (size, size, 4), as SVG spells it."""
     return "#{:02x}{:02x}{:02x}".format(*sprite[sprite[..., 3] > 128, :3].mean(axis=0).astype(int)).encode()
 
 

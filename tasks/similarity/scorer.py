@@ -49,18 +49,20 @@ def load_scorer(model: str, pretrained: str | None, device: str) -> Scorer:
     Raises:
         ValueError: open_clip knows no such name, tag or folder, or a folder's weights are not those that `pretrained` names.
     """
-    place, folder = pick_device(device), Path(model.removeprefix("local-dir:"))
-    tag, digits = (None, pretrained) if folder.is_dir() else (pretrained, None)
+    place, tag, weights = pick_device(device), pretrained, None
+    if model.startswith("local-dir:") and (folder := Path(model.removeprefix("local-dir:"))).is_dir():
+        tag, weights = None, weights_sha256(folder)
+        if pretrained and not weights.startswith(pretrained):
+            raise ValueError(
+                f"scorer.pretrained is {pretrained}, but the weights in {folder} are {weights[:12]}; restore the folder or change params.yaml"
+            )
     try:
         clip, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=tag, device=place)
         tokenizer = open_clip.get_tokenizer(model)
     except (RuntimeError, FileNotFoundError) as error:
         raise ValueError(f"scorer.model {model!r} with pretrained {pretrained!r} does not load ({error}); see open_clip.list_pretrained()") from error
     clip.eval().requires_grad_(False)
-    weights = weights_sha256(folder) if folder.is_dir() else state_sha256(clip)
-    if digits and not weights.startswith(digits):
-        raise ValueError(f"scorer.pretrained is {digits}, but the weights in {folder} are {weights[:12]}; restore the folder or change params.yaml")
-    return Scorer(clip, preprocess, tokenizer, place, {"model": f"{model}/{tag}" if tag else model, "weights_sha256": weights})
+    return Scorer(clip, preprocess, tokenizer, place, {"model": f"{model}/{tag}" if tag else model, "weights_sha256": weights or state_sha256(clip)})
 
 
 def state_sha256(model: torch.nn.Module) -> str:

@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -15,6 +17,7 @@ from tasks.pretraining.denoiser import (
     build_unet,
     denoising_loss,
 )
+from tasks.pretraining.scorer import scorer_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +25,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(ROOT / "data/base/emoji-ldm/tokenizer")
+
+
+def test_the_shipped_models_are_of_the_design_that_is_trained(tokenizer: CLIPTokenizer) -> None:
+    build_unet().load_state_dict(load_file(ROOT / "data/base/emoji-ldm/unet/diffusion_pytorch_model.safetensors"))
+    shipped = json.loads((ROOT / "data/base/emoji-clip/open_clip_config.json").read_text(encoding="utf-8"))
+    assert shipped["model_cfg"] == scorer_config(len(tokenizer))
 
 
 def model_of(tokenizer: CLIPTokenizer, **noise: object) -> TextToLatents:
