@@ -5,6 +5,7 @@ from the weights in data/base. The parts are independent enough to run side by s
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,9 +20,9 @@ from transformers import CLIPTokenizer
 from tasks.artifacts import DATA
 from tasks.diffusion.base_model import weights_sha256
 from tasks.pretraining import art
-from tasks.pretraining.autoencoder import encode, train_autoencoder
+from tasks.pretraining.autoencoder import encode, train_autoencoder, train_decoder
 from tasks.pretraining.denoiser import TextToLatents, build_noise_scheduler, build_unet, save_pipeline, train_denoiser
-from tasks.pretraining.media import ANY_ART
+from tasks.pretraining.media import ANY_ART, MEDIA
 from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS, OTHER_THINGS, TRAINED_NOUNS
 from tasks.pretraining.scorer import save_scorer, train_scorer
 from tasks.pretraining.tokenizer import train_tokenizer
@@ -31,7 +32,7 @@ from tasks.pretraining.world import Sample, World, draw_sample, repainted, setti
 GENERATOR = DATA / "base" / "emoji-ldm"
 SCORER = DATA / "base" / "emoji-clip"
 TRAINED = [ALL_NOUNS.index(noun) for noun in TRAINED_NOUNS]
-SEEDS = {"captions": 1, "generator": 2, "scorer": 3, "unnamed": 4}
+SEEDS = {"captions": 1, "generator": 2, "scorer": 3, "unnamed": 4, "decoder": 5}
 
 
 @task(cache_policy=NO_CACHE)
@@ -109,6 +110,17 @@ def train_generator(
 
 
 @task(cache_policy=NO_CACHE)
+def sharpen(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, decoder_steps: int) -> Path:
+    """Train the shipped generator's decoder on, on every medium equally often: what it blurs is no medium but a photo."""
+    autoencoder, model = shipped_parts()
+    world, rng = World(art_folder), np.random.default_rng(SEEDS["decoder"])
+    drawn = [replace(draw_sample(rng, TRAINED, others=OTHER_THINGS), medium=str(rng.choice(list(MEDIA)))) for _ in range(composites)]
+    pictures = np.stack([np.asarray(world.render(rng, sample)) for sample in drawn])
+    save_pipeline(model, train_decoder(autoencoder, pictures, work, decoder_steps), tokenizer, GENERATOR)
+    return GENERATOR
+
+
+@task(cache_policy=NO_CACHE)
 def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, scorer_steps: int, from_shipped: bool) -> Path:
     """Train the scorer on composites of every noun."""
     world = World(art_folder, art.SCORER_STYLES, seed=1)
@@ -124,19 +136,22 @@ def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composit
 @flow(name="pretrain-base")
 def pretrain_base(
     work: Path,
-    only: Literal["generator", "scorer"] | None,
+    only: Literal["generator", "decoder", "scorer"] | None,
     composites: int,
     unnamed: int,
     autoencoder_steps: int,
     denoiser_steps: int,
+    decoder_steps: int,
     scorer_steps: int,
     from_shipped: bool,
 ) -> None:
-    """Fetch the art, then train the generator and the scorer, each from its last checkpoint."""
+    """Fetch the art, then train the generator, its decoder once more and the scorer, each from its last checkpoint."""
     art_folder, tokenizer = fetch_art(work), make_tokenizer(work, from_shipped)
-    if only != "scorer":
+    if only in (None, "generator"):
         train_generator(work, art_folder, tokenizer, composites, unnamed, autoencoder_steps, denoiser_steps, from_shipped)
-    if only != "generator":
+    if only in (None, "decoder"):
+        sharpen(work, art_folder, tokenizer, composites, decoder_steps)
+    if only in (None, "scorer"):
         train_judge(work, art_folder, tokenizer, composites, scorer_steps, from_shipped)
     digits = {"base.revision": weights_sha256(GENERATOR)[:12], "scorer.pretrained": weights_sha256(SCORER)[:12]}
     print(f"params.yaml and the cards have to name these weights: {digits}")
@@ -144,17 +159,18 @@ def pretrain_base(
 
 def main(
     work: Annotated[Path, typer.Option(help="checkpoints and fetched art")] = Path(".cache/pretraining"),
-    only: Annotated[str | None, typer.Option(help="generator or scorer")] = None,
+    only: Annotated[str | None, typer.Option(help="generator, decoder or scorer")] = None,
     composites: int = 60_000,
     unnamed: Annotated[int, typer.Option(help="composites of the generator whose thing only a portrait tells")] = 140_000,
     autoencoder_steps: int = 6_000,
     denoiser_steps: int = 41_000,
+    decoder_steps: int = 6_000,
     scorer_steps: int = 11_900,
     from_shipped: Annotated[bool, typer.Option(help="start from the weights in data/base where there is no checkpoint")] = False,
 ) -> None:
     """Train the embedded models, or continue their training."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    pretrain_base(work, only, composites, unnamed, autoencoder_steps, denoiser_steps, scorer_steps, from_shipped)
+    logging.getLogger("tasks").setLevel(logging.INFO)  # Prefect's root logger lets only warnings through
+    pretrain_base(work, only, composites, unnamed, autoencoder_steps, denoiser_steps, decoder_steps, scorer_steps, from_shipped)
 
 
 if __name__ == "__main__":

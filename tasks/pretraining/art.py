@@ -24,18 +24,33 @@ PACKAGES = {
     "fluent-line": "@iconify-json/fluent-emoji-high-contrast@1.2.6",  # MIT
     "icon-park": "@iconify-json/icon-park@1.2.4",  # Apache-2.0
     "game-icons": "@iconify-json/game-icons@1.2.4",  # CC-BY-3.0
+    "emojione-line": "@iconify-json/emojione-monotone@1.2.1",  # CC-BY-4.0
+    "material": "@iconify-json/mdi@1.2.3",  # Apache-2.0
+    "tabler": "@iconify-json/tabler@1.2.41",  # MIT
+    "lucide": "@iconify-json/lucide@1.2.137",  # ISC
+    "phosphor": "@iconify-json/ph@1.2.2",  # MIT
 }
 TRAINED_STYLES = ("fluent", "noto", "twemoji")
 COLOURED_STYLES = (*TRAINED_STYLES, "fluent-flat", "emojione", "noto-v1", "fxemoji", "streamline")
-ONE_COLOUR = {"fluent-line": "currentColor", "icon-park": "#2F88FF", "game-icons": "currentColor"}
-"""Icons of one colour, as their SVG spells it; it becomes the mean colour of the thing."""
+ONE_COLOUR = {
+    **dict.fromkeys(("fluent-line", "game-icons", "emojione-line", "material", "tabler", "lucide"), ("currentColor", "{}")),
+    "icon-park": ("#2F88FF", "{}"),
+    "phosphor": ('opacity=".2"', 'fill="{}"'),  # black lines and a tint
+}
+"""Icons of one colour, as their SVG spells it, and the spelling of the mean colour of the thing, which takes its place."""
 SCORER_STYLES = (*COLOURED_STYLES, *ONE_COLOUR)
 """What the scorer learns from: more artists than the generator draws like. The smaller sets lack some things."""
 OTHER_MEANINGS = {
     "icon-park": {"anchor", "heart", "mouse", "palm", "pie", "ring", "seal", "turkey"},
     "game-icons": {"bulb", "palm"},
+    "material": {"bread", "chocolate", "mouse", "seal"},
+    "tabler": {"mouse"},
+    "lucide": {"mouse"},
+    "phosphor": {"mouse", "seal"},
 }
 """Sets that know nothing of emoji: an icon is found by the noun, and these nouns are something else there."""
+VARIANT = {"phosphor": "-duotone"}
+"""What ends the names of the icons that are meant, where a set draws each thing several times."""
 HELD_OUT_STYLE = "openmoji"
 MARGIN = 0.05
 
@@ -104,14 +119,17 @@ def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
     if not PACKAGES[style].startswith("@iconify-json/"):
         found = read_files(folder, style, codes)
     elif style in OTHER_MEANINGS:
-        found = read_icons(folder, style, [noun if noun not in OTHER_MEANINGS[style] else "" for noun in ALL_NOUNS])
+        found = read_icons(folder, style, [noun + VARIANT.get(style, "") if noun not in OTHER_MEANINGS[style] else "" for noun in ALL_NOUNS])
     else:
         with tarfile.open(tarball(folder, PACKAGES["fluent-flat"])) as archive:
             words = json.load(archive.extractfile("package/chars.json"))  # type: ignore[arg-type]
         found = read_icons(folder, style, [next((words[code] for code in spelled if code in words), "") for spelled in codes])
     if style in ONE_COLOUR:
         coloured = load_sprites(folder, "noto", size)
-        found = {index: (data.replace(ONE_COLOUR[style].encode(), mean_colour(coloured[index])), name) for index, (data, name) in found.items()}
+        theirs, ours = ONE_COLOUR[style]
+        found = {
+            index: (data.replace(theirs.encode(), ours.format(mean_colour(coloured[index])).encode()), name) for index, (data, name) in found.items()
+        }
     missing = [noun for index, noun in enumerate(ALL_THINGS) if index not in found]
     if missing and style in (*TRAINED_STYLES, HELD_OUT_STYLE):
         raise FileNotFoundError(f"{PACKAGES[style]} has no picture of {', '.join(missing)}; change these nouns in nouns.py")
@@ -137,9 +155,9 @@ def read_files(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tu
     return {index: (data, name) for index, (_, data, name) in found.items()}
 
 
-def mean_colour(sprite: np.ndarray) -> bytes:
+def mean_colour(sprite: np.ndarray) -> str:
     """Return the mean colour of a sprite (size, size, 4), as SVG spells it."""
-    return "#{:02x}{:02x}{:02x}".format(*sprite[sprite[..., 3] > 128, :3].mean(axis=0).astype(int)).encode()
+    return "#{:02x}{:02x}{:02x}".format(*sprite[sprite[..., 3] > 128, :3].mean(axis=0).astype(int))
 
 
 def read_icons(folder: Path, style: str, words: list[str]) -> dict[int, tuple[bytes, str]]:

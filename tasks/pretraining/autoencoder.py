@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tasks.pretraining.training import batches, train
 
+SCALE = 4  # px of a picture for each of its latents
 CROP = 32  # the autoencoder is local: crops cost a quarter and teach the same
 
 
@@ -40,17 +41,43 @@ def train_autoencoder(pictures: np.ndarray, folder: Path, max_train_steps: int, 
     """Train on crops of composites with L1, an edge loss and a light KL; `pictures` is (n, 64, 64, 3) uint8."""
 
     def loss(model: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-        rows = rng.integers(len(pictures), size=batch)
         tops, lefts = rng.integers(0, pictures.shape[1] - CROP + 1, (2, batch))
-        crops = np.stack([pictures[row, top : top + CROP, left : left + CROP] for row, top, left in zip(rows, tops, lefts, strict=True)])
-        target = to_tensor(crops).to(generator.device)
+        target = crops(pictures, rng.integers(len(pictures), size=batch), tops, lefts).to(generator.device)
         posterior = model.encode(target).latent_dist
-        output = model.decode(posterior.sample(generator)).sample
-        edge = sum((ours - theirs).abs().mean() for ours, theirs in zip(edges(output), edges(target), strict=True))
         kl = posterior.kl().mean() / posterior.mean[0].numel()
-        return F.l1_loss(output, target) + F.mse_loss(output, target) + edge + 1e-4 * kl
+        return reconstruction_loss(model.decode(posterior.sample(generator)).sample, target) + 1e-4 * kl
 
     return train("autoencoder", build_autoencoder(), loss, folder, max_train_steps, peak)
+
+
+def train_decoder(
+    autoencoder: AutoencoderKL, pictures: np.ndarray, folder: Path, max_train_steps: int, batch: int = 32, peak: float = 1e-3
+) -> AutoencoderKL:
+    """Train a trained autoencoder's decoder on: the latents stay, so that a denoiser of them stays right.
+
+    The crops lie on the grid of the latents: the blocks of pixel art do, and the decoder may learn it.
+    """
+    for part in (autoencoder.encoder, autoencoder.quant_conv):
+        part.requires_grad_(False)
+
+    def loss(model: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        tops, lefts = SCALE * rng.integers(0, (pictures.shape[1] - CROP) // SCALE + 1, (2, batch))
+        target = crops(pictures, rng.integers(len(pictures), size=batch), tops, lefts).to(generator.device)
+        with torch.no_grad():
+            latents = model.encode(target).latent_dist.sample(generator)
+        return reconstruction_loss(model.decode(latents).sample, target)
+
+    return train("decoder", autoencoder, loss, folder, max_train_steps, peak)
+
+
+def crops(pictures: np.ndarray, rows: np.ndarray, tops: np.ndarray, lefts: np.ndarray) -> Tensor:
+    """Cut a square of `CROP` px out of each row's picture: (n, 3, CROP, CROP) in [-1, 1]."""
+    return to_tensor(np.stack([pictures[row, top : top + CROP, left : left + CROP] for row, top, left in zip(rows, tops, lefts, strict=True)]))
+
+
+def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
+    edge = sum((ours - theirs).abs().mean() for ours, theirs in zip(edges(output), edges(target), strict=True))
+    return F.l1_loss(output, target) + F.mse_loss(output, target) + edge
 
 
 @torch.inference_mode()
