@@ -28,6 +28,7 @@ import yaml
 from tasks import artifacts
 from tasks.artifacts import pointer
 from tasks.database import create_database
+from tasks.diffusion import ddim
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.settings import Settings
 from tests.services import bucket_server
@@ -50,6 +51,12 @@ def tiny_scorer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(tiny_base_folder: Path) -> BaseModel:
     """The tiny base model on the CPU; `undamaged` watches that no test changes it for the next."""
     return load_base_model(str(tiny_base_folder), None, "cpu")
+
+
+@pytest.fixture(autouse=True)
+def same_on_every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sample in float32, so that golden values and a random model's pictures are those of any processor; `test_bfloat16...` turns it on."""
+    monkeypatch.setattr(ddim, "fast_bfloat16", lambda device: False)
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,14 @@ def pick_device(device: str) -> str:
     return place
 
 
+def fast_bfloat16(device: torch.device) -> bool:
+    """Say whether a device multiplies in bfloat16; where it does not, it would be emulated."""
+    if device.type == "cpu":
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def weights_sha256(folder: Path) -> str:
     """Return one SHA-256 over all `*.safetensors` below a folder, read in the order of their relative paths."""
     digest = hashlib.sha256()
@@ -223,10 +231,8 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
     if len(encoders) > 1:
         # SDXL's config calls the end token 2, and transformers then pools at the greatest id: a new word's, so what follows it would be lost.
         encoders[-1].model.text_model.eos_token_id = encoders[-1].tokenizer.eos_token_id
-    if place != "cpu":
-        with torch.cuda.device(place):
-            if torch.cuda.is_bf16_supported(including_emulation=False):
-                pipeline.unet.to(torch.bfloat16)
+    if place != "cpu" and fast_bfloat16(torch.device(place)):
+        pipeline.unet.to(torch.bfloat16)
     if pipeline.scheduler.config.get("rescale_betas_zero_snr"):
         raise ValueError(
             f"{model} rescales its betas to zero terminal SNR, where a DDIM step divides by zero; use a model without rescale_betas_zero_snr"

@@ -11,18 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tasks.diffusion.base_model import fast_bfloat16
+
 logger = logging.getLogger(__name__)
 
 
 def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Say whether a device multiplies in bfloat16; where it does not, it would be emulated."""
-    return (
-        torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
-    )
 
 
 def learning_rate(step: int, max_train_steps: int, peak: float, warmup: int = 200, decay: float = 0.25) -> float:

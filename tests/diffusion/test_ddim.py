@@ -10,11 +10,12 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from tasks.diffusion import ddim
-from tasks.diffusion.base_model import BaseModel, Condition
+from tasks.diffusion.base_model import BaseModel, Condition, load_base_model
 from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, even_parts, generate, guided, initial_noise
 from tasks.diffusion.words import encode_prompts, unconditional
 
 PROMPT = "a painting of a fox on the moon"
+ROOT = Path(__file__).parents[2]
 GUIDANCE = 40.0  # far above what a trained model takes: the random one hardly listens to its text
 
 
@@ -92,6 +93,19 @@ def test_a_picture_does_not_depend_on_its_companions(base: BaseModel) -> None:
     for index, seed in enumerate([5, 6, 7]):
         # Kernels choose their order of summation by the batch, so this holds to rounding and not to the bit.
         torch.testing.assert_close(together[index : index + 1], sample_latents(base, [seed], [prompts[index]], GUIDANCE), atol=1e-3, rtol=1e-3)
+
+
+def test_bfloat16_draws_the_embedded_models_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded = load_base_model.__wrapped__(str(ROOT / "data/base/emoji-ldm"), None, "cpu")
+
+    def pictures() -> np.ndarray:
+        return np.stack([np.asarray(picture, float) for picture in generate(embedded, [PROMPT, "a photo of a cat"] * 2, range(4), {}, 20, 4.0, 4)])
+
+    plain, other = pictures(), np.abs(np.diff(pictures()[::2], axis=0)).mean()
+    monkeypatch.setattr(ddim, "fast_bfloat16", lambda device: True)
+    difference = np.abs(pictures() - plain).mean()
+    assert 0 < difference <= 1  # grey levels
+    assert other > 20  # another seed's picture of the same prompt
 
 
 def test_a_batch_that_does_not_fit_is_drawn_in_halves(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
