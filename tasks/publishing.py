@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -95,6 +96,7 @@ def log_concept(
     client, loras = mlflow.MlflowClient(), lora_of(embedding)
     # An example would make MLflow load the base model and draw a picture while it publishes.
     warnings.filterwarnings("ignore", message=r".*An input example was not provided")
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns for every version that an environment made by uv has no pip
     with mlflow.start_run(experiment_id=registry.experiment_id(client), run_name=name) as run:
         used = [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])]
         try:
