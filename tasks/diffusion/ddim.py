@@ -65,9 +65,10 @@ def ddim_sample(
     Where a processor multiplies in bfloat16 the denoiser does, half as fast again; words are learned in float32 there.
     """
     latents = noise
+    in_bfloat16 = base.device.type == "cpu" and fast_bfloat16(base.device)  # on a GPU the weights are
     both = nothing.repeat(len(noise)).followed_by(prompts)
     for t, alpha_bar_t, alpha_bar_prev in noise_levels(base, num_inference_steps):
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16(base.device)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
             if guidance_scale == 1:
                 prediction = base.denoise(latents, t, prompts)
             else:
