@@ -1,8 +1,12 @@
-"""A new MLflow database on this machine; a server makes its own."""
+"""What MLflow leaves to us of its database: a new one on this machine, as a server makes its own, and rows that two machines make at once."""
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+BAD_REQUEST = 400  # what MLflow makes of a UNIQUE constraint that failed
 
 
 def create_database(path: Path) -> None:
@@ -18,3 +22,15 @@ def create_database(path: Path) -> None:
     _initialize_tables(engine)
     engine.dispose()
     os.replace(temporary, path)
+
+
+def put(write: Callable[..., Any], *row: Any) -> None:
+    """Write a row that may be there already; of two machines that make one at once MLflow refuses one, which finds it there when it tries again."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        write(*row)
+    except MlflowException as error:
+        if error.get_http_status_code() != BAD_REQUEST:
+            raise
+        write(*row)

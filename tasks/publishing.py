@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import artifacts, registry
+from tasks.database import put
 from tasks.inversion.embedding_file import lora_of
 from tasks.promotion import LAST
 
@@ -91,7 +92,6 @@ def log_concept(
     """Log one run with its model, scores, picture set, manifest and sample sheets and return the model's id; nothing is registered yet."""
     import mlflow
     from mlflow.entities import Dataset, DatasetInput, InputTag
-    from mlflow.exceptions import MlflowException
 
     client, loras = mlflow.MlflowClient(), lora_of(embedding)
     # An example would make MLflow load the base model and draw a picture while it publishes.
@@ -99,10 +99,7 @@ def log_concept(
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns for every version that an environment made by uv has no pip
     with mlflow.start_run(experiment_id=registry.experiment_id(client), run_name=name) as run:
         used = [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])]
-        try:
-            client.log_inputs(run.info.run_id, used)
-        except MlflowException:  # of two machines that log a new picture set at once it refuses one, which finds the set there now
-            client.log_inputs(run.info.run_id, used)
+        put(client.log_inputs, run.info.run_id, used)
         mlflow.log_params(dict(params))  # MLflow copies a run's params to its models
         model = mlflow.pyfunc.log_model(
             name=name.replace(".", "-"),  # MLflow allows no dot here
@@ -155,7 +152,7 @@ def seal(version: "ModelVersion", origin: Mapping[str, str], manifest: Path) -> 
     client = mlflow.MlflowClient()
     client.log_artifact(str(client.get_logged_model(registry.model_id(version)).source_run_id), str(manifest))
     for key, value in origin.items():
-        client.set_model_version_tag(version.name, version.version, key, value)
+        put(client.set_model_version_tag, version.name, version.version, key, value)
 
 
 def kept_manifest(concept: str, number: int, folder: Path) -> Path:
@@ -223,7 +220,7 @@ def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Map
     log_sheets(client, run_id, sheets)
     log_metrics(client, run_id, registry.model_id(version), metrics)
     for key, value in [(LAST, ""), *((key, value) for key, value in changed.items() if key != LAST), (LAST, tags[LAST])]:
-        client.set_model_version_tag(version.name, version.version, key, value)
+        put(client.set_model_version_tag, version.name, version.version, key, value)
 
 
 def rescored(concept: str, number: int, tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from tasks import artifacts
-from tasks.database import create_database
+from tasks.database import create_database, put
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
     from mlflow import MlflowClient
@@ -126,7 +126,7 @@ def aliases(concept: str) -> dict[str, int]:
 def set_alias(concept: str, alias: str, version: int) -> None:
     import mlflow
 
-    mlflow.MlflowClient().set_registered_model_alias(model_name(concept), alias, str(version))
+    put(mlflow.MlflowClient().set_registered_model_alias, model_name(concept), alias, str(version))
 
 
 def drop_alias(concept: str, alias: str) -> None:
@@ -150,7 +150,7 @@ def set_tags(concept: str, version: int, values: Mapping[str, str | None]) -> No
         if value is None:
             client.delete_model_version_tag(name, str(version), key)
         else:
-            client.set_model_version_tag(name, str(version), key, value)
+            put(client.set_model_version_tag, name, str(version), key, value)
 
 
 def revocation(concept: str) -> dict[str, Any] | None:
@@ -167,7 +167,7 @@ def set_revocation(concept: str, value: Mapping[str, Any] | None) -> None:
     if value is None:
         client.delete_registered_model_tag(name, REVOKED)
     else:
-        client.set_registered_model_tag(name, REVOKED, json.dumps(value))
+        put(client.set_registered_model_tag, name, REVOKED, json.dumps(value))
 
 
 def revoked() -> dict[str, str]:

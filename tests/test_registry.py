@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,32 @@ def test_a_crash_leaves_nothing_to_reach_and_the_next_run_completes_it(settings:
             registry.published("fox")
     assert record(settings) | {"digest": ""} == {"name": "concept.fox", "version": 1, "digest": "", "aliases": ["champion"]}
     assert len(registry.versions("fox")) == 1
+
+
+@pytest.mark.parametrize(
+    ("write", "read"),
+    [
+        (lambda: registry.set_alias("fox", "champion", 1), lambda: registry.aliases("fox")["champion"]),
+        (lambda: registry.set_tags("fox", 1, {"decision": "better"}), lambda: registry.tags("fox", 1)["decision"]),
+        (lambda: registry.set_revocation("fox", {"why": "rights"}), lambda: registry.revocation("fox")),
+    ],
+    ids=["alias", "tag", "revocation"],
+)
+def test_two_machines_that_make_one_row_at_once_both_succeed(settings: Settings, write: Callable[[], None], read: Callable[[], Any]) -> None:
+    registry.connect(tracking_uri(settings))
+    client = mlflow.MlflowClient()
+    client.create_registered_model("concept.fox")
+    client.create_model_version("concept.fox", "nowhere")
+    writes = []
+
+    def the_other_machine(*_: Any) -> None:  # between this one's question whether the row is there and its row
+        writes.append("theirs")
+        write()
+
+    event.listen(Session, "before_flush", the_other_machine, once=True)
+    write()
+    assert writes == ["theirs"]
+    assert read() in (1, "better", {"why": "rights"})
 
 
 def test_a_fresh_registry_is_filled_again(settings: Settings, migrated_database: Path) -> None:
