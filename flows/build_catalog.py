@@ -14,18 +14,19 @@ from tasks.catalog import STAGES, keep_record
 from tasks.report import report
 from tasks.rights import read_rights
 from tasks.settings import Settings, load_settings, tracking_uri
-from tasks.stage import transient
+from tasks.stage import transient, uncollected
 
 RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20], "retry_condition_fn": transient}
 
 
 def load_stages() -> dict[str, Task]:
     """Import the stages in the graph's order: torch and diffusers take many seconds, and finding nothing to do needs neither."""
-    from tasks.curate import curate
-    from tasks.invert import invert
-    from tasks.register import register
-    from tasks.sample import sample
-    from tasks.score import score
+    with uncollected():
+        from tasks.curate import curate
+        from tasks.invert import invert
+        from tasks.register import register
+        from tasks.sample import sample
+        from tasks.score import score
 
     # A training is not tried again: what stopped it would stop it again.
     return {stage.fn.__name__: stage if stage is invert else stage.with_options(**RETRIES) for stage in (curate, invert, sample, score, register)}

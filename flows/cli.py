@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from flows.words_cli import Consent, Licence, Source, Undeclared
 from tasks import artifacts, fingerprints
 from tasks.rights import Rights
 from tasks.settings import Settings, load_settings, tracking_uri
-from tasks.stage import one_line_errors
+from tasks.stage import one_line_errors, swift_end
 
 app = typer.Typer(help="Mint new words of a text-to-image model from pictures, and keep them as a catalog.", no_args_is_help=True)
 
@@ -43,7 +44,9 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         try:
             with progress(console), ThreadPoolExecutor(1) as importer:
                 if settings.runtime.task_runner == "threads":
-                    importer.submit(load_stages)  # while Prefect's server starts, which takes as long; what fails here fails again where it is told
+                    # While Prefect's server starts, which takes as long; what fails here fails again where it is told.
+                    importer.submit(load_stages)
+                    importer.submit(import_module, "mlflow")
                 outcome = build_catalog(concepts or None)
         except BuildFailed as error:
             print_catalog(settings, error.outcome.seconds, error.outcome.revoked, error.outcome.failed)
@@ -211,7 +214,8 @@ for commands in (versions_cli.app, words_cli.app, pictures_cli.app, sharing_cli.
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING)
-    app()
+    with swift_end():
+        app()
 
 
 if __name__ == "__main__":

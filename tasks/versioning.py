@@ -103,7 +103,6 @@ def why(repo: Catalog, name: str) -> list[str]:
 
 def snapshot(repo: Catalog, name: str) -> Snapshot:
     """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
-    repo._reset()  # params.yaml may have been edited since this repository object read it
     with repo.lock:
         stage = repo.stages()[name]
     inputs: Snapshot = {}
