@@ -14,19 +14,18 @@ from tasks.catalog import STAGES, keep_record
 from tasks.report import report
 from tasks.rights import read_rights
 from tasks.settings import Settings, load_settings, tracking_uri
-from tasks.stage import transient, uncollected
+from tasks.stage import transient
 
 RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20], "retry_condition_fn": transient}
 
 
 def load_stages() -> dict[str, Task]:
     """Import the stages in the graph's order: torch and diffusers take many seconds, and finding nothing to do needs neither."""
-    with uncollected():
-        from tasks.curate import curate
-        from tasks.invert import invert
-        from tasks.register import register
-        from tasks.sample import sample
-        from tasks.score import score
+    from tasks.curate import curate
+    from tasks.invert import invert
+    from tasks.register import register
+    from tasks.sample import sample
+    from tasks.score import score
 
     # A training is not tried again: what stopped it would stop it again.
     return {stage.fn.__name__: stage if stage is invert else stage.with_options(**RETRIES) for stage in (curate, invert, sample, score, register)}
@@ -143,16 +142,28 @@ def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Setting
     """
     stages = {name: stage for name, stage in load_stages().items() if name in names}
     with device_slot(settings.runtime.device), counted(concepts) as done:
+        if "register" in stages:
+            track(repo, concepts, outcome)
         for concept in concepts:
-            if "register" in stages:
-                with accounted(outcome, concept):
-                    read_rights(concept)  # better now than after an hour of training
-                    versioning.track_inputs(repo, concept)
             build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
         invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, stages["invert"], outcome)
         for concept in concepts:
             build_stages(repo, concept, settings, {name: stage for name, stage in stages.items() if name not in ("curate", "invert")}, outcome)
             done()
+
+
+def track(repo: versioning.Repo, concepts: list[str], outcome: Outcome) -> None:
+    """Record the pictures of concepts whose rights are declared; better now than after an hour of training."""
+    for concept in concepts:
+        with accounted(outcome, concept):
+            read_rights(concept)
+    declared = [concept for concept in concepts if concept not in outcome.failed]
+    try:
+        versioning.track_inputs(repo, declared)
+    except Exception:  # whose fault it is, each tells of itself
+        for concept in declared:
+            with accounted(outcome, concept):
+                versioning.track_inputs(repo, [concept])
 
 
 def build_elsewhere(concepts: list[str], settings: Settings, outcome: Outcome) -> None:

@@ -67,7 +67,7 @@ def add_concept(
                 shutil.copy(picture, folder / picture.name)
         write_rights(artifacts.rights(name), rights)
         with versioning.open_repo() as repo:
-            versioning.track_inputs(repo, name)
+            versioning.track_inputs(repo, [name])
         with FileLock(artifacts.CACHE / "params.lock"):  # params.yaml is read again: it may have been edited, or added to, meanwhile
             yaml, document = declared(name, entry, params)
             edited = BytesIO()

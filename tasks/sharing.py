@@ -28,8 +28,7 @@ def push(settings: Settings) -> None:
         ValueError: there is no remote to send to, or something could not be sent.
     """
     with versioning.open_repo() as repo:
-        for concept in settings.concepts:
-            versioning.track_inputs(repo, concept)
+        versioning.track_inputs(repo, list(settings.concepts))
         versioning.send(repo)
 
 

@@ -3,7 +3,6 @@
 import argparse
 import atexit
 import errno
-import gc
 import logging
 import os
 import sys
@@ -74,16 +73,6 @@ def transient(task: Any, run: Any, state: Any) -> bool:
     while error is not None and not isinstance(error, (ConnectionError, TimeoutError)) and getattr(error, "errno", None) not in AWAY:
         error = error.__cause__ or error.__context__  # MLflow says the same of a server that is away and of one that refuses; its cause differs
     return error is not None
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Let the garbage collector rest in a block of imports: modules stay, and it would spend a third of the time on looking through them."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @contextmanager

@@ -194,13 +194,14 @@ def fetch(repo: Repo, folders: Sequence[Path]) -> None:
             repo.pull(targets=targets, allow_missing=True)
 
 
-def track_inputs(repo: Repo, concept: str) -> None:
-    """Record a concept's picture set, and the file that it was imported from, as they are now: new to DVC or changed since."""
-    for folder in artifacts.inputs(concept):
-        if artifacts.pointer(folder).exists() and folder.exists():
-            repo.commit(str(artifacts.pointer(folder)), force=True)
-        elif folder.exists():
-            repo.add(str(folder))
+def track_inputs(repo: Repo, concepts: Sequence[str]) -> None:
+    """Record the picture sets of concepts, and the files that they were imported from, as they are now: new to DVC or changed since."""
+    folders = [folder for concept in concepts for folder in artifacts.inputs(concept) if folder.exists()]
+    known = [folder for folder in folders if artifacts.pointer(folder).exists()]
+    for folder in known:
+        repo.commit(str(artifacts.pointer(folder)), force=True)
+    if new := [str(folder) for folder in folders if folder not in known]:
+        repo.add(new)  # at once, for DVC looks through the whole catalog at each call
 
 
 def recorded_md5(folder: Path, commit: str | None = None) -> str | None:

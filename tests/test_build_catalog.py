@@ -99,8 +99,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True)
     with versioning.open_repo() as repo:
-        for concept in CONCEPTS:
-            versioning.track_inputs(repo, concept)
+        versioning.track_inputs(repo, CONCEPTS)
     yield folder
     os.chdir(previous)
 

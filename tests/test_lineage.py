@@ -88,7 +88,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, tin
     run(*dvc, "init", "-q")
     run(*dvc, "remote", "add", "--default", "team", str(tmp_path_factory.mktemp("remote")))
     with versioning.open_repo() as repo:
-        versioning.track_inputs(repo, "fox")
+        versioning.track_inputs(repo, ["fox"])
     commit_all()
     build()
     with versioning.open_repo() as repo:
@@ -232,7 +232,7 @@ def test_other_pictures_are_another_lineage(built: Path) -> None:
     """Last: the catalog goes on to a second version, whose pictures are committed after it was registered."""
     draw_picture(PICTURES / "3.png", 77)
     with versioning.open_repo() as repo:
-        versioning.track_inputs(repo, "fox")
+        versioning.track_inputs(repo, ["fox"])
     build()
     code, facts, _ = lineage("fox@v1")
     assert code == 0 and "another set today" in facts["links"]["pictures"]["said"]

@@ -44,7 +44,7 @@ def git(*arguments: str) -> None:
 def build() -> None:
     """Leave what a build leaves: results, dvc.lock, the run-cache."""
     with versioning.open_repo() as repo:
-        versioning.track_inputs(repo, "fox")
+        versioning.track_inputs(repo, ["fox"])
         for stage, path in RESULTS.items():
             with versioning.recording(repo, f"{stage}@fox"):
                 artifacts.write_json(path, {"result of": stage})
@@ -146,7 +146,7 @@ def test_pictures_that_nobody_sent_hold_up_no_others(catalog: Path, monkeypatch:
     sharing.push(load_settings())
     draw_picture(artifacts.images("owl") / "0.png", 3)
     with versioning.open_repo() as repo:
-        versioning.track_inputs(repo, "owl")
+        versioning.track_inputs(repo, ["owl"])
     second_clone(catalog, monkeypatch)
     with versioning.open_repo() as repo:
         versioning.fetch_inputs(repo, ["owl", "fox"])
