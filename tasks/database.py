@@ -3,10 +3,9 @@
 import logging
 import os
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-
-BAD_REQUEST = 400  # what MLflow makes of a UNIQUE constraint that failed
 
 
 def create_database(path: Path) -> None:
@@ -31,6 +30,6 @@ def put(write: Callable[..., Any], *row: Any) -> None:
     try:
         write(*row)
     except MlflowException as error:
-        if error.get_http_status_code() != BAD_REQUEST:
+        if error.get_http_status_code() != HTTPStatus.BAD_REQUEST:  # as of a UNIQUE constraint that failed
             raise
         write(*row)

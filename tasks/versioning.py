@@ -17,7 +17,7 @@ from dvc.dependency import param
 from dvc.dvcfile import load_file
 from dvc.exceptions import DownloadError, DvcException
 from dvc.fs import localfs
-from dvc.repo import Repo, lock_repo
+from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.loader import StageLoader
@@ -125,7 +125,7 @@ def record(repo: Catalog, name: str, before: Snapshot) -> None:
     if changed:
         raise ValueError(f"{', '.join(changed)} changed while {name} ran, so its result is not recorded; run the build again")
     # What `dvc commit -f` of this one stage does; a bare one would bless every stale output.
-    with lock_repo(repo):
+    with repo.lock:
         stage = repo.stages()[name]
         stage.save()
         stage.commit()
