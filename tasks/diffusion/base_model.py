@@ -233,10 +233,8 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         encoders[-1].model.text_model.eos_token_id = encoders[-1].tokenizer.eos_token_id
     if place != "cpu" and fast_bfloat16(torch.device(place)):
         pipeline.unet.to(torch.bfloat16)
-    if pipeline.scheduler.config.get("rescale_betas_zero_snr"):
-        raise ValueError(
-            f"{model} rescales its betas to zero terminal SNR, where a DDIM step divides by zero; use a model without rescale_betas_zero_snr"
-        )
+    if pipeline.scheduler.config.get("rescale_betas_zero_snr") and pipeline.scheduler.config.prediction_type == "epsilon":
+        raise ValueError(f"{model} predicts epsilon at zero terminal SNR, where it tells nothing of the picture; use one that predicts v there")
     return BaseModel(
         family=family,
         text_encoders=encoders,

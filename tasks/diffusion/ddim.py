@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel, Condition, fast_bfloat16
-from tasks.diffusion.objective import to_epsilon
+from tasks.diffusion.objective import add_noise, to_clean, to_epsilon
 from tasks.diffusion.words import encode_prompts, unconditional
 
 AfterStep = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -20,13 +20,13 @@ def as_it_is(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return latents
 
 
-def ddim_step(x_t: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor) -> Tensor:
+def ddim_step(x_t: Tensor, prediction: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor, prediction_type: str = "epsilon") -> Tensor:
     """One deterministic DDIM step (Song et al. 2021, eq. 12 with sigma = 0).
 
-    x_t, eps: (batch, channels, height, width) latents. Returns x_{t-1}, same shape.
+    x_t, prediction: (batch, channels, height, width) latents. Returns x_{t-1}, same shape.
     """
-    x_0 = (x_t - (1 - alpha_bar_t).sqrt() * eps) / alpha_bar_t.sqrt()
-    return alpha_bar_prev.sqrt() * x_0 + (1 - alpha_bar_prev).sqrt() * eps
+    x_0 = to_clean(prediction, x_t, alpha_bar_t, prediction_type)
+    return add_noise(x_0, to_epsilon(prediction, x_t, alpha_bar_t, prediction_type), alpha_bar_prev)
 
 
 def guided(conditional: Tensor, unconditional: Tensor, guidance_scale: float) -> Tensor:
@@ -74,8 +74,8 @@ def ddim_sample(
             else:
                 without, within = base.denoise(torch.cat([latents, latents]), t, both).chunk(2)
                 prediction = guided(within, without, guidance_scale)
-        eps = to_epsilon(prediction, latents, alpha_bar_t, base.noise_scheduler.config.prediction_type)
-        latents = after_step(ddim_step(latents, eps, alpha_bar_t, alpha_bar_prev), noise, alpha_bar_prev)
+        stepped = ddim_step(latents, prediction, alpha_bar_t, alpha_bar_prev, base.noise_scheduler.config.prediction_type)
+        latents = after_step(stepped, noise, alpha_bar_prev)
     return latents
 
 

@@ -29,6 +29,13 @@ def to_epsilon(prediction: Tensor, noisy_latents: Tensor, alpha_bar: Tensor, pre
     return prediction
 
 
+def to_clean(prediction: Tensor, noisy_latents: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
+    """Return the latents without noise that a prediction stands for. Epsilon tells nothing of them where `alpha_bar` is 0, v does."""
+    if prediction_type == "v_prediction":
+        return alpha_bar.sqrt() * noisy_latents - (1 - alpha_bar).sqrt() * prediction
+    return (noisy_latents - (1 - alpha_bar).sqrt() * prediction) / alpha_bar.sqrt()
+
+
 def per_picture_loss(prediction: Tensor, wanted: Tensor) -> Tensor:
     """Return the mean squared error of each picture: (batch, ...) -> (batch,)."""
     return torch.mean((prediction - wanted).square(), dim=tuple(range(1, prediction.ndim)))

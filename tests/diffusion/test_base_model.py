@@ -1,5 +1,7 @@
 """Loading a base model: its resolution, its identity and its frozen state."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 from tasks import registered_model
 from tasks.diffusion import base_model
 from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model, pick_device
-from tasks.diffusion.ddim import decode, encode
+from tasks.diffusion.ddim import decode, encode, generate
 from tests.tiny import RESOLUTION
 
 
@@ -50,6 +52,21 @@ def test_right_revision_is_part_of_the_identity(base: BaseModel, tiny_base_folde
     weights = base_model.weights_sha256(tiny_base_folder)
     loaded = load_base_model.__wrapped__(str(tiny_base_folder), weights[:8], "cpu")  # past the cache, which holds `base` for the next tests
     assert loaded.identity == {"model": str(tiny_base_folder), "revision": weights[:8], "weights_sha256": weights}
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_zero_terminal_noise_wants_a_model_that_predicts_v(tiny_base_folder: Path, tmp_path: Path, prediction_type: str) -> None:
+    shutil.copytree(tiny_base_folder, tmp_path / "base")
+    config = tmp_path / "base/scheduler/scheduler_config.json"
+    noise = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "prediction_type": prediction_type}
+    config.write_text(json.dumps(json.loads(config.read_text()) | noise))
+    if prediction_type == "epsilon":
+        with pytest.raises(ValueError, match="predicts epsilon at zero terminal SNR"):
+            load_base_model.__wrapped__(str(tmp_path / "base"), None, "cpu")
+    else:
+        base = load_base_model.__wrapped__(str(tmp_path / "base"), None, "cpu")
+        (picture,) = generate(base, ["a cat"], [0], {}, num_inference_steps=4, guidance_scale=2.0, batch_size=1)
+        assert picture.getextrema() != ((0, 0),) * 3  # NaN would be black
 
 
 def test_the_registered_file_hashes_weights_as_we_do(tiny_base_folder: Path, tmp_path: Path) -> None:

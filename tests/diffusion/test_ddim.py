@@ -36,10 +36,13 @@ def invented_prediction(latents: Tensor, t: int) -> Tensor:
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("prediction_type", "zero_snr"), [("epsilon", False), ("v_prediction", False), ("v_prediction", True)])
 @pytest.mark.parametrize("to_one", [True, False])
-def test_a_trajectory_is_the_schedulers(base: BaseModel, spacing: str, prediction_type: str, to_one: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trajectory_is_the_schedulers(
+    base: BaseModel, spacing: str, prediction_type: str, zero_snr: bool, to_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = {**base.noise_scheduler.config, "timestep_spacing": spacing, "prediction_type": prediction_type, "set_alpha_to_one": to_one}
+    config["rescale_betas_zero_snr"] = zero_snr
     reference, ours = DDIMScheduler.from_config(config), DDIMScheduler.from_config(config)
     noise, hidden = initial_noise(base, [0, 1]), torch.zeros(2, 1, 1)
     reference.set_timesteps(7)

@@ -6,7 +6,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.objective import add_noise, per_picture_loss, target, to_epsilon
+from tasks.diffusion.objective import add_noise, per_picture_loss, target, to_clean, to_epsilon
 
 TIMESTEPS = torch.tensor([0, 1, 250, 500, 999])
 
@@ -48,6 +48,13 @@ def test_to_epsilon_inverts_the_target(prediction_type: str, latents: Tensor, no
     noisy_latents = add_noise(latents, noise, alpha_bar)
     found = to_epsilon(target(latents, noise, alpha_bar, prediction_type), noisy_latents, alpha_bar, prediction_type)
     torch.testing.assert_close(found, noise, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_to_clean_inverts_the_target(prediction_type: str, latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> None:
+    noisy_latents = add_noise(latents, noise, alpha_bar)
+    found = to_clean(target(latents, noise, alpha_bar, prediction_type), noisy_latents, alpha_bar, prediction_type)
+    torch.testing.assert_close(found, latents, atol=1e-4, rtol=1e-4)
 
 
 def test_a_model_that_predicts_pictures_is_refused(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> None:
