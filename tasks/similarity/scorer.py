@@ -28,8 +28,9 @@ class Scorer:
     """model (name and tag) and weights_sha256."""
 
     @torch.inference_mode()
-    def image_features(self, pictures: Sequence[Image.Image], batch_size: int = 64) -> Tensor:
+    def image_features(self, pictures: Sequence[Image.Image], batch_size: int | None = None) -> Tensor:
         """Return L2-normalised features on the CPU: (pictures, dim)."""
+        batch_size = batch_size or (16 if self.device == "cpu" else 64)  # 64 do not fit a processor's cache: a quarter slower
         parts = []
         for start in range(0, len(pictures), batch_size):
             pixels = torch.stack([self.preprocess(picture.convert("RGB")) for picture in pictures[start : start + batch_size]])
