@@ -96,7 +96,7 @@ class BaseModel:
 
     @property
     def device(self) -> torch.device:
-        return self.unet.device
+        return self.unet.conv_in.weight.device  # `ModelMixin.device` walks over all modules, for a millisecond
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
