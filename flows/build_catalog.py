@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from prefect import Task, flow, get_run_logger
 
@@ -141,8 +142,10 @@ def build_concepts(repo: versioning.Repo, concepts: list[str], settings: Setting
     The words are trained in company; every other stage takes one concept after the other.
     """
     stages = {name: stage for name, stage in load_stages().items() if name in names}
-    with device_slot(settings.runtime.device), counted(concepts) as done:
+    with device_slot(settings.runtime.device), counted(concepts) as done, ThreadPoolExecutor(1) as beside:
         if "register" in stages:
+            # A new database takes a second, which the words' training hides; what fails here fails again where it is told.
+            beside.submit(registry.connect, tracking_uri(settings))
             track(repo, concepts, outcome)
         for concept in concepts:
             build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)

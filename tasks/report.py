@@ -84,8 +84,9 @@ def sprite(pictures: Path, folder: Path) -> dict[str, Any] | None:
         if (artifacts.REPORT / name).exists():  # the page before showed it too
             shutil.copyfile(artifacts.REPORT / name, folder / name)
         else:
-            # method 2: a quarter of the default's time for 7 % more bytes.
-            plots.sheet(paths, side).save(folder / name, lossless=side <= PIXEL_ART, quality=85, method=2)
+            # Without loss method 0 takes a fifth of method 2's time, for 22 % more bytes; with loss 2 takes half of the default's, for 8 % more.
+            lossless = side <= PIXEL_ART
+            plots.sheet(paths, side).save(folder / name, lossless=lossless, quality=85, method=0 if lossless else 2)
     return {"src": name, "rows": -(-len(paths) // plots.COLUMNS), "count": len(paths), "pixel_art": side <= PIXEL_ART, "prompt": prompt}
 
 

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 from tasks.diffusion import ddim_inversion
 from tasks.diffusion.base_model import BaseModel, Condition, load_base_model
-from tasks.diffusion.ddim import ddim_sample, decode, encode, initial_noise
-from tasks.diffusion.ddim_inversion import ddim_invert
+from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, encode, initial_noise
+from tasks.diffusion.ddim_inversion import ddim_invert, step_back
 from tasks.diffusion.editing import blended, latent_mask, outside_kept
 from tasks.diffusion.words import encode_prompts, initializer_row, unconditional
 from tasks.edit import psnr
@@ -64,6 +64,15 @@ def round_trip_error(base: BaseModel) -> float:
 def test_every_step_is_undone(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BaseModel, "denoise", lambda self, latents, t, condition: torch.full_like(latents, t / 300).sin())
     assert round_trip_error(base) < 1e-3
+
+
+@pytest.mark.parametrize(("prediction_type", "alpha_bar"), [("epsilon", 0.3), ("v_prediction", 0.3), ("v_prediction", 0.0)])
+def test_a_step_is_undone_where_its_prediction_is_known(prediction_type: str, alpha_bar: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start, prediction = (torch.randn(2, 4, 4, 4, generator=generator) for _ in range(2))
+    levels = torch.tensor(alpha_bar), torch.tensor(0.4)
+    x_t = step_back(start, prediction, *levels, prediction_type)
+    torch.testing.assert_close(ddim_step(x_t, prediction, *levels, prediction_type), start)
 
 
 def test_a_second_prediction_brings_a_step_nearer(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
