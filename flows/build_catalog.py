@@ -47,7 +47,8 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
     for concept in chosen:
         settings.concept(concept)
     filled = registry.exists(tracking_uri(settings))
-    forget_unregistered(fingerprints.changed(fingerprints.fingerprints_of(chosen)) if filled else chosen, settings)
+    # A registry that is new lacks all, not only what is built now.
+    forget_unregistered(fingerprints.changed(fingerprints.fingerprints_of(chosen)) if filled else list(settings.concepts), settings)
     if settings.runtime.task_runner == "workers":
         workers.wait_for_earlier()
     changed = fingerprints.changed(fingerprints.fingerprints_of(chosen))

@@ -299,6 +299,17 @@ def test_repro_builds_what_the_flow_then_finds_done(built: Path) -> None:
     assert code == 0 and "nothing to do" in output
 
 
+def test_a_new_registry_gets_every_word_whichever_is_built_first(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(built, tmp_path / "copy", symlinks=True)
+    monkeypatch.chdir(tmp_path / "copy")
+    wordmint = (sys.executable, "-m", "flows.cli")
+    assert "nothing to do" in run(*wordmint, "build").stdout  # and remembers it
+    shutil.rmtree("mlruns")
+    assert run(*wordmint, "build", "fox").returncode == 0
+    assert run(*wordmint, "build").returncode == 0
+    assert {row["concept"] for row in json.loads(run(*wordmint, "list", "--json").stdout)} == {"fox", "ink"}
+
+
 def test_params_edited_meanwhile_are_not_recorded(built: Path) -> None:
     with versioning.open_repo() as repo, pytest.raises(ValueError, match=r"guidance_scale|sample"), versioning.recording(repo, "sample@fox"):
         edit_params(sample={"guidance_scale": 2.0})
