@@ -29,6 +29,7 @@ from tasks.settings import load_settings
 from tasks.similarity.scorer import Scorer, load_scorer
 
 UNSEEN = 987_654_321
+ArtFolder = Annotated[Path, typer.Option("--art", help="where the emoji packages lie or are fetched to")]
 DRAWN_SCENES = [name for name in SCENES if name not in COLOURS and name != "plain"]
 GUIDANCE_SCALE, NUM_INFERENCE_STEPS = 4.0, 50
 
@@ -174,7 +175,7 @@ def contact_sheet(base: BaseModel, path: Path) -> list[str]:
 
 
 def main(
-    art_folder: Annotated[Path, typer.Option("--art", help="where the emoji packages lie or are fetched to")] = Path(".cache/pretraining/art"),
+    art_folder: ArtFolder = art.ART_FOLDER,
     sheet: Annotated[Path | None, typer.Option(help="draw 60 uncurated samples to this file instead of measuring")] = None,
     quick: Annotated[bool, typer.Option(help="a fifth of the nouns, one seed")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,

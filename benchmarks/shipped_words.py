@@ -1,6 +1,5 @@
 """How good the words of the built catalog are: `python -m benchmarks.shipped_words [--art FOLDER] [--json]`, after `make catalog`."""
 
-from pathlib import Path
 from statistics import fmean
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 import typer
 
+from benchmarks.base_model import ArtFolder
 from benchmarks.result import Row, show
 from tasks import artifacts
 from tasks.pretraining import art
@@ -81,10 +81,7 @@ def judge_styles(settings: Settings, scorer: Scorer) -> list[Row]:
     return rows
 
 
-def main(
-    art_folder: Annotated[Path, typer.Option("--art", help="where the emoji packages lie or are fetched to")] = Path(".cache/pretraining/art"),
-    as_json: Annotated[bool, typer.Option("--json")] = False,
-) -> None:
+def main(art_folder: ArtFolder = art.ART_FOLDER, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Hold the shipped words against their marks."""
     settings = load_settings()
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)

@@ -52,6 +52,7 @@ OTHER_MEANINGS = {
 VARIANT = {"phosphor": "-duotone"}
 """What ends the names of the icons that are meant, where a set draws each thing several times."""
 HELD_OUT_STYLE = "openmoji"
+ART_FOLDER = Path(".cache/pretraining/art")  # where the packages lie or are fetched to, unless told otherwise
 MARGIN = 0.05
 
 
@@ -60,7 +61,8 @@ def fetch(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES.values():
         if not tarball(folder, package).exists():
-            subprocess.run(["npm", "pack", package, "--silent"], cwd=folder, check=True)
+            # What it prints are file names, which would stand before a benchmark's JSON.
+            subprocess.run(["npm", "pack", package, "--silent"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def tarball(folder: Path, package: str) -> Path:

@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 from tasks import artifacts
-from tasks.pretraining.art import HELD_OUT_STYLE, load_sprites
+from tasks.pretraining.art import ART_FOLDER, HELD_OUT_STYLE, load_sprites
 from tasks.pretraining.nouns import ALL_NOUNS
 from tasks.pretraining.scenes import SCENES, paint_scene
 from tasks.pretraining.world import THING_COLOURS, compose, painted
@@ -60,7 +60,7 @@ def draw_larger(art: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Draw the shipped picture sets.")
-    parser.add_argument("--art", type=Path, default=Path(".cache/pretraining/art"))
+    parser.add_argument("--art", type=Path, default=ART_FOLDER)
     art = parser.parse_args().art
     draw_examples(art)
     draw_larger(art)
