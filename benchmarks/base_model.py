@@ -18,7 +18,7 @@ from benchmarks.hand_judges import confidence, judge_by_histograms, judge_by_pix
 from benchmarks.result import Row, show
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
-from tasks.plots import grid
+from tasks.drawing.plots import grid
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import psnr
 from tasks.pretraining.media import MEDIA

@@ -20,8 +20,10 @@ import typer
 import yaml
 
 from benchmarks.result import Row, show
-from tasks import artifacts, registry
-from tasks.settings import load_settings, tracking_uri
+from tasks import artifacts
+from tasks.registry import connection, reading
+from tasks.registry.connection import tracking_uri
+from tasks.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
 PROMPTS = ("one", "two", "three", "four", "five")
@@ -53,13 +55,13 @@ def make_catalog(folder: Path, count: int) -> None:
 
 def register(concepts: list[str]) -> None:
     """Give every concept one version in a registry of the catalog's own."""
-    registry.connect(tracking_uri(load_settings()))
+    connection.connect(tracking_uri(load_settings()))
     client = mlflow.MlflowClient()
     for concept in concepts:
-        record = {"name": registry.model_name(concept), "version": 1, "digest": f"sha256 of {concept}", "aliases": [registry.CHAMPION]}
+        record = {"name": connection.model_name(concept), "version": 1, "digest": f"sha256 of {concept}", "aliases": [reading.CHAMPION]}
         client.create_registered_model(record["name"])
         client.create_model_version(record["name"], str(artifacts.embeddings(concept).absolute()), tags={"digest": record["digest"]})
-        client.set_registered_model_alias(record["name"], registry.CHAMPION, "1")
+        client.set_registered_model_alias(record["name"], reading.CHAMPION, "1")
         artifacts.write_json(artifacts.registered(concept), record)
 
 
@@ -128,8 +130,8 @@ def main(
             peer, said = seconds("dvc", "status")
             if "up to date" not in said:
                 raise RuntimeError(f"the catalog is not up to date: {said[:500]}")
-            first, said = seconds("flows.cli", "build")
-            again, _ = seconds("flows.cli", "build")
+            first, said = seconds("flows.cli.main", "build")
+            again, _ = seconds("flows.cli.main", "build")
             if "nothing to do" not in said:
                 raise RuntimeError(f"a build found something to do: {said[:500]}")
             rows.append(Row(f"{count} concepts, unknown to us", first, peer, "s"))

@@ -72,7 +72,7 @@ def main(
     for count in counts or [2, 10, 50]:
         with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as bare:
             make_catalog(Path(ours), count)
-            wall, _ = seconds("flows.cli", "build")
+            wall, _ = seconds("flows.cli.main", "build")
             make_catalog(Path(bare), count)
             alone = compute()
             os.chdir(home)

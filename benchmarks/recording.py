@@ -15,7 +15,8 @@ import typer
 
 from benchmarks.noop import make_catalog
 from benchmarks.result import Row, show
-from tasks import artifacts, versioning
+from tasks import artifacts
+from tasks.pipeline import repository
 
 STAGE = "curate@c1"
 
@@ -27,7 +28,7 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def theirs_to_ask(repo: versioning.Repo) -> None:
+def theirs_to_ask(repo: repository.Repo) -> None:
     (stage,) = repo.stage.collect(STAGE)
     with repo.lock:
         stage.status(check_updates=False)
@@ -35,12 +36,12 @@ def theirs_to_ask(repo: versioning.Repo) -> None:
 
 def measured(count: int) -> list[Row]:
     """Return the rows of the current catalog, which has `count` concepts."""
-    with versioning.open_repo() as repo:
-        versioning.why(repo, "curate@c0")
-        asked = seconds_of(lambda: versioning.why(repo, STAGE)), seconds_of(lambda: theirs_to_ask(repo))
+    with repository.open_repo() as repo:
+        repository.why(repo, "curate@c0")
+        asked = seconds_of(lambda: repository.why(repo, STAGE)), seconds_of(lambda: theirs_to_ask(repo))
         artifacts.write_bytes(artifacts.manifest("c1"), b"new")
-        before = versioning.snapshot(repo, STAGE)
-        recorded = seconds_of(lambda: versioning.record(repo, STAGE, before)), seconds_of(lambda: repo.commit(STAGE, force=True))
+        before = repository.snapshot(repo, STAGE)
+        recorded = seconds_of(lambda: repository.record(repo, STAGE, before)), seconds_of(lambda: repo.commit(STAGE, force=True))
     return [Row(f"{count} concepts: ask", *asked, "s"), Row(f"{count} concepts: record", *recorded, "s")]
 
 

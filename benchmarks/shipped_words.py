@@ -10,12 +10,12 @@ import typer
 from benchmarks.base_model import ArtFolder
 from benchmarks.result import Row, show
 from tasks import artifacts
+from tasks.concepts.stand_ins import without_word
+from tasks.judging.judge import read_features
 from tasks.pretraining import art
 from tasks.pretraining.examples import SETS
 from tasks.pretraining.nouns import ALL_NOUNS, HELD_OUT
 from tasks.pretraining.world import Sample, World
-from tasks.references import without_word
-from tasks.score import read_features
 from tasks.settings import Settings, load_settings
 from tasks.similarity.scorer import Scorer, load_scorer
 from tasks.similarity.scores import bootstrap, editability, reconstruction

@@ -9,7 +9,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL
 
-from tasks.stage import device_lock, gpu_name
+from tasks.pipeline.device import device_lock, gpu_name
 
 LEASE = 60  # seconds after which the slot of a build that was killed is free again; Prefect's minimum
 

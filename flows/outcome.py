@@ -13,7 +13,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from tasks import artifacts
-from tasks.catalog import STAGES
+from tasks.pipeline.graph import STAGES
 
 
 @dataclass

@@ -6,16 +6,19 @@ from typing import Annotated
 
 import typer
 from prefect import flow
+from rich.console import Console
 
-from flows.build_catalog import build_concepts
+from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome
 from flows.progress import progress
-from flows.versions_cli import console
-from tasks import artifacts, versioning
-from tasks.settings import load_settings, tracking_uri
-from tasks.stage import one_line_errors
+from tasks import artifacts
+from tasks.pipeline import repository, storage
+from tasks.pipeline.door import one_line_errors
+from tasks.registry.connection import tracking_uri
+from tasks.settings import load_settings
 from tasks.study.cells import PLAN, STAGES, Cell, Plan, cells_of, lay_out, load_plan
 
+console = Console()
 RESULTS = "results.json"  # the numbers that the page shows
 
 
@@ -28,8 +31,8 @@ def study(quick: bool = False) -> Outcome:
         BuildFailed: cells failed; the others are kept, and the page is as it was.
     """
     plan, settings, outcome = load_plan(quick), load_settings(), Outcome()
-    with versioning.open_repo() as repo:
-        versioning.fetch(repo, [folder(concept) for concept in plan.concepts for folder in (artifacts.images, artifacts.larger)])
+    with repository.open_repo() as repo:
+        storage.fetch(repo, [folder(concept) for concept in plan.concepts for folder in (artifacts.images, artifacts.larger)])
     cells, folder, uri, stale = list(cells_of(plan)), page_of(quick).absolute(), tracking_uri(settings), []
     parts = {
         place_of(quick): [cell for cell in cells if cell.kind != "guided"],
@@ -37,8 +40,8 @@ def study(quick: bool = False) -> Outcome:
     }
     for place, part in parts.items():
         lay_out(part, plan, settings, place)
-        with contextlib.chdir(place), versioning.open_repo() as repo:
-            its = [cell.key for cell in part if versioning.stale(repo, [cell.key], STAGES)]
+        with contextlib.chdir(place), repository.open_repo() as repo:
+            its = [cell.key for cell in part if repository.stale(repo, [cell.key], STAGES)]
             if its:
                 build_concepts(repo, its, load_settings(), outcome, STAGES)
             stale += its
@@ -66,8 +69,8 @@ def written(folder: Path, cells: list[Cell]) -> bool:
 
 def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, command: str) -> None:
     """Write the page and its numbers, and log what was not logged yet."""
-    from tasks import registry
-    from tasks.publishing import log_cells
+    from tasks.registry import connection
+    from tasks.registry.publishing import log_cells
     from tasks.study.claims import Result
     from tasks.study.page import write
     from tasks.study.results import results
@@ -80,7 +83,7 @@ def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, c
         write(folder, plan, list(found), list(found.values()), command)
     numbers = {cell.key: result.numbers() for cell, result in found.items()}
     artifacts.write_json(folder / RESULTS, numbers)
-    registry.connect(uri)
+    connection.connect(uri)
     log_cells(numbers)
 
 

@@ -25,9 +25,12 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, as_completed
 
-from flows.outcome import BuildFailed, row, rows_of
-from tasks import versioning
-from tasks.settings import Runtime
+from flows.batches import build_batch, build_stages, load_stages
+from flows.outcome import BuildFailed, Outcome, accounted, row, rows_of
+from flows.progress import counted
+from tasks.pipeline import repository, storage
+from tasks.pipeline.graph import STAGES
+from tasks.settings import Runtime, Settings
 
 DEPLOYMENT = "build-batch/worker"
 SILENCE = timedelta(seconds=90)  # after which a batch counts as lost; prefect.yaml has it send a sign of life every 30 s
@@ -37,6 +40,33 @@ POLL = 5  # seconds
 
 class WorkerLost(RuntimeError):
     """A worker, or its machine, went away in the middle of a batch."""
+
+
+def build_elsewhere(concepts: list[str], settings: Settings, outcome: Outcome) -> None:
+    """Have others build concepts in batches, and take over what they made where their catalog is not this one."""
+    with counted(concepts) as done:
+        for batch, rows in built(concepts, settings.runtime):
+            for row in rows:
+                outcome.add(row)
+            with repository.open_repo() as repo:  # opened anew, for others have written dvc.lock
+                take_over(repo, [concept for concept in batch if concept not in outcome.failed], settings, outcome)
+            for _ in batch:
+                done()
+
+
+def take_over(repo: repository.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
+    """Record here what others built of the very same inputs and pushed."""
+    away = repository.stale(repo, concepts, STAGES)
+    if away:
+        storage.fetch_runs(repo)
+    for concept in dict.fromkeys(name.partition("@")[2] for name in away):
+        with accounted(outcome, concept):
+            for stage in STAGES[:-1]:
+                if repository.why(repo, name := f"{stage}@{concept}") and not repository.restore(repo, name, pull=True):
+                    raise ValueError(
+                        f"{name} is stale here after a worker built it: its clone has other inputs, or does not push; see docs/operations.md"
+                    )
+        build_stages(repo, concept, settings, {"register": load_stages()["register"]}, outcome)
 
 
 def built(concepts: Sequence[str], runtime: Runtime) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
@@ -103,20 +133,12 @@ def on_ray(runtime: Runtime) -> Iterator[Callable[[list[str]], PrefectFuture]]:
 @task(task_run_name="batch-of-{concepts[0]}", cache_policy=NO_CACHE)
 def build_in(catalog: str, concepts: list[str]) -> list[dict[str, Any]]:
     """Build a batch in the catalog of this folder and return the rows of its table."""
-    from flows.build_catalog import build_batch
-
     os.chdir(catalog)  # Ray starts its processes where it likes
     try:
         outcome = build_batch(concepts)
     except BuildFailed as error:
         outcome = error.outcome
     return [row(outcome, concept) for concept in concepts]
-
-
-@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
-def push(repo: versioning.Repo, names: Sequence[str]) -> None:
-    """Send the results of stages, and the run-cache that finds them by their inputs, to the DVC remote; each kind has its own way to be away."""
-    repo.push(targets=list(names), run_cache=True)
 
 
 def wait_for_earlier() -> None:

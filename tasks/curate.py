@@ -8,11 +8,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import artifacts
-from tasks.pictures.reading import Picture, UnusableError, check_file, output_names, picture_files, read_picture
-from tasks.pictures.screening import outliers, screen
-from tasks.references import read_captions, read_contexts
+from tasks.concepts.captions import read_captions, read_contexts
+from tasks.concepts.picture_set import read_and_screen
+from tasks.pictures.reading import output_names, picture_files
+from tasks.pipeline.door import run_stage
 from tasks.settings import Settings
-from tasks.stage import run_stage
 
 log = logging.getLogger(__name__)
 
@@ -55,28 +55,6 @@ def curate(concept: str, settings: Settings) -> Path:
                 pictures[name].image.save(new / outputs[name])
         artifacts.write_json(new / artifacts.manifest(concept).name, {"concept": concept, "resolution": resolution, "pictures": records})
     return artifacts.manifest(concept)
-
-
-def read_and_screen(files: dict[str, Path], resolution: int, settings: Settings) -> tuple[dict[str, str], dict[str, Picture], dict[str, str]]:
-    """Return by name the digests of all files that may be opened, the pictures that could be read, and the reasons of what is dropped."""
-    rules = settings.curate
-    digests, pictures, dropped = dict[str, str](), dict[str, Picture](), dict[str, str]()
-    for name, path in files.items():
-        try:
-            check_file(path)
-            digests[name] = artifacts.sha256(path)
-            pictures[name] = read_picture(path, resolution, rules.min_side, rules.max_pixels)
-        except UnusableError as reason:
-            dropped[name] = str(reason)
-    images = {name: picture.image for name, picture in pictures.items()}
-    dropped |= screen(images, digests, rules.min_sharpness, rules.near_duplicate_distance)
-    left = [name for name in images if name not in dropped]
-    if len(left) >= 3:  # of fewer nothing tells which one is odd, and the scorer need not be loaded
-        from tasks.similarity.scorer import load_scorer
-
-        scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
-        dropped |= outliers(left, scorer.image_features([images[name] for name in left]), rules.min_similarity)
-    return digests, pictures, dropped
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.inversion.pivotal import tune
 from tasks.inversion.textual_inversion import Word
 from tasks.inversion.training import train_words
-from tasks.learned import adopt, how_it_ended, write_learned
-from tasks.prepared import prepare, rounds, training_record
+from tasks.pipeline.door import run_stage
 from tasks.settings import Settings
-from tasks.stage import run_stage
+from tasks.training.result import adopt, how_it_ended, write_learned
+from tasks.training.start import prepare, rounds, training_record
 
 
 @task(cache_policy=NO_CACHE)

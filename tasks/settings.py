@@ -1,8 +1,8 @@
 """params.yaml as frozen types; nothing else reads it."""
 
-import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +10,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.artifacts import prompt_slug
-from tasks.inversion.options import OPTIONS, EarlyStop, Pick
+from tasks.inversion.options import Invert
 
-VERSIONS = Path(__file__).parent / "versions.yaml"
 CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -77,39 +76,6 @@ class Curate(Section):
     """Hamming distance of two 64-bit perceptual hashes up to which pictures count as the same."""
     min_similarity: float = Field(ge=-1, le=1)
     """Mean CLIP cosine with the rest of the set, below which a picture is an outlier."""
-
-
-class Invert(Section):
-    method: str
-    """A name in tasks.inversion.methods.METHODS."""
-    options: dict[str, Any]
-    """The method's own, see tasks/inversion/options.py."""
-    num_vectors: int = Field(ge=1, le=64)
-    """Embedding vectors of a word."""
-    max_train_steps: int = Field(ge=1)
-    """Optimizer steps, the cap of an early stop."""
-    batch_size: int = Field(ge=1)
-    """Pictures in a step, drawn with replacement."""
-    learning_rate: float = Field(gt=0)
-    """Of AdamW, constant."""
-    timesteps: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
-    """The part of the noise schedule that is trained on, in shares from no noise to pure noise; the paper takes all of it."""
-    average_last: float = Field(ge=0, le=1)
-    """The share of the steps, from the end, over which the vectors are averaged; 0 takes the last ones."""
-    early_stop: EarlyStop | None
-    """When to stop before the cap; null never does."""
-    pick: Pick | None
-    """Which of the steps is published: the one that scored best in a small probe; null takes the last."""
-    seed: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def suits_the_method(self) -> "Invert":
-        if self.timesteps[0] >= self.timesteps[1]:
-            raise ValueError(f"timesteps {list(self.timesteps)} must be a range from less to more noise")
-        if self.method not in OPTIONS:
-            raise ValueError(f"method {self.method!r} is unknown; choose one of {', '.join(OPTIONS)}")
-        OPTIONS[self.method].model_validate(self.options)
-        return self
 
 
 class Prompts(Section):
@@ -244,6 +210,16 @@ class Settings(Section):
             raise ValueError(f"concept {key!r} is not under concepts in params.yaml; add it with `wordmint add {key} PICTURE...`")
         return self.concepts[key]
 
+    def chosen(self, keys: Sequence[str] | None) -> list[str]:
+        """Return the concepts of these keys, by default all.
+
+        Raises:
+            ValueError: params.yaml has no such concept.
+        """
+        for key in keys or []:
+            self.concept(key)
+        return list(self.concepts if keys is None else keys)
+
     def prompts(self, key: str) -> tuple[str, ...]:
         """Return the prompt suite of a concept's kind; {} stands for the word."""
         return getattr(self.sample.prompts, self.concept(key).kind)
@@ -279,17 +255,3 @@ def parse_settings(document: Any, path: Path) -> Settings:
     except ValidationError as error:
         places = [f"{'.'.join(map(str, fault['loc'])) or 'concepts'}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
         raise ValueError(f"{path}: {'; '.join(places)}") from error
-
-
-def stage_version(stage: str) -> int:
-    """Return the version number of what a stage computes."""
-    return int(yaml.safe_load(VERSIONS.read_text(encoding="utf-8"))[stage])
-
-
-def tracking_uri(settings: Settings) -> str:
-    return tracking_address(settings.runtime.tracking_uri)
-
-
-def tracking_address(configured: str | None) -> str:
-    """Return MLflow's address: the environment's, else params.yaml's, else the database under mlruns/."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{Path('mlruns/mlflow.db').absolute()}"

@@ -27,12 +27,13 @@ import yaml
 
 from tasks import artifacts
 from tasks.artifacts import pointer
-from tasks.database import create_database
 from tasks.diffusion import ddim
 from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.registry.database import create_database
 from tasks.settings import Settings
-from tests.services import bucket_server
-from tests.tiny import save_tiny_pipeline, save_tiny_scorer
+from tests.support.catalogs import catalog  # noqa: F401
+from tests.support.services import bucket_server
+from tests.support.tiny import save_tiny_pipeline, save_tiny_scorer
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,13 @@ from PIL import Image
 
 from tasks import artifacts
 from tasks.curate import curate
-from tasks.inversion.embedding_file import read_rows
 from tasks.invert import invert_one
+from tasks.pipeline.graph import stage_version
 from tasks.sample import sample
 from tasks.score import score
-from tasks.settings import Settings, stage_version
-from tests.tiny import save_tiny_pipeline, save_tiny_scorer
+from tasks.settings import Settings
+from tasks.words.embedding_file import read_rows
+from tests.support.tiny import save_tiny_pipeline, save_tiny_scorer
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SHIPPED = Path(__file__).parents[1] / "params.yaml"

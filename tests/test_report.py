@@ -6,8 +6,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from tasks import artifacts, plots
-from tasks.report import portable, report
+from tasks import artifacts
+from tasks.drawing import plots
+from tasks.drawing.page import portable
+from tasks.report import report
 from tasks.settings import Settings, load_settings
 
 HOSTILE = 'a <script>alert(1)</script> & "photo" of a {}'

@@ -8,7 +8,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from tasks.settings import Settings, check_concept_key, load_settings, stage_version, tracking_uri
+from tasks.pipeline.graph import stage_version
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings, check_concept_key, load_settings
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 

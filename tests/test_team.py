@@ -17,15 +17,17 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks import artifacts, publishing, versioning
+from tasks import artifacts
+from tasks.pipeline import repository
 from tasks.register import register
+from tasks.registry import publishing
 from tasks.settings import Settings
-from tests.minted import mint
-from tests.preloaded import SCRIPT
-from tests.services import BUCKET_KEYS, answers, free_port, s3, started, wait_for
-from tests.test_build_catalog import draw_picture
+from tests.support.catalogs import draw_picture
+from tests.support.minted import mint
+from tests.support.preloaded import SCRIPT
+from tests.support.services import BUCKET_KEYS, answers, free_port, s3, started, wait_for
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```sh ([a-z ]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 pytestmark = [pytest.mark.services, pytest.mark.xdist_group("team")]  # they go on where the one before stopped
 
@@ -113,7 +115,7 @@ def seed_repository(folder: Path, base: Path, scorer: Path) -> None:
         draw_picture(folder / f"data/images/teapot/{number}.png", number)
     (folder / "data/images/teapot.yaml").write_text("undeclared: drawn for this test", encoding="utf-8")
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
-    with versioning.Repo(str(folder)) as repo:
+    with repository.Repo(str(folder)) as repo:
         repo.add([str(folder / "data/images/teapot")])
         repo.push()
     shutil.rmtree(folder / ".dvc/cache")
@@ -137,7 +139,7 @@ def team(
     in_bucket = own | BUCKET_KEYS | {"MLFLOW_S3_ENDPOINT_URL": bucket}
     with ExitStack() as stack:
         preloaded = stack.enter_context(
-            started([sys.executable, "-m", "tests.preloaded", str(folder / "socket")], folder / "preloaded.log", env=own, cwd=ROOT)
+            started([sys.executable, "-m", "tests.support.preloaded", str(folder / "socket")], folder / "preloaded.log", env=own, cwd=ROOT)
         )
         seed_repository(folder / "server", tiny_base_folder, tiny_scorer_folder)
         team.say("server", "git add --all && git commit -qm 'An empty catalog'")

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks import artifacts, registry
-from tasks.catalog import imagine_pictures
-from tasks.inversion.embedding_file import LORA, lora_of
+from tasks import artifacts
 from tasks.invert import invert_one
 from tasks.register import register
-from tasks.registered_model import DEFAULTS
+from tasks.registry import reading
+from tasks.registry.registered_model import DEFAULTS
 from tasks.sample import sample
 from tasks.score import score
 from tasks.settings import Settings
+from tasks.using.imagine import imagine_pictures
+from tasks.words.embedding_file import LORA, lora_of
 
 PROMPTS = ("a photo of a {}", "a photo of a {} on the moon")
 
@@ -59,7 +60,7 @@ def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folde
 
     score.fn("fox", tuned_settings)
     register.fn("fox", tuned_settings)
-    path, _ = registry.published("fox")
+    path, _ = reading.published("fox")
     (lora,) = lora_of(path)
     assert lora.read_bytes() == (artifacts.embeddings("fox") / LORA).read_bytes()
     prompt = PROMPTS[0].format("<fox>")

@@ -1,5 +1,7 @@
 """The settings of each method of inversion, by its name; importing them imports no torch."""
 
+from typing import Annotated, Any
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
@@ -69,3 +71,36 @@ OPTIONS: dict[str, type[Options]] = {
     "norm_held": Options,
     "pivotal": Pivotal,
 }
+
+
+class Invert(Options):
+    method: str
+    """A name in the package tasks.inversion.methods."""
+    options: dict[str, Any]
+    """The method's own, see tasks/inversion/options.py."""
+    num_vectors: int = Field(ge=1, le=64)
+    """Embedding vectors of a word."""
+    max_train_steps: int = Field(ge=1)
+    """Optimizer steps, the cap of an early stop."""
+    batch_size: int = Field(ge=1)
+    """Pictures in a step, drawn with replacement."""
+    learning_rate: float = Field(gt=0)
+    """Of AdamW, constant."""
+    timesteps: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+    """The part of the noise schedule that is trained on, in shares from no noise to pure noise; the paper takes all of it."""
+    average_last: float = Field(ge=0, le=1)
+    """The share of the steps, from the end, over which the vectors are averaged; 0 takes the last ones."""
+    early_stop: EarlyStop | None
+    """When to stop before the cap; null never does."""
+    pick: Pick | None
+    """Which of the steps is published: the one that scored best in a small probe; null takes the last."""
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def suits_the_method(self) -> "Invert":
+        if self.timesteps[0] >= self.timesteps[1]:
+            raise ValueError(f"timesteps {list(self.timesteps)} must be a range from less to more noise")
+        if self.method not in OPTIONS:
+            raise ValueError(f"method {self.method!r} is unknown; choose one of {', '.join(OPTIONS)}")
+        OPTIONS[self.method].model_validate(self.options)
+        return self

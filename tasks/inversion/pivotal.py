@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.inversion.embedding_file import LORA, in_order
 from tasks.inversion.options import Pivotal
 from tasks.inversion.textual_inversion import Word
 from tasks.inversion.training import pictures_that_fit, read_checkpoint, save_checkpoints, step, trainable
+from tasks.words.embedding_file import LORA, in_order
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, Self
 import yaml
 from pydantic import Field, model_validator
 
-from tasks import artifacts, versioning
-from tasks.references import captions_file
-from tasks.settings import VERSIONS, Section, Settings, read_params
+from tasks import artifacts
+from tasks.concepts.captions import captions_file
+from tasks.pipeline import repository
+from tasks.pipeline.graph import VERSIONS
+from tasks.settings import Section, Settings, read_params
 
 PLAN = Path("docs/study/study.yaml")
 STAGES = ("curate", "invert", "sample", "score")
@@ -108,7 +110,7 @@ def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, place: Path) 
     artifacts.write_bytes(place / "params.yaml", yaml.safe_dump(parameters(cells, plan, settings), sort_keys=False).encode())
     artifacts.write_bytes(place / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
     if not (place / ".dvc").exists():
-        versioning.new_repo(place)
+        repository.new_repo(place)
 
 
 def pictures_of(cell: Cell, settings: Settings) -> list[Path]:

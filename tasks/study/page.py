@@ -15,7 +15,7 @@ from matplotlib import pyplot
 from PIL import Image
 
 from tasks import artifacts
-from tasks.plots import grid
+from tasks.drawing.plots import grid
 from tasks.study.cells import Cell, Plan
 from tasks.study.claims import Result, Study, decide, interval, value
 

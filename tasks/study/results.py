@@ -7,13 +7,13 @@ import torch.nn.functional as F
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
-from tasks.inversion.embedding_file import read_rows
-from tasks.score import read_features
+from tasks.judging.judge import read_features
 from tasks.settings import Settings
 from tasks.similarity.scorer import load_scorer
 from tasks.similarity.scores import reconstruction
 from tasks.study.cells import Cell
 from tasks.study.claims import Result
+from tasks.words.embedding_file import read_rows
 
 
 def results(cells: Iterable[Cell], settings: Settings) -> list[Result]:

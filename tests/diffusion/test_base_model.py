@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks import registered_model
 from tasks.diffusion import base_model
 from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model, pick_device
 from tasks.diffusion.ddim import decode, encode, generate
-from tests.tiny import RESOLUTION
+from tasks.registry import registered_model
+from tests.support.tiny import RESOLUTION
 
 
 def test_base_resolution_is_the_side_of_the_pictures(base: BaseModel, tiny_base_folder: Path) -> None:

@@ -13,10 +13,10 @@ from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, encode, initial
 from tasks.diffusion.ddim_inversion import ddim_invert, step_back
 from tasks.diffusion.editing import blended, latent_mask, outside_kept
 from tasks.diffusion.words import encode_prompts, initializer_row, unconditional
-from tasks.edit import psnr
 from tasks.pretraining.scenes import paint_scene
 from tasks.similarity.scorer import load_scorer
-from tests.tiny import save_tiny_pipeline
+from tasks.using.edit import psnr
+from tests.support.tiny import save_tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "data/remote/files/md5"  # the pictures of the shipped concepts, by content

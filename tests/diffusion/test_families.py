@@ -10,14 +10,14 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from tasks import registered_model
 from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
 from tasks.diffusion.ddim import encode, generate
 from tasks.diffusion.words import encode_prompts, initializer_row
-from tasks.inversion.embedding_file import embedding_file, read_rows
 from tasks.inversion.textual_inversion import new_word
 from tasks.inversion.training import train_words
-from tests.tiny import RESOLUTION, save_tiny_pipeline
+from tasks.registry import registered_model
+from tasks.words.embedding_file import embedding_file, read_rows
+from tests.support.tiny import RESOLUTION, save_tiny_pipeline
 
 PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
 RECORD = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": {}, "data_sha256": "", "versions": {}}

@@ -5,25 +5,17 @@ from statistics import fmean
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.ddim import generate
-from tasks.inversion.options import Pick
 from tasks.inversion.picking import FIRST_SEED, PROBES, probed
 from tasks.inversion.textual_inversion import Word
 from tasks.inversion.training import train_words
-from tasks.learned import how_it_ended
 from tasks.similarity.scorer import load_scorer
 from tasks.similarity.scores import editability, reconstruction
-from tests.inversion.test_methods import make, trained
-
-PICTURES = [Image.new("RGB", (16, 16), colour) for colour in ("red", "navy")]
-
-
-def pick(scorer: Path, every: int = 2) -> Pick:
-    return Pick(every=every, pictures=2, num_inference_steps=2, guidance_scale=2.0, model=f"local-dir:{scorer}", pretrained=None)
+from tasks.training.result import how_it_ended
+from tests.support.words import PICTURES, make, pick, trained
 
 
 def scripted(word: Word, scores: list[float]) -> list[Tensor]:

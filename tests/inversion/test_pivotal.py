@@ -12,12 +12,12 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import encode_prompts
-from tasks.inversion.embedding_file import LORA
 from tasks.inversion.options import OPTIONS
 from tasks.inversion.pivotal import adapted, tune
 from tasks.inversion.textual_inversion import Word, draw_batch
 from tasks.inversion.training import batch_losses, train_words
-from tests.inversion.test_methods import make
+from tasks.words.embedding_file import LORA
+from tests.support.words import make
 
 
 def tuned(base: BaseModel, folder: Path, steps: int = 4) -> tuple[Word, Path]:

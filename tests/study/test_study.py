@@ -14,9 +14,11 @@ import yaml
 from PIL import Image
 
 from flows.study import page_of, place_of, study
-from tasks import artifacts, registry
-from tasks.references import read_contexts
-from tasks.settings import Settings, load_settings, read_params, tracking_uri
+from tasks import artifacts
+from tasks.concepts.captions import read_contexts
+from tasks.registry import connection
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings, load_settings, read_params
 from tasks.study.cells import PLAN, Plan, cells_of, lay_out, load_plan, parameters
 
 ROOT = Path(__file__).parents[2]
@@ -129,7 +131,7 @@ def test_a_study_writes_its_page_and_runs_once(catalog: Path) -> None:
 
     import mlflow
 
-    registry.connect(tracking_uri(load_settings()))
+    connection.connect(tracking_uri(load_settings()))
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("wordmint-study")
     assert sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id])) == sorted(cells)

@@ -1,0 +1,146 @@
+"""Building a batch of concepts in this process: the stages of each, and the words trained in company."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from prefect import Task, flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.device_slot import device_slot
+from flows.outcome import BuildFailed, Outcome, accounted, show
+from flows.progress import counted, stage_bar
+from tasks.concepts.rights import read_rights
+from tasks.pipeline import repository, storage
+from tasks.pipeline.graph import STAGES
+from tasks.pipeline.transient import transient
+from tasks.registry import connection
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings, load_settings
+
+RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20], "retry_condition_fn": transient}
+
+
+def load_stages() -> dict[str, Task]:
+    """Import the stages in the graph's order: torch and diffusers take many seconds, and finding nothing to do needs neither."""
+    from tasks.curate import curate
+    from tasks.invert import invert
+    from tasks.register import register
+    from tasks.sample import sample
+    from tasks.score import score
+
+    # A training is not tried again: what stopped it would stop it again.
+    return {stage.fn.__name__: stage if stage is invert else stage.with_options(**RETRIES) for stage in (curate, invert, sample, score, register)}
+
+
+@flow(name="build-batch")
+def build_batch(concepts: list[str], push: bool = False) -> Outcome:
+    """Build concepts in the catalog that this process runs in: what a worker does with a batch.
+
+    push: bring the results to the DVC remote, for a catalog that is a clone of the one where the batch was made up.
+
+    Raises:
+        ValueError: params.yaml is not valid, or a concept is not in it.
+        BuildFailed: concepts failed.
+    """
+    settings, outcome = load_settings(), Outcome()
+    for concept in concepts:
+        settings.concept(concept)
+    with repository.open_repo() as repo:
+        storage.fetch_inputs(repo, concepts)
+        build_concepts(repo, concepts, settings, outcome)
+        built = [concept for concept in concepts if concept not in outcome.failed]
+        if push and built:
+            push_results(repo, [f"{stage}@{concept}" for concept in built for stage in STAGES])
+    show(outcome, concepts)
+    if outcome.failed:
+        raise BuildFailed(outcome)
+    return outcome
+
+
+@task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
+def push_results(repo: repository.Repo, names: Sequence[str]) -> None:
+    """Send the results of stages, and the run-cache that finds them by their inputs, to the DVC remote; each kind has its own way to be away."""
+    repo.push(targets=list(names), run_cache=True)
+
+
+def build_concepts(repo: repository.Repo, concepts: list[str], settings: Settings, outcome: Outcome, names: Sequence[str] = STAGES) -> None:
+    """Build concepts through the stages of these names and note in `outcome` what ran, what failed and how long it took.
+
+    The words are trained in company; every other stage takes one concept after the other.
+    """
+    stages = {name: stage for name, stage in load_stages().items() if name in names}
+    with device_slot(settings.runtime.device), counted(concepts) as done, ThreadPoolExecutor(1) as beside:
+        if "register" in stages:
+            # A new database takes a second, which the words' training hides; what fails here fails again where it is told.
+            beside.submit(connection.connect, tracking_uri(settings))
+            track(repo, concepts, outcome)
+        for concept in concepts:
+            build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
+        invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, stages["invert"], outcome)
+        for concept in concepts:
+            build_stages(repo, concept, settings, {name: stage for name, stage in stages.items() if name not in ("curate", "invert")}, outcome)
+            done()
+
+
+def track(repo: repository.Repo, concepts: list[str], outcome: Outcome) -> None:
+    """Record the pictures of concepts whose rights are declared; better now than after an hour of training."""
+    for concept in concepts:
+        with accounted(outcome, concept):
+            read_rights(concept)
+    declared = [concept for concept in concepts if concept not in outcome.failed]
+    try:
+        storage.track_inputs(repo, declared)
+    except Exception:  # whose fault it is, each tells of itself
+        for concept in declared:
+            with accounted(outcome, concept):
+                storage.track_inputs(repo, [concept])
+
+
+def build_stages(repo: repository.Repo, concept: str, settings: Settings, stages: dict[str, Task], outcome: Outcome) -> None:
+    """Run the stale ones of some stages of one concept and record each in DVC; a concept that failed before is left alone."""
+    if concept in outcome.failed:
+        return
+    with accounted(outcome, concept):
+        for name, stage in stages.items():
+            if repository.why(repo, f"{name}@{concept}") and not restored(repo, name, concept, outcome):
+                with repository.recording(repo, f"{name}@{concept}"), stage_bar([concept], name, settings) as on_step:
+                    stage(concept, settings, *((on_step,) if name == "sample" else ()))
+                outcome.ran.setdefault(concept, []).append(name)
+
+
+def restored(repo: repository.Repo, stage: str, concept: str, outcome: Outcome) -> bool:
+    """Bring back what a stage made of these inputs before, and tell whether it did; what is registered lies in MLflow and is never assumed."""
+    if stage == "register" or not repository.restore(repo, f"{stage}@{concept}"):
+        return False
+    outcome.restored.setdefault(concept, []).append(stage)
+    return True
+
+
+def invert_stale(repo: repository.Repo, concepts: list[str], settings: Settings, invert: Task, outcome: Outcome) -> None:
+    """Train the stale words among some concepts and record each in DVC as soon as it is written."""
+    before = {}
+    for concept in concepts:
+        with accounted(outcome, concept):
+            if repository.why(repo, name := f"invert@{concept}") and not restored(repo, "invert", concept, outcome):
+                before[concept] = repository.snapshot(repo, name)
+    if not before:
+        return
+
+    def end(concept: str, error: Exception | None) -> None:
+        with accounted(outcome, concept):
+            if error:
+                raise error
+            repository.record(repo, f"invert@{concept}", before[concept])
+            outcome.ran.setdefault(concept, []).append("invert")
+
+    started = time.monotonic()
+    with stage_bar(list(before), "invert", settings) as on_step:
+        try:
+            invert(list(before), settings, on_step, end)
+        except Exception as error:  # of the batch as a whole, such as a base model that is not there
+            for concept in before:
+                if concept not in outcome.failed and "invert" not in outcome.ran.get(concept, []):
+                    end(concept, error)
+    for concept in before:
+        outcome.seconds[concept] += (time.monotonic() - started) / len(before)

@@ -1,0 +1,228 @@
+"""The `wordmint` command; every import that costs time waits until its command runs."""
+
+import gc
+import json
+import logging
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from flows.cli import pictures, schedule, sharing, versions, words
+from flows.cli.console import console, interval
+from flows.cli.ending import swift_end
+from flows.cli.options import AnyBase, AsJson, Consent, Licence, Source, Undeclared
+from tasks import artifacts
+from tasks.concepts.rights import Rights
+from tasks.pipeline import fingerprints
+from tasks.pipeline.door import one_line_errors
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings, load_settings
+
+app = typer.Typer(help="Mint new words of a text-to-image model from pictures, and keep them as a catalog.", no_args_is_help=True)
+
+# Read by Prefect when it is imported: a build shows its own progress, and a busy machine may need more than 20 s to start the server.
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+
+
+@app.command()
+def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of params.yaml; all when none is given")] = None) -> None:
+    """Build every stale concept, or the stale ones of those that are named."""
+    with one_line_errors():
+        settings = load_settings()
+        for concept in concepts or []:
+            settings.concept(concept)
+        if fingerprints.nothing_to_do(settings, concepts):
+            print_catalog(settings, {}, {}, ())
+            return
+        from flows.batches import load_stages
+        from flows.build_catalog import build_catalog
+        from flows.outcome import BuildFailed
+        from flows.progress import progress
+
+        try:
+            with progress(console), ThreadPoolExecutor(1) as importer:
+                if settings.runtime.task_runner == "threads":
+                    # While Prefect's server starts, which takes as long; what fails here fails again where it is told.
+                    importer.submit(load_stages)
+                    importer.submit(import_module, "mlflow")
+                outcome = build_catalog(concepts or None)
+        except BuildFailed as error:
+            print_catalog(settings, error.outcome.seconds, error.outcome.revoked, error.outcome.failed)
+            raise ValueError(str(error)) from error
+        print_catalog(settings, outcome.seconds, outcome.revoked, outcome.failed)
+
+
+def print_catalog(settings: Settings, took: Mapping[str, float], revoked: Mapping[str, str], failed: Collection[str]) -> None:
+    """Print every concept that is built, with its scores and their bounds, those that are revoked, and where the report lies."""
+    revoked = dict(revoked)
+    title = "" if took else "nothing to do: every concept is up to date"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for heading in ("concept", "version", "reconstruction", "bounds", "editability", "bounds", "seconds"):
+        table.add_column(heading, justify="left" if heading in ("concept", "version") else "right", no_wrap=True)
+    for key in settings.concepts:
+        seconds = f"{took[key]:.0f}" if key in took else "-"
+        if key in failed:
+            table.add_row(key, "[red]failed", "", "", "", "", seconds)
+        elif artifacts.scores(key).exists() and artifacts.registered(key).exists():
+            scores, record = artifacts.read_json(artifacts.scores(key)), artifacts.read_json(artifacts.registered(key))
+            cells = [cell for name in ("reconstruction", "editability") for cell in (f"{scores[name]['value']:.3f}", bounds(scores[name]))]
+            table.add_row(key, " ".join([f"v{record['version']}", *record["aliases"]]), *cells, seconds)
+            revoked |= {key: record["revoked"]} if "revoked" in record else {}
+    console.print(table)
+    for key, why in revoked.items():
+        console.print(f"{key} is revoked and not built: {why}; `wordmint reinstate {key}` brings it back", soft_wrap=True, markup=False)
+    index = artifacts.REPORT / "index.html"
+    if index.exists():
+        console.print(f"report: {index.absolute().as_uri()}", soft_wrap=True)
+
+
+def bounds(score: dict[str, float]) -> str:
+    """Return the two references that a score lies between: pictures without the word, and the training pictures themselves."""
+    low, high = sorted((score["prompt_only"], score["image_only"]))
+    return f"{low:.2f}-{high:.2f}"
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="the concept's key")],
+    pictures: Annotated[list[Path], typer.Argument(help="3-5 pictures of it")],
+    word: Annotated[str, typer.Option(help="an ordinary word of one token that comes near")],
+    kind: Annotated[str, typer.Option(help="object or style")] = "object",
+    source: Source = "",
+    licence: Licence = "",
+    consent: Consent = "",
+    undeclared: Undeclared = "",
+) -> None:
+    """Add a concept: copy its pictures, put them under DVC, and write params.yaml."""
+    with one_line_errors():
+        from tasks.using.add import add_concept
+
+        rights = Rights(source=source, licence=licence, consent=consent, undeclared=undeclared)
+        add_concept(name, pictures, word, kind, load_settings(), rights)
+        console.print(f"added {name} as <{name}>; next: wordmint build {name}")
+
+
+@app.command("list")
+def list_concepts(as_json: AsJson = False) -> None:
+    """List what is registered."""
+    with one_line_errors():
+        rows = registered_rows(load_settings())
+        if as_json:
+            print(json.dumps(rows, indent=2))
+            return
+        table = Table("concept", "word", "version", "alias", "reconstruction", "editability")
+        for row in rows:
+            table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+        console.print(table)
+
+
+def registered_rows(settings: Settings) -> list[dict[str, Any]]:
+    """Return the registry's rows; a catalog that never registered anything has no database to open."""
+    from tasks.registry import connection, reading
+
+    uri = tracking_uri(settings)
+    if not connection.exists(uri):
+        return []
+    connection.connect(uri)
+    return reading.catalog()
+
+
+@app.command()
+def show(name: str, as_json: AsJson = False) -> None:
+    """Show all that is known of one concept: settings, pictures, training, scores, versions."""
+    with one_line_errors():
+        settings = load_settings()
+        facts: dict[str, Any] = {"concept": name, **settings.concept(name).model_dump(exclude_none=True)}
+        for title, path in (
+            ("pictures", artifacts.manifest(name)),
+            ("training", artifacts.train_record(name)),
+            ("scores", artifacts.scores(name)),
+            ("registered", artifacts.registered(name)),
+        ):
+            facts[title] = artifacts.read_json(path) if path.exists() else None
+        if as_json:
+            print(json.dumps(facts, indent=2))
+            return
+        print_facts(facts)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print one concept for a person."""
+    table = Table(show_header=False, box=None)
+    for key in ("concept", "kind", "placeholder_token", "initializer_token"):
+        table.add_row(key, str(facts[key]))
+    if pictures := facts["pictures"]:
+        for entry in pictures["pictures"]:
+            table.add_row(entry["source"], "kept" if entry["kept"] else f"dropped: {entry['reason']}")
+    if training := facts["training"]:
+        steps = f"{training['optimizer_steps']} optimizer steps, {training['seconds']:.0f} s, stopped by {training['stopped']}"
+        table.add_row("training", f"none: imported from {facts['source']['file']}" if "source" in facts else steps)
+        table.add_row("norm", f"{training['norm']:.2f} (vocabulary median {training['vocabulary_norm_median']:.2f})")
+    if scores := facts["scores"]:
+        for score, bound in (("reconstruction", "image_only"), ("editability", "prompt_only")):
+            table.add_row(score, f"{interval(scores[score])}, {bound} {scores[score][bound]:.3f}")
+    record = facts["registered"]
+    table.add_row("registered", f"{record['name']} v{record['version']} {' '.join(record['aliases'])}" if record else "not yet")
+    console.print(table)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Say what is stale and why."""
+    with one_line_errors():
+        settings = load_settings()
+        from tasks.pipeline import repository
+        from tasks.pipeline.graph import STAGES
+
+        with repository.open_repo() as repo:
+            stale = repository.stale(repo, list(settings.concepts), STAGES)
+        if as_json:
+            print(json.dumps(stale, indent=2))
+        elif not stale:
+            console.print("every concept is up to date")
+        else:
+            for concept in settings.concepts:
+                lines = {name.partition("@")[0]: reasons for name, reasons in stale.items() if name.endswith(f"@{concept}")}
+                if lines:
+                    said = "; ".join(f"{stage}: {', '.join(reasons)}" for stage, reasons in lines.items() if reasons != ["never built"])
+                    console.print(f"[bold]{concept}[/bold]  {said or 'never built'}", soft_wrap=True)
+
+
+@app.command()
+def imagine(
+    prompt: Annotated[str, typer.Argument(help='such as "a photo of <teapot> on the moon"')],
+    number: Annotated[int, typer.Option("-n", "--keep", min=1, help="pictures")] = 4,
+    candidates: Annotated[int | None, typer.Option(min=1, help="draw so many and keep the best of them, judged by CLIP")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of the first picture")] = 0,
+    out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
+    any_base: AnyBase = False,
+) -> None:
+    """Generate pictures of a prompt with the champion versions of the words in it."""
+    with one_line_errors():
+        from tasks.using.imagine import imagine_pictures
+
+        for picture in imagine_pictures(prompt, number, seed, out, load_settings(), any_base, candidates):
+            place = picture.path or f"seed {picture.seed} is not kept"
+            print(place, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
+
+
+for commands in (versions.app, words.app, pictures.app, sharing.app, schedule.app):
+    app.add_typer(commands)  # without a name: they stand beside these
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.WARNING)
+    gc.set_threshold(50_000, 20, 20)  # what imports make stays; with Python's 700 a third of their time goes into looking through it again and again
+    with swift_end():
+        app()
+
+
+if __name__ == "__main__":
+    main()

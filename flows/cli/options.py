@@ -1,0 +1,17 @@
+"""Arguments and options that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
+Name = Annotated[str, typer.Argument(help="the concept's key")]
+Why = Annotated[str, typer.Option(help="the reason, for the history")]
+Source = Annotated[str, typer.Option(help="who made the pictures, and an imported word, or where they were found")]
+Licence = Annotated[str, typer.Option(help="under which they may be used, such as CC-BY-4.0")]
+Consent = Annotated[str, typer.Option(help="of the people in the pictures, or that there are none")]
+Undeclared = Annotated[str, typer.Option(metavar="REASON", help="why some of this is not known; the word is published all the same")]
+AnyBase = Annotated[bool, typer.Option("--any-base", help="use words that were learned on another base model")]
+Picture = Annotated[Path, typer.Argument(help="a picture; its central square is used")]
+Prompt = Annotated[str, typer.Argument(help='such as "a photo of <teapot>"')]

@@ -1,0 +1,32 @@
+"""The commands of `wordmint` that share a catalog's data: push, pull. docs/team.md shows them at work."""
+
+import typer
+
+from flows.cli.console import console
+from tasks.pipeline.door import one_line_errors
+from tasks.settings import load_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def push() -> None:
+    """Send pictures, embeddings, samples and every recorded run to DVC's default remote; commit and push Git afterwards."""
+    with one_line_errors():
+        from tasks.versions import sharing
+
+        sharing.push(load_settings())
+        console.print("sent to DVC's default remote; what names it is for Git: commit it and push")
+
+
+@app.command()
+def pull() -> None:
+    """Bring what Git names from DVC's default remote, and what others built already; pull Git before."""
+    with one_line_errors():
+        from tasks.versions import sharing
+
+        settings = load_settings()
+        pulled = sharing.pull(settings)
+        console.print(f"{pulled.fetched} files fetched" + (f"; built by others: {', '.join(pulled.restored)}" if pulled.restored else ""))
+        stale = [concept for concept in settings.concepts if any(name.endswith(f"@{concept}") for name in pulled.stale)]
+        console.print(f"to build: {' '.join(stale)}; see `wordmint status`" if stale else "every concept is up to date", soft_wrap=True)

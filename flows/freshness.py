@@ -1,0 +1,57 @@
+"""Which concepts a build has to look at: stale ones, revoked ones, and those that the registry lost."""
+
+from collections.abc import Mapping, Sequence
+
+from prefect import get_run_logger
+
+from tasks import artifacts
+from tasks.pipeline import fingerprints, repository
+from tasks.pipeline.graph import STAGES
+from tasks.registry import connection, reading
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings
+from tasks.versions.records import keep_record
+
+
+def suspects(chosen: Sequence[str], known: Mapping[str, str], settings: Settings) -> list[str]:
+    """Return the chosen concepts that DVC has to be asked about: changed since it found them up to date, or lost by the registry.
+
+    known: the fingerprints of all concepts. A registry that is new lacks every concept, not only those that are built now.
+    """
+    changed = fingerprints.changed({concept: known[concept] for concept in chosen})
+    filled = connection.exists(tracking_uri(settings))
+    lost = forget_unregistered(changed if filled else list(settings.concepts), settings)
+    return [concept for concept in chosen if concept in changed or concept in lost]
+
+
+def forget_unregistered(concepts: Sequence[str], settings: Settings) -> set[str]:
+    """Delete the records of versions that the registry does not have, whatever DVC remembers, and return their concepts."""
+    records = {concept: artifacts.read_json(artifacts.registered(concept)) for concept in concepts if artifacts.registered(concept).exists()}
+    registered: set[tuple[str, int, str]] = set()
+    if records and connection.exists(tracking_uri(settings)):
+        connection.connect(tracking_uri(settings))
+        versions = reading.minted(f"name LIKE '{connection.PREFIX}%'")
+        registered = {(version.name, int(version.version), version.tags["digest"]) for version in versions}
+    lost = {concept for concept, record in records.items() if (record["name"], record["version"], record["digest"]) not in registered}
+    for concept in lost:
+        artifacts.registered(concept).unlink()
+    return lost
+
+
+def stale_ones(repo: repository.Repo, concepts: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """Ask DVC which concepts are stale; what is up to date is remembered as it was before the question."""
+    stale = [concept for concept in concepts if repository.stale(repo, [concept], STAGES)]
+    fingerprints.remember({concept: known[concept] for concept in concepts if concept not in stale})
+    return stale
+
+
+def revoked_ones(concepts: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Ask the registry which of some concepts are revoked and why; that the shared one knows is enough."""
+    if not concepts or not connection.exists(tracking_uri(settings)):
+        return {}
+    connection.connect(tracking_uri(settings))
+    revoked = reading.revoked()
+    for concept in (skipped := [concept for concept in concepts if concept in revoked]):
+        get_run_logger().warning("%s is revoked and skipped: %s", concept, revoked[concept])
+        keep_record(concept)
+    return {concept: revoked[concept] for concept in skipped}

@@ -1,0 +1,22 @@
+"""What stands where a word stands, to compare it with: nothing, the coarse word, what a person would say (Gal et al. 2022, section 5.2)."""
+
+import re
+
+from tasks import artifacts
+from tasks.concepts.captions import read_captions
+from tasks.settings import Settings
+
+STAND_INS = {"coarse_word": "coarse word", "human_short": "short caption", "human_long": "long caption"}
+"""The references that are other words: their names in score files, and for a person."""
+
+
+def stand_ins(concept: str, settings: Settings) -> dict[str, str]:
+    """Return the text of those of STAND_INS that a concept has; a word that starts as another concept has no coarse word."""
+    word = settings.concept(concept).initializer_token
+    coarse = {} if word.startswith("<") else {"coarse_word": word}
+    return coarse | {f"human_{kind}": text for kind, text in read_captions(artifacts.images(concept)).items()}
+
+
+def without_word(prompt: str) -> str:
+    """Return a prompt without its word and the word's article: `a photo of a {} on the moon` -> `a photo of on the moon`."""
+    return " ".join(re.sub(r"(\b(an|a|the) )?\{\}", "", prompt).split())

@@ -1,0 +1,239 @@
+"""The report's drawings: sprites, and the geometry of its plots, which the template draws so that everything in it is escaped."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from PIL import Image
+
+from tasks.concepts.stand_ins import STAND_INS
+
+BOUNDS = {"prompt_only": "Prompt-Only", "image_only": "Image-Only"}  # of a score file: the paper's names, section 5.1
+COLUMNS = 4  # pictures in a row of a sprite; the page sets rows beside each other where there is room
+LETTER = 7.0  # px, a generous mean width of a letter at the plane's font size of 12 px
+LINE = 14.0  # px
+DOT = 5.0  # px, half the side of the square that a point keeps free of labels
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear scale from values to pixels; start may lie right of or below end."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Return the pixel of a value, to a tenth."""
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+
+    def ticks(self, count: int) -> list[float]:
+        """Return about `count` round values inside the scale: multiples of 1, 2 or 5 times a power of ten."""
+        raw = (self.high - self.low) / count
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+        return [round(index * step, 10) for index in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+
+
+def spanning(values: Iterable[float], start: float, end: float, margin: float = 0.06) -> Axis:
+    """Return the axis that shows all values with a margin, as a fraction of their range, at both ends."""
+    values = list(values)
+    low, high = min(values), max(values)
+    pad = (high - low) * margin or 0.01
+    return Axis(low - pad, high + pad, start, end)
+
+
+@dataclass(frozen=True)
+class Box:
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: "Box") -> bool:
+        return self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+
+    def holds(self, other: "Box") -> bool:
+        return self.left <= other.left and other.right <= self.right and self.top <= other.top and other.bottom <= self.bottom
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where a text goes: its middle on the baseline, and whether it is so far from its point that it needs a line to it."""
+
+    x: float
+    y: float
+    box: Box
+    leader: bool
+
+
+def around(x: float, y: float, text: str) -> Iterator[tuple[float, Box]]:
+    """Yield (distance in px, box) of the places for a label around a point, the nearest first."""
+    half = len(text) * LETTER / 2
+    for distance in (0.0, 6.0, 14.0, 26.0):
+        for right, down in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)):
+            middle_x = x + right * (half + DOT + 2 + distance)
+            middle_y = y + down * (LINE / 2 + DOT + distance)
+            yield distance, Box(middle_x - half, middle_y - LINE / 2, middle_x + half, middle_y + LINE / 2)
+
+
+def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str], frame: Box, avoid: Sequence[Box] = ()) -> list[Label | None]:
+    """Place a label beside every point so that none covers another, a point or the frame; the most solitary points choose first.
+
+    points: (x, y) in px. avoid: boxes, such as error bars, that a label covers only where no place at its distance is free.
+    Returns None for a label without a place.
+    """
+    taken = [Box(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]
+    labels: list[Label | None] = [None] * len(texts)
+    for index in sorted(range(len(points)), key=lambda index: (-solitude(points, index), index)):
+        best: tuple[float, int] | None = None
+        chosen: Box | None = None
+        for distance, box in around(*points[index], texts[index]):
+            if best and distance > best[0]:
+                break
+            if frame.holds(box) and not any(box.meets(other) for other in taken):
+                cost = (distance, sum(box.meets(other) for other in avoid))
+                if best is None or cost < best:
+                    best, chosen = cost, box
+        if chosen and best:
+            taken.append(chosen)
+            labels[index] = Label(round((chosen.left + chosen.right) / 2, 1), round(chosen.bottom - 3.5, 1), chosen, best[0] > 6)
+    return labels
+
+
+def solitude(points: Sequence[tuple[float, float]], index: int) -> float:
+    """Return the distance in px from a point to the nearest other one."""
+    return min((math.dist(points[index], other) for place, other in enumerate(points) if place != index), default=0.0)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score and its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A concept in the plane, in px: the ends of its cross are (left, right) and (bottom, top)."""
+
+    key: str
+    x: float
+    y: float
+    left: float
+    right: float
+    bottom: float
+    top: float
+    label: Label | None
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The reconstruction-editability plane."""
+
+    width: float
+    height: float
+    x: Axis
+    y: Axis
+    points: list[Point]
+    guides: list[Point]
+
+
+def plane(
+    concepts: Sequence[tuple[str, Interval, Interval]], guides: Sequence[tuple[str, float, float]], width: float = 1056, height: float = 560
+) -> Plane:
+    """Lay out the plane of (key, reconstruction, editability) with guides (name, reconstruction, editability); sizes in px."""
+    exact = [(name, Interval(x, x, x), Interval(y, y, y)) for name, x, y in guides]
+    every = [*exact, *concepts]
+    x = spanning([end for _, score, _ in every for end in (score.low, score.high)], 44, width - 8)
+    y = spanning([end for _, _, score in every for end in (score.low, score.high)], height - 44, 30)
+    frame = Box(x.start + 2, y.end + 2, x.end - 2, y.start - 2)
+    spots = [(x.at(across.value), y.at(up.value)) for _, across, up in every]
+    bars = [Box(x.at(across.low), y.at(up.value) - 1, x.at(across.high), y.at(up.value) + 1) for _, across, up in every]
+    bars += [Box(x.at(across.value) - 1, y.at(up.high), x.at(across.value) + 1, y.at(up.low)) for _, across, up in every]
+    bars += [Box(frame.left, y.at(up) - 1, frame.right, y.at(up) + 1) for _, _, up in guides]
+    bars += [Box(x.at(across) - 1, frame.top, x.at(across) + 1, frame.bottom) for _, across, _ in guides]
+    labels = place_labels(spots, [name for name, _, _ in every], frame, bars)
+    points = [
+        Point(name, *spot, x.at(across.low), x.at(across.high), y.at(up.low), y.at(up.high), label)
+        for (name, across, up), spot, label in zip(every, spots, labels, strict=True)
+    ]
+    return Plane(width, height, x, y, points[len(exact) :], points[: len(exact)])
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An end of a bullet's line: the pixel of the end and of the middle of its text."""
+
+    name: str
+    value: float
+    x: float
+    text_x: float
+
+
+@dataclass(frozen=True)
+class Bullet:
+    """A score between its bounds on one line, in px."""
+
+    width: float
+    x: float
+    low: float
+    high: float
+    references: tuple[tuple[str, float, float], ...]
+    """(name, value, px) of what else stood in the word's place, as far as it was measured."""
+    bounds: tuple[Bound, Bound]
+
+
+def bullet(score: dict[str, float | None], axis: Axis) -> Bullet:
+    """Lay out one score of a score file on an axis from 0 to its width, the lower bound first."""
+    measured = {name: value for name, value in score.items() if value is not None}
+    ends = sorted((measured[bound], name) for bound, name in BOUNDS.items())
+    half = 52.0  # px, half the width of "Prompt-Only 0.123"
+    left = min(max(axis.at(ends[0][0]), half), axis.end - 3 * half)
+    right = max(min(axis.at(ends[1][0]), axis.end - half), left + 2 * half)
+    bounds = tuple(Bound(name, value, axis.at(value), text_x) for (value, name), text_x in zip(ends, (left, right), strict=True))
+    x, low, high = (axis.at(measured[name]) for name in ("value", "low", "high"))
+    references = tuple((label, measured[name], axis.at(measured[name])) for name, label in STAND_INS.items() if name in measured)
+    return Bullet(axis.end, x, low, high, references, (bounds[0], bounds[1]))
+
+
+def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Lay out score files: the planes for wide and narrow screens and, by concept, a bullet of each score on scales that all concepts share."""
+    if not scores:
+        return {"planes": {}, "bullets": {}}
+    names = ("reconstruction", "editability")
+    intervals = [{name: Interval(*(score[name][end] for end in ("value", "low", "high"))) for name in names} for score in scores]
+    points = [(score["concept"], found["reconstruction"], found["editability"]) for score, found in zip(scores, intervals, strict=True)]
+    mean = {(name, bound): fmean(score[name][bound] for score in scores) for name in names for bound in BOUNDS}
+    guides = [(label, mean["reconstruction", bound], mean["editability", bound]) for bound, label in BOUNDS.items()]
+    axes = {name: spanning([value for score in scores for value in score[name].values() if value is not None], 0, 340) for name in names}
+    return {
+        "planes": {"wide": plane(points, guides), "narrow": plane(points, guides, width=350, height=400)},
+        "bullets": {score["concept"]: {name: bullet(score[name], axes[name]) for name in names} for score in scores},
+    }
+
+
+def sheet(pictures: Sequence[Path], side: int) -> Image.Image:
+    """Draw pictures, resized to `side` px, in rows; a transparent gap keeps them apart, also where a browser rounds."""
+    pitch = side + max(1, side // 32)
+    drawn = Image.new("RGBA", (COLUMNS * pitch, -(-len(pictures) // COLUMNS) * pitch))
+    for index, path in enumerate(pictures):
+        with Image.open(path) as picture:
+            small = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+        drawn.paste(small, (index % COLUMNS * pitch, index // COLUMNS * pitch))
+    return drawn
+
+
+def grid(pictures: list[Image.Image], columns: int = 8) -> Image.Image:
+    """Return pictures side by side, left to right and top to bottom."""
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (width * min(columns, len(pictures)), height * -(-len(pictures) // columns)), "white")
+    for index, picture in enumerate(pictures):
+        sheet.paste(picture, (index % columns * width, index // columns * height))
+    return sheet

@@ -1,0 +1,28 @@
+"""Pictures without any new word, which concepts share."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks import artifacts
+from tasks.diffusion.base_model import BaseModel
+from tasks.drawing.pictures import pictures_of, save_pictures
+from tasks.pipeline.graph import stage_version
+from tasks.settings import Settings
+
+
+def reference_pictures(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], settings: Settings) -> dict[str, Path]:
+    """Return the folder of each prompt's pictures without any new word; concepts share them, so they are generated once and kept."""
+    rules, places = settings.sample, {}
+    for prompt in prompts:
+        key = [prompt, base.identity, list(seeds), rules.num_inference_steps, rules.guidance_scale, stage_version("sample"), base.device.type]
+        places[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    missing = [prompt for prompt, place in places.items() if not place.exists()]
+    for prompt, pictures in zip(missing, pictures_of(base, missing, seeds, {}, settings) if missing else (), strict=True):
+        info = {"prompt": prompt, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
+        if places[prompt].exists():  # another worker was faster
+            continue
+        with artifacts.new_folder(places[prompt]) as fresh:
+            save_pictures(fresh, pictures, seeds, info)
+    return places

@@ -1,0 +1,48 @@
+"""The samples of a concept: its word in the prompts of its suite, beside what the prompts give without it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks import artifacts
+from tasks.concepts.stand_ins import stand_ins, without_word
+from tasks.diffusion.base_model import load_base_model
+from tasks.drawing import plots
+from tasks.drawing.pictures import pictures_of, save_pictures, seeds_of
+from tasks.drawing.references import reference_pictures
+from tasks.inversion.pivotal import adapted
+from tasks.settings import Settings
+from tasks.words.embedding_file import lora_of, read_rows
+
+
+def draw(concept: str, embedding: Path, place: Path, settings: Settings, on_prompt: Callable[[], object] = lambda: None) -> None:
+    """Generate the pictures of a concept's embedding into the folder `place`."""
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    rules, seeds, others = settings.sample, seeds_of(settings), stand_ins(concept, settings)
+    prompts = {prompt: artifacts.prompt_slug(prompt) for prompt in settings.prompts(concept)}
+    info = {"concept": concept, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
+    texts = [prompt.format(settings.concept(concept).placeholder_token) for prompt in prompts]
+    wordless = {f"prompt_only/{slug}": without_word(prompt) for prompt, slug in prompts.items()}
+    compared = {f"{name}/{slug}": prompt.format(text) for name, text in others.items() for prompt, slug in prompts.items()}
+    with artifacts.new_folder(place) as folder:
+        (folder / "grids").mkdir()
+        with adapted(base, lora_of(embedding)):
+            for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, seeds, read_rows(embedding), settings), strict=True):
+                save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
+                plots.grid(pictures).save(folder / "grids" / f"{slug}.png")
+                on_prompt()
+        for references, some in ((wordless, seeds), (compared, seeds[: rules.reference_pictures])):
+            places = reference_pictures(base, list(references.values()), some, settings)
+            for name, text in references.items():
+                shutil.copytree(places[text], folder / name)
+        record = {
+            "concept": concept,
+            "embedding_digest": artifacts.sha256(embedding),
+            "base": base.identity,
+            "num_inference_steps": rules.num_inference_steps,
+            "guidance_scale": rules.guidance_scale,
+            "seeds": seeds,
+            "prompts": [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()],
+            "references": others,
+        }
+        artifacts.write_json(folder / "samples.json", record)

@@ -1,0 +1,189 @@
+"""The DVC repository of a catalog: what is stale and why, and recording exactly what ran."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dvc.dependency import param
+from dvc.dvcfile import load_file
+from dvc.exceptions import DvcException
+from dvc.fs import localfs
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.loader import StageLoader
+from dvc.stage.serialize import to_single_stage_lockfile
+
+from tasks import artifacts
+
+Snapshot = dict[str, Any]
+
+
+class Catalog(Repo):
+    """A DVC repository that reads dvc.lock when it changed; DVC reads it for every stage and writes it slowly, seconds each in a large catalog."""
+
+    held: tuple[list[tuple[int, int, int]], StageLoader] | None = None
+
+    def stages(self) -> StageLoader:
+        """Return the stages by name, as they are declared and recorded now."""
+        now = file_states()
+        if self.held is None or self.held[0] != now:
+            self.held = now, load_file(self, "dvc.yaml").stages
+        return self.held[1]
+
+    def write(self, stage: PipelineStage) -> None:
+        """Put a stage's entry into dvc.lock."""
+        stages = self.stages()
+        stages.lockfile_data[stage.name] = json.loads(json.dumps(to_single_stage_lockfile(stage)))
+        document = {"schema": "2.0", "stages": stages.lockfile_data}
+        artifacts.write_bytes(Path("dvc.lock"), yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False).encode())
+        self.held = file_states(), stages
+
+
+def file_states(paths: Sequence[str] = ("dvc.yaml", "params.yaml", "dvc.lock")) -> list[tuple[int, int, int]]:
+    """Return size, time and inode of files: where none are named, of those that declare and record the stages."""
+    states = [path.stat() for path in map(Path, paths) if path.exists()]
+    return [(state.st_size, state.st_mtime_ns, state.st_ino) for state in states]
+
+
+@lru_cache(maxsize=2)
+def parsed(path: str, states: tuple[tuple[int, int, int], ...], load: Any = param.load_path) -> Any:
+    """Parse a parameter file once for each of its states; DVC does so whenever it asks about a stage, most of what a large catalog takes."""
+    return load(path, localfs)
+
+
+# DVC leaves no other way in. Nothing here asks it about another revision, so every such file lies in the working directory.
+param.load_path = lambda path, fs: parsed(path, tuple(file_states([path])))
+
+
+def open_repo() -> Catalog:
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell of every line that it writes to dvc.lock
+    logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and of every result that nobody built yet
+    # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
+    return Catalog(".", _wait_for_lock=True)
+
+
+def new_repo(place: Path) -> None:
+    """Make a folder a DVC repository of its own, without Git."""
+    Repo.init(str(place), no_scm=True).close()
+
+
+def stale(repo: Catalog, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
+    """Return, for each stale `stage@concept` in order, why it is stale."""
+    names = [f"{stage}@{concept}" for concept in concepts for stage in stages]
+    return {name: reasons for name in names if (reasons := why(repo, name))}
+
+
+def why(repo: Catalog, name: str) -> list[str]:
+    """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
+    with repo.lock:  # for another process may be writing dvc.lock
+        stage = repo.stages()[name]
+        if not all(out.hash_info for out in stage.outs):
+            return ["never built"]
+        changes = stage.status(check_updates=False).get(name, [])
+    reasons = []
+    for change in changes:
+        for paths in change.values() if isinstance(change, dict) else ():
+            for path, what in paths.items():
+                reasons += [f"{path} {what}"] if isinstance(what, str) else [f"{path} {key} {how}" for key, how in what.items()]
+        if isinstance(change, str):
+            reasons.append(change)
+    return reasons
+
+
+def snapshot(repo: Catalog, name: str) -> Snapshot:
+    """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
+    with repo.lock:
+        stage = repo.stages()[name]
+    inputs: Snapshot = {}
+    for dependency in stage.deps:
+        if hasattr(dependency, "read_params"):
+            inputs.update({f"{dependency.def_path}:{key}": value for key, value in dependency.read_params().items()})
+        else:
+            inputs[dependency.def_path] = dependency.get_hash().value if dependency.exists else None
+    return inputs
+
+
+def record(repo: Catalog, name: str, before: Snapshot) -> None:
+    """Record one stage in dvc.lock and the cache, if its inputs are still those of the snapshot from before it ran.
+
+    Raises:
+        ValueError: a dependency or parameter changed meanwhile; what was written stays on disk, unrecorded and so stale.
+    """
+    after = snapshot(repo, name)
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    if changed:
+        raise ValueError(f"{', '.join(changed)} changed while {name} ran, so its result is not recorded; run the build again")
+    # What `dvc commit -f` of this one stage does; a bare one would bless every stale output.
+    with repo.lock:
+        stage = repo.stages()[name]
+        stage.save()
+        stage.commit()
+        repo.write(stage)
+
+
+@contextmanager
+def recording(repo: Catalog, name: str) -> Iterator[None]:
+    """Record one stage after the block has run it; see `record`."""
+    before = snapshot(repo, name)
+    yield
+    record(repo, name, before)
+
+
+def restore(repo: Catalog, name: str, pull: bool = False) -> bool:
+    """Bring back and record the result that a stale stage had with these very inputs, as `dvc repro` does; tell whether there was one.
+
+    pull: take what DVC's cache lacks from the default remote, for which `fetch_runs` comes first.
+    """
+    before = snapshot(repo, name)
+    if None in before.values():
+        return False  # a dependency is not there
+    with one_line(), repo.lock:
+        stage = repo.stages()[name]
+        try:
+            with set_aside([Path(out.fs_path) for out in stage.outs]):
+                repo.stage_cache.restore(stage, pull=pull)
+        except RunCacheNotFoundError:
+            return False
+    record(repo, name, before)
+    return True
+
+
+@contextmanager
+def set_aside(paths: Sequence[Path]) -> Iterator[None]:
+    """Move paths away while the block runs, for DVC asks at the terminal before it replaces what it does not know; an error brings them back."""
+    moved = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in paths if path.exists()}
+    for path, place in moved.items():
+        os.replace(path, place)
+    try:
+        yield
+    except BaseException:
+        for path, place in moved.items():
+            os.replace(place, path)
+        raise
+    for place in moved.values():
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+
+def result_md5(repo: Catalog, name: str) -> str | None:
+    """Return the md5 that dvc.lock has of a stage's output; None where there is no such stage or it never ran."""
+    found = repo.stages()[name].outs[0].hash_info if name in repo.stages() else None
+    return found.value if found else None
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Turn DVC's errors, whose texts have several lines, into a ValueError of one."""
+    try:
+        yield
+    except DvcException as error:
+        if isinstance(error, RunCacheNotFoundError):
+            raise
+        raise ValueError(" ".join(str(error).split())) from error

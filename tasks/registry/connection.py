@@ -1,0 +1,113 @@
+"""The connection to MLflow: its address, one writer at a time, and its experiment."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from tasks import artifacts
+from tasks.registry.database import create_database
+from tasks.settings import Settings
+
+if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
+    from mlflow import MlflowClient
+
+
+EXPERIMENT = "wordmint"
+PREFIX = "concept."
+PAGE = 1000  # rows per request
+REFUSALS = {
+    401: "MLflow does not know this user; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    403: "MLflow does not let this user write; its administrator can, as docs/team.md says",
+}
+
+
+def model_name(concept: str) -> str:
+    return f"{PREFIX}{concept}"
+
+
+def connect(uri: str) -> None:
+    """Make `uri` the tracking server and registry of this process; a SQLite database that does not exist yet is made. Raises as `one_writer`."""
+    import mlflow
+
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 14 s; MLflow's own 7 take four minutes to say that nothing answers
+    kept = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    for name, value in kept.items():  # MLflow exports the addresses, which would then overrule params.yaml for good
+        os.environ.pop(name, None)
+        os.environ.update({name: value} if value is not None else {})
+    database = sqlite_file(uri)
+    with one_writer():
+        if database and not database.exists():
+            create_database(database)
+        experiment_id(mlflow.MlflowClient(), (database.parent / "artifacts").as_uri() if database else None)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
+def exists(uri: str) -> bool:
+    """Say whether there is anything to read at `uri`; a server is taken at its word."""
+    database = sqlite_file(uri)
+    return database is None or database.exists()
+
+
+@contextmanager
+def one_writer() -> Iterator[None]:
+    """Hold the lock that processes of this machine share; MLflow itself does not stop two from registering the same thing.
+
+    Raises:
+        PermissionError: the server does not know the user, or does not let them do what the block does.
+        ConnectionError: MLflow refuses the address, or anything else, or nothing answers there.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    database = sqlite_file(mlflow.get_tracking_uri())
+    path = database.with_name(f".{database.name}.lock") if database else artifacts.CACHE / "registry.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path):
+            yield
+    except MlflowException as error:  # its text can hold the address and so a password; the cause keeps it
+        if said := REFUSALS.get(error.get_http_status_code()):
+            raise PermissionError(said) from error
+        raise ConnectionError("MLflow cannot be used at MLFLOW_TRACKING_URI or runtime.tracking_uri; WORDMINT_TRACEBACK=1 shows why") from error
+
+
+def experiment_id(client: "MlflowClient", artifact_location: str | None = None) -> str:
+    """Return the id of wordmint's experiment, which is made when it is not there; None leaves the place of its artifacts to the server."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    try:
+        return experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifact_location=artifact_location)
+    except MlflowException:
+        if experiment := client.get_experiment_by_name(EXPERIMENT):  # another machine made it meanwhile
+            return experiment.experiment_id
+        raise
+
+
+def pages(search: Any, condition: str) -> Iterator[Any]:
+    """Yield every result of one of MLflow's searches."""
+    token = None
+    while True:
+        page = search(condition, max_results=PAGE, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def tracking_uri(settings: Settings) -> str:
+    return tracking_address(settings.runtime.tracking_uri)
+
+
+def tracking_address(configured: str | None) -> str:
+    """Return MLflow's address: the environment's, else params.yaml's, else the database under mlruns/."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{Path('mlruns/mlflow.db').absolute()}"

@@ -1,0 +1,178 @@
+"""Reading the registry: one MLflow model `concept.<key>` per concept, with its versions, aliases, tags and history."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import artifacts
+
+if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from tasks.registry.connection import EXPERIMENT, PREFIX, model_name, pages
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+STORED = "artifacts/learned_embeds.safetensors"  # below a model's place
+SHEETS = "samples"  # below a run's place
+HISTORY = "history."  # of a model's tags; the rest of the key is the moment
+REVOKED = "revoked"  # a tag of a model and of its versions
+
+
+def find_version(name: str, digest: str) -> int | None:
+    """Return the oldest version of a model whose learned embedding has this SHA-256."""
+    import mlflow
+
+    found = pages(mlflow.MlflowClient().search_model_versions, f"name = '{name}' and tags.digest = '{digest}'")
+    return min((int(version.version) for version in found), default=None)
+
+
+def find_model(concept: str) -> "RegisteredModel | None":
+    import mlflow
+
+    return next(pages(mlflow.MlflowClient().search_registered_models, f"name = '{model_name(concept)}'"), None)
+
+
+def aliases(concept: str) -> dict[str, int]:
+    """Return the version that each alias of a concept reaches."""
+    model = find_model(concept)
+    return {alias: int(number) for alias, number in sorted(model.aliases.items())} if model else {}
+
+
+def tags(concept: str, version: int) -> dict[str, str]:
+    import mlflow
+
+    return dict(mlflow.MlflowClient().get_model_version(model_name(concept), str(version)).tags)
+
+
+def revocation(concept: str) -> dict[str, Any] | None:
+    """Return {at, why, aliases} of a revoked concept, where `aliases` are those that were taken from it."""
+    model = find_model(concept)
+    return json.loads(model.tags[REVOKED]) if model and REVOKED in model.tags else None
+
+
+def revoked() -> dict[str, str]:
+    """Return why, for each concept that is revoked."""
+    import mlflow
+
+    models = pages(mlflow.MlflowClient().search_registered_models, f"name LIKE '{PREFIX}%'")
+    return {model.name.removeprefix(PREFIX): json.loads(model.tags[REVOKED])["why"] for model in models if REVOKED in model.tags}
+
+
+def events(concept: str) -> list[dict[str, Any]]:
+    """Return the lines of a concept's history, oldest first."""
+    model = find_model(concept)
+    return [json.loads(line) for key, line in sorted(model.tags.items()) if key.startswith(HISTORY)] if model else []
+
+
+def moment(milliseconds: int) -> str:
+    """Return MLflow's time as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
+
+
+def described(concept: str) -> list[dict[str, Any]]:
+    """Return {version, created, aliases, tags} of every version of a concept, oldest first."""
+    found, reached = [], aliases(concept)
+    for version in minted(f"name = '{model_name(concept)}'"):
+        number = int(version.version)
+        names = [alias for alias, target in reached.items() if target == number]
+        found.append({"version": number, "created": moment(version.creation_timestamp), "aliases": names, "tags": dict(version.tags)})
+    return found
+
+
+def minted(models: str) -> list["ModelVersion"]:
+    """Return the versions that were published here of the models of a filter, sorted by model and version."""
+    import mlflow
+
+    found = pages(mlflow.MlflowClient().search_model_versions, models)
+    return sorted((version for version in found if "digest" in version.tags), key=lambda version: (version.name, int(version.version)))
+
+
+def catalog() -> list[dict[str, Any]]:
+    """Return what every alias of every concept reaches, sorted by concept and version."""
+    return [row for row in rows(f"name LIKE '{PREFIX}%'") if row["alias"]]
+
+
+def versions(concept: str) -> list[dict[str, Any]]:
+    """Return every version of a concept, oldest first; one that no alias reaches has the alias None."""
+    return rows(f"name = '{model_name(concept)}'")
+
+
+def rows(models: str) -> list[dict[str, Any]]:
+    """Return {concept, placeholder_token, version, alias, reconstruction, editability} per version and alias of the models of a filter."""
+    import mlflow
+
+    reached: dict[tuple[str, int], list[str]] = {}
+    for model in pages(mlflow.MlflowClient().search_registered_models, models):
+        for alias, number in sorted(model.aliases.items()):
+            reached.setdefault((model.name, int(number)), []).append(alias)
+    found = []
+    for version in minted(models):
+        for alias in reached.get((version.name, int(version.version)), [None]):
+            found.append(
+                {
+                    "concept": version.name.removeprefix(PREFIX),
+                    "placeholder_token": version.tags["placeholder_token"],
+                    "version": int(version.version),
+                    "alias": alias,
+                    "reconstruction": float(version.tags["reconstruction"]),
+                    "editability": float(version.tags["editability"]),
+                }
+            )
+    return found
+
+
+def refuse_revoked(concept: str) -> None:
+    """Raise a ValueError that says why, if a concept is revoked."""
+    if gone := revocation(concept):
+        raise ValueError(f"concept {concept!r} was revoked on {gone['at'][:10]}: {gone['why']}; `wordmint reinstate {concept}` brings it back")
+
+
+def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]]:
+    """Return the local path of the learned embedding of the version that an alias or `v3` names, and the version's tags.
+
+    Raises:
+        ValueError: the concept has no such version, or the stored bytes are not those that were registered.
+    """
+    held = {f"v{row['version']}": int(row["version"]) for row in versions(concept)} | aliases(concept)
+    if which in held:
+        return fetch(concept, held[which])
+    refuse_revoked(concept)
+    raise ValueError(f"concept {concept!r} has no {which} in {EXPERIMENT}'s registry; register it first")
+
+
+def fetch(concept: str, number: int) -> tuple[Path, dict[str, str]]:
+    """Return the local path of the learned embedding of a version, and the version's tags.
+
+    Raises:
+        ValueError: the stored bytes are not those that were registered.
+    """
+    import mlflow
+
+    name, found = model_name(concept), tags(concept, number)
+    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}/{Path(STORED).parent}")) / Path(STORED).name
+    if (stored := artifacts.sha256(path)) != found.get("digest"):
+        raise ValueError(f"{name} version {number} was registered with SHA-256 {found.get('digest')}, but {path} has {stored}")
+    return path, found
+
+
+def training(concept: str, number: int, folder: Path) -> tuple[dict[str, str], dict[str, str], list[Path]]:
+    """Return the settings that a version was trained with, its picture set as {name, digest, source}, and its sample sheets.
+
+    The sheets are downloaded to `folder`; a version from before they were kept has none.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    model = client.get_logged_model(model_id(client.get_model_version(model_name(concept), str(number))))
+    run: Any = client.get_run(str(model.source_run_id))
+    datasets = [entry.dataset for entry in run.inputs.dataset_inputs]
+    pictures = {key: str(getattr(datasets[0], key)) for key in ("name", "digest", "source")} if datasets else {}
+    sheets: list[Path] = []
+    if any(entry.path == SHEETS for entry in client.list_artifacts(run.info.run_id)):
+        sheets = sorted(Path(client.download_artifacts(run.info.run_id, SHEETS, str(folder))).iterdir())
+    return dict(model.params), pictures, sheets
+
+
+def model_id(version: "ModelVersion") -> str:
+    """Return the id of the LoggedModel that a version was made from."""
+    return str(version.source).removeprefix("models:/")

@@ -1,0 +1,54 @@
+"""The registry's small writes: aliases, tags and the history."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.registry.connection import model_name
+from tasks.registry.database import put
+from tasks.registry.reading import HISTORY, REVOKED
+
+
+def set_alias(concept: str, alias: str, version: int) -> None:
+    import mlflow
+
+    put(mlflow.MlflowClient().set_registered_model_alias, model_name(concept), alias, str(version))
+
+
+def drop_alias(concept: str, alias: str) -> None:
+    import mlflow
+
+    mlflow.MlflowClient().delete_registered_model_alias(model_name(concept), alias)
+
+
+def set_tags(concept: str, version: int, values: Mapping[str, str | None]) -> None:
+    """Set tags of a version one after the other; None deletes one."""
+    import mlflow
+
+    client, name = mlflow.MlflowClient(), model_name(concept)
+    for key, value in values.items():
+        if value is None:
+            client.delete_model_version_tag(name, str(version), key)
+        else:
+            put(client.set_model_version_tag, name, str(version), key, value)
+
+
+def set_revocation(concept: str, value: Mapping[str, Any] | None) -> None:
+    """Mark a concept as revoked; None lifts it."""
+    import mlflow
+
+    client, name = mlflow.MlflowClient(), model_name(concept)
+    if value is None:
+        client.delete_registered_model_tag(name, REVOKED)
+    else:
+        put(client.set_registered_model_tag, name, REVOKED, json.dumps(value))
+
+
+def add_event(concept: str, **event: Any) -> None:
+    """Write one line of a concept's history: a tag of its model, named by the moment."""
+    import mlflow
+
+    now = datetime.now(UTC)
+    line = json.dumps({"at": now.isoformat(timespec="seconds"), **event}, ensure_ascii=False)
+    mlflow.MlflowClient().set_registered_model_tag(model_name(concept), f"{HISTORY}{now:%Y%m%dT%H%M%S.%fZ}", line)

@@ -1,0 +1,99 @@
+"""Adding a concept to a catalog."""
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from ruamel.yaml import YAML
+
+from tasks import artifacts
+from tasks.concepts.rights import Rights, write_rights
+from tasks.pipeline import repository, storage
+from tasks.settings import Settings, check_concept_key, parse_settings
+
+
+def add_concept(
+    name: str,
+    pictures: Sequence[Path],
+    word: str,
+    kind: str,
+    settings: Settings,
+    rights: Rights,
+    source: Path | None = None,
+    params: Path = Path("params.yaml"),
+) -> None:
+    """Copy a concept's pictures, put them under DVC and add it to params.yaml, whose comments stay.
+
+    source: the file that an imported word is in; it is copied too. Nothing is written before everything is checked.
+
+    Raises:
+        ValueError: the key or its word is not valid or taken, it is not said whose the pictures are, a picture is not a file, or two have
+            the same name.
+    """
+    check_new_key(name, settings)
+    if missing := rights.missing():
+        options = ", ".join(f"--{field}" for field in missing)
+        raise ValueError(f"the pictures of {name!r} need {options}; where one is not known, say why with --undeclared")
+    for picture in pictures:
+        if not picture.is_file():
+            raise ValueError(f"picture {picture} is not a file")
+    if len({picture.name for picture in pictures}) < len(pictures):
+        raise ValueError("two pictures have the same file name; rename one of them")
+    entry: dict[str, Any] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
+    file = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).lstrip(".") or "word" if source else ""
+    if source:
+        entry["source"] = {"file": file, "sha256": artifacts.sha256(source)}
+    declared(name, entry, params)
+    try:
+        if source:
+            artifacts.write_bytes(artifacts.imported(name) / file, source.read_bytes())
+        with artifacts.new_folder(artifacts.images(name)) as folder:
+            for picture in pictures:
+                shutil.copy(picture, folder / picture.name)
+        write_rights(artifacts.rights(name), rights)
+        with repository.open_repo() as repo:
+            storage.track_inputs(repo, [name])
+        with FileLock(artifacts.CACHE / "params.lock"):  # params.yaml is read again: it may have been edited, or added to, meanwhile
+            yaml, document = declared(name, entry, params)
+            edited = BytesIO()
+            yaml.dump(document, edited)
+            artifacts.write_bytes(params, edited.getvalue())
+    except BaseException:  # the key stays free
+        for folder in (artifacts.images(name), artifacts.imported(name)):
+            shutil.rmtree(folder, ignore_errors=True)
+            artifacts.pointer(folder).unlink(missing_ok=True)
+        artifacts.rights(name).unlink(missing_ok=True)
+        raise
+
+
+def declared(name: str, entry: Mapping[str, Any], params: Path) -> tuple[YAML, Any]:
+    """Return params.yaml as a document, comments and all, with one more concept, and what writes it.
+
+    Raises:
+        ValueError: it would not be valid.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 200
+    document = yaml.load(params)
+    document["concepts"][name] = dict(entry)
+    parse_settings(document, params)
+    return yaml, document
+
+
+def check_new_key(name: str, settings: Settings) -> None:
+    """Check that a key is valid, and that neither it nor its word is taken.
+
+    Raises:
+        ValueError: one of these is not so.
+    """
+    check_concept_key(name)
+    folders = (artifacts.images(name), artifacts.imported(name))
+    if name in settings.concepts or any(folder.exists() or artifacts.pointer(folder).exists() for folder in folders):
+        raise ValueError(f"concept {name!r} exists already; choose another key, or add pictures to {artifacts.images(name)}")
+    for key, concept in settings.concepts.items():
+        if concept.placeholder_token == f"<{name}>":
+            raise ValueError(f"<{name}> is the word of concept {key!r} already; choose another key")

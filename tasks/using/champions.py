@@ -1,0 +1,71 @@
+"""The words of a prompt and the champions that they stand for."""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings
+
+if TYPE_CHECKING:  # torch takes seconds to import, and adding a concept needs none of it
+    from torch import Tensor
+
+    from tasks.diffusion.base_model import BaseModel
+
+
+logger = logging.getLogger(__name__)
+
+
+def words_in(prompt: str) -> list[str]:
+    """Return the new words of a prompt, each once."""
+    return list(dict.fromkeys(re.findall(r"<[^<>\s]+>", prompt)))
+
+
+def owners_of(words: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Return the concept of each word.
+
+    Raises:
+        ValueError: no concept has such a word.
+    """
+    owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
+    for word in words:
+        if word not in owners:
+            raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
+    return {word: owners[word] for word in words}
+
+
+@contextmanager
+def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_base: bool = False) -> "Iterator[dict[str, Tensor]]":
+    """Give placeholder -> rows (vectors, dim) of the champions of words; the denoiser is tuned while the block runs, if one of them is.
+
+    Raises:
+        ValueError: no concept has such a word, or a word was learned on another base model; `any_base` turns the latter into a warning.
+    """
+    from tasks.inversion.pivotal import adapted
+    from tasks.registry import connection, reading
+    from tasks.words.embedding_file import lora_of, read_rows
+
+    owners = owners_of(words, settings)
+    learned: dict[str, Tensor] = {}
+    loras: list[Path] = []
+    if owners:
+        connection.connect(tracking_uri(settings))
+    for word, owner in owners.items():
+        path, tags = reading.published(owner)
+        if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
+            said = f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}"
+            if not any_base:
+                raise ValueError(f"{said}; rebuild it, or try it with --any-base")
+            logger.warning("%s; what it means here is anybody's guess", said)
+        learned |= read_rows(path)
+        loras += lora_of(path)
+    with adapted(base, loras):
+        yield learned
+
+
+def prompt_folder(prompt: str) -> str:
+    """Return the name of the folder for the pictures of a prompt, its words included."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80]

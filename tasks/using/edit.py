@@ -1,0 +1,106 @@
+"""What words do to pictures that a person brings: edits inside a mask, and the same picture under another prompt."""
+
+from collections.abc import Sequence
+from math import inf, log10
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.ddim import ddim_sample, decode, encode
+from tasks.diffusion.ddim_inversion import ddim_invert
+from tasks.diffusion.editing import blended, inside
+from tasks.diffusion.words import encode_prompts, unconditional
+from tasks.drawing.pictures import save_pictures
+from tasks.pictures.reading import Picture, UnusableError, read_picture
+from tasks.settings import Settings
+from tasks.using.champions import champions, prompt_folder, words_in
+
+
+def edit_picture(picture: Path, mask: Path, prompt: str, number: int, seed: int, out: Path, settings: Settings, any_base: bool = False) -> list[Path]:
+    """Draw what a prompt says inside a mask, with the champions of its words; return the files, named by their seeds.
+
+    picture: its central square is brought to the model's resolution. mask: as large as the picture, white where it is edited.
+
+    Raises:
+        ValueError: a file is no usable picture, the mask has another size or nothing white, or see `champions`.
+    """
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    original, drawn_mask = (read_square(path, base.resolution, settings) for path in (picture, mask))
+    if drawn_mask.transform.size != original.transform.size:
+        sizes = ["{} x {}".format(*read.transform.size) for read in (drawn_mask, original)]
+        raise ValueError(f"mask {mask} has {sizes[0]} px, {picture} has {sizes[1]}; draw the mask over the picture itself")
+    if not inside(drawn_mask.image).getbbox():
+        raise ValueError(f"mask {mask} has nothing white in its central square; paint white what is to be edited")
+    rules, seeds = settings.sample, range(seed, seed + number)
+    with champions(words_in(prompt), base, settings, any_base) as learned:
+        batch_size = settings.runtime.pictures_per_batch
+        drawn = list(
+            blended(base, original.image, drawn_mask.image, prompt, seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size)
+        )
+    folder = out / prompt_folder(prompt)
+    save_pictures(folder, drawn, seeds, {"prompt": prompt, "model": base.identity["model"]})
+    return [folder / f"{seed:06d}.png" for seed in seeds]
+
+
+class Reimagined(NamedTuple):
+    """The files of a picture under another prompt, and how well the picture itself came back."""
+
+    reconstruction: Path
+    pictures: list[Path]
+    """One for each guidance scale."""
+    psnr: float
+    """dB, of the reconstruction."""
+    autoencoder_psnr: float
+    """dB, of the picture encoded and decoded, which no reconstruction exceeds by much."""
+
+
+def reimagine_picture(
+    picture: Path, concept: str, prompt: str, guidance_scales: Sequence[float], out: Path, settings: Settings, any_base: bool = False
+) -> Reimagined:
+    """Find the noise that gives a picture under "a photo of" its concept, and denoise it under another prompt (Gal et al. 2022, appendix A).
+
+    picture: its central square is brought to the model's resolution.
+
+    Raises:
+        ValueError: the file is no usable picture, there is no such concept, or see `champions`.
+    """
+    source = settings.prompts(concept)[0].format(settings.concept(concept).placeholder_token)
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    original = read_square(picture, base.resolution, settings).image
+    with champions(words_in(f"{source} {prompt}"), base, settings, any_base) as learned:
+        conditions, nothing, count = encode_prompts(base, [source, prompt], learned), unconditional(base), settings.sample.num_inference_steps
+        described, wanted = conditions.rows([0]), conditions.rows([1])
+        latents = encode(base, [original])[0]
+        noise = ddim_invert(base, latents, described, count)
+        again = [ddim_sample(base, noise, described, nothing, count, 1.0)]
+        again += [ddim_sample(base, noise, wanted, nothing, count, guidance_scale) for guidance_scale in guidance_scales]
+    own, reconstruction, *drawn = (decode(base, found)[0] for found in (latents, *again))
+    folder = out / prompt_folder(prompt)
+    folder.mkdir(parents=True, exist_ok=True)
+    places = [folder / f"{name}.png" for name in ("reconstruction", *(f"guidance-{scale:g}" for scale in guidance_scales))]
+    for place, found in zip(places, (reconstruction, *drawn), strict=True):
+        found.save(place)
+    return Reimagined(places[0], places[1:], psnr(reconstruction, original), psnr(own, original))
+
+
+def read_square(path: Path, resolution: int, settings: Settings) -> Picture:
+    """Read the central square of a picture as the curate stage does.
+
+    Raises:
+        ValueError: there is no such file, or it is no usable picture.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    try:
+        return read_picture(path, resolution, settings.curate.min_side, settings.curate.max_pixels)
+    except UnusableError as error:
+        raise ValueError(f"{path} is not usable: {error}") from error
+
+
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    """Return the peak signal-to-noise ratio of two RGB pictures in dB."""
+    error = np.square(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean()
+    return 10 * log10(255**2 / error) if error else inf

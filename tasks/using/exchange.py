@@ -1,0 +1,172 @@
+"""Words that come from other tools and go to them, and the words that one is near to."""
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks import artifacts
+from tasks.concepts.rights import Rights
+from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
+from tasks.pictures.reading import picture_files
+from tasks.registry import connection, reading
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings
+from tasks.using.add import add_concept, check_new_key
+from tasks.words.embedding_file import lora_of, read_rows
+from tasks.words.formats import FOLDERS, FORMATS, WordFile, joined, read_word
+
+logger = logging.getLogger(__name__)
+
+EXPORTED = Path("exported")
+PICTURES = "concept_images"  # in a folder of the sd-concepts-library
+NEAR = 0.95  # cosine from which two words are near-identical
+
+
+def export_word(reference: str, style: str, out: Path | None, settings: Settings) -> Path:
+    """Write a registered word as another tool reads it and return the file or folder.
+
+    reference: `fox` is its champion; `fox@challenger` and `fox@v3` are others. style: a key of FORMATS.
+    out: a file, whose stem is then the word for the tools that go by it; or a folder. By default it is below exported/.
+
+    Raises:
+        ValueError: there is no such version or format, or `out` has another extension or is a folder with something in it.
+    """
+    concept, _, which = reference.partition("@")
+    if style not in FORMATS:
+        raise ValueError(f"format {style!r} is unknown; choose one of {', '.join(FORMATS)}")
+    if not connection.exists(tracking_uri(settings)):
+        raise ValueError(f"nothing is registered yet, so there is no {concept!r} to export; run `wordmint build {concept}`")
+    connection.connect(tracking_uri(settings))
+    path, tags = reading.published(concept, which or reading.CHAMPION)
+    word = read_word(path)._replace(token=tags["placeholder_token"])
+    for lora in lora_of(path):
+        logger.warning("the denoiser was tuned around %s; without the LoRA %s it is not the same word", word.token, lora)
+    if style in FOLDERS:
+        return write_folder(word, concept, style, out or EXPORTED / style / concept)
+    place, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
+    ((name, data),) = FORMATS[style](word, stem).items()
+    if out and place != out and out.name != name:
+        raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {place / name}")
+    artifacts.write_bytes(place / name, data)
+    return place / name
+
+
+def write_folder(word: WordFile, concept: str, style: str, out: Path) -> Path:
+    """Write a format that is a folder, with the curated pictures: of those the metadata, and so the place they were taken at, is gone.
+
+    Raises:
+        ValueError: there is something at `out` already.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists already; remove it or choose another place with --out")
+    with artifacts.new_folder(out) as folder:
+        for name, data in FORMATS[style](word, concept).items():
+            artifacts.write_bytes(folder / name, data)
+        for number, picture in enumerate(sorted(artifacts.curated(concept).glob("*.png"))):
+            artifacts.write_bytes(folder / PICTURES / f"{number}.png", picture.read_bytes())
+    return out
+
+
+def import_word(
+    path: Path,
+    name: str | None,
+    initializer: str | None,
+    kind: str | None,
+    pictures: Sequence[Path],
+    settings: Settings,
+    rights: Rights,
+    any_base: bool = False,
+) -> str:
+    """Make a word of another tool a concept, which `wordmint build` then samples, scores and registers; return its key.
+
+    path: a file, or a folder of the sd-concepts-library. What is not given is taken from there.
+    pictures: files, or folders of them. All is checked before anything is written.
+
+    Raises:
+        ValueError: the file holds no word of this base model, the key or the word is taken, or there are too few pictures.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} is neither a file nor a folder")
+    word = read_word(path)
+    key = name or key_of(word.token or path.stem)
+    check_new_key(key, settings)
+    kind_file = path / "type_of_concept.txt"
+    kind = kind or (kind_file.read_text(encoding="utf-8").strip() if kind_file.is_file() else str(word.settings.get("kind", "object")))
+    found = [file for place in pictures or [path / PICTURES] for file in (picture_files(place).values() if place.is_dir() else [place])]
+    if len(found) < settings.curate.min_images or not all(file.is_file() for file in found):
+        missing = ", ".join(str(file) for file in found if pictures and not file.is_file())
+        raise ValueError(
+            (f"{missing} is no picture file; " if missing else "")
+            + f"an imported word is compared with pictures of what it means; give {max(settings.curate.min_images, 3)}-5 of them with --pictures"
+        )
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    rows = joined(word, base.widths, settings.base.model)
+    weights = str(base.identity["weights_sha256"])
+    learned_on = word.metadata.get("base_weights_sha256", weights)
+    if learned_on != weights and not any_base:
+        raise ValueError(f"{path} was learned on base {learned_on:.12}, this one is {weights:.12}; --any-base takes it all the same")
+    try:
+        for encoder in base.text_encoders:
+            extend_tokenizer(encoder.tokenizer, {f"<{key}>": len(rows)})
+    except ValueError as error:
+        raise ValueError(f"<{key}> is already a word of {settings.base.model}; choose another key with --name") from error
+    initializer = initializer or word.metadata.get("initializer_token")
+    if initializer is None:
+        near = ", ".join(text for text, _ in nearest_words(base, rows.mean(0), 5))
+        raise ValueError(f"{path} does not say which ordinary word comes near it; give one with --word (its nearest are {near})")
+    initializer_rows(base, initializer)
+    add_concept(key, found, initializer, kind, settings, rights, source=word.path)
+    for other, cosine in near_concepts(rows.mean(0), settings):
+        if cosine >= NEAR:
+            logger.warning("<%s> is nearly the word of %s: their cosine is %.3f", key, other, cosine)
+    return key
+
+
+def key_of(token: str) -> str:
+    """Return a concept key for a word of another tool: `<Low-Poly HD>` -> `low-poly-hd`."""
+    return re.sub(r"[^a-z0-9_-]+", "-", token.lower()).strip("-_")[:63]
+
+
+def neighbours(concept: str, settings: Settings, count: int) -> dict[str, Any]:
+    """Return the words of the catalog and of the base model's vocabulary that are nearest to a concept's mean vector, by cosine.
+
+    Raises:
+        ValueError: the concept has no embedding here, or one of another width than the base model's.
+    """
+    chosen, path = settings.concept(concept), artifacts.learned_embeds(concept)
+    if not path.exists():
+        raise ValueError(f"{concept} has no embedding in {path.parent}; run `wordmint build {concept}` or `dvc pull`")
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    row = joined(read_word(path), base.widths, settings.base.model).mean(0)
+    catalog = [
+        {
+            "concept": other,
+            "placeholder_token": settings.concept(other).placeholder_token,
+            "cosine": round(cosine, 5),
+            "near_identical": cosine >= NEAR,
+        }
+        for other, cosine in near_concepts(row, settings)
+        if other != concept
+    ]
+    vocabulary = [{"word": text, "cosine": round(cosine, 5)} for text, cosine in nearest_words(base, row, count)]
+    return {"concept": concept, "placeholder_token": chosen.placeholder_token, "catalog": catalog[:count], "vocabulary": vocabulary}
+
+
+def near_concepts(row: Tensor, settings: Settings) -> list[tuple[str, float]]:
+    """Return the concepts that have an embedding of this width here and the cosines of their mean vectors with `row` (dim,), nearest first."""
+    means = {}
+    for concept in settings.concepts:
+        if artifacts.learned_embeds(concept).exists():
+            (rows,) = read_rows(artifacts.learned_embeds(concept)).values()
+            if rows.shape[1] == len(row):
+                means[concept] = rows.mean(0)
+    if not means:
+        return []
+    cosines = torch.cosine_similarity(torch.stack(list(means.values())), row.to("cpu")[None])
+    return sorted(zip(means, cosines.tolist(), strict=True), key=lambda pair: -pair[1])

@@ -1,0 +1,45 @@
+"""How evenly the pictures of a word spread over an attribute, such as a colour: the bias of a word, and of one learned to replace it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.ddim import generate
+from tasks.settings import Settings, check_prompt
+from tasks.similarity.scorer import load_scorer
+from tasks.similarity.scores import bootstrap, evenness
+from tasks.using.champions import champions, words_in
+
+
+def spread(
+    prompt: str, words: Sequence[str], values: Sequence[str], number: int, seed: int, settings: Settings, any_base: bool = False
+) -> list[dict[str, Any]]:
+    """Return {word, counts, evenness: {value, low, high}} for each word; `counts` are the pictures of each value, by the scorer's choice.
+
+    prompt: with {} for the word. words: ordinary ones, or words of the catalog such as <mug>, whose champions draw. values: adjectives;
+    the scorer chooses between the prompts with `<value> <word>`, where an ordinary word stands for a learned one.
+
+    Raises:
+        ValueError: the prompt has no {}, there are fewer than two different values, or see `champions`.
+    """
+    check_prompt(prompt)
+    if len(set(values)) < max(2, len(values)):
+        raise ValueError(f"the values {','.join(values)} must be two or more, all different")
+    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
+    ordinary = {concept.placeholder_token: concept.initializer_token for concept in settings.concepts.values()}
+    rules, judged, found = settings.sample, settings.score, []
+    prompts, seeds = [prompt.format(word) for word in words for _ in range(number)], [*range(seed, seed + number)] * len(words)
+    with champions(words_in(" ".join(words)), base, settings, any_base) as learned:
+        pictures = list(generate(base, prompts, seeds, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch))
+    for index, word in enumerate(words):
+        features = scorer.image_features(pictures[index * number : (index + 1) * number])
+        texts = scorer.text_features([prompt.format(f"{value} {ordinary.get(word, word)}") for value in values])
+        labels = F.one_hot((features @ texts.T).argmax(dim=1), len(values)).to(torch.float64)
+        interval = bootstrap(lambda groups: evenness(groups[0]), [labels], judged.bootstrap_samples, judged.confidence, judged.seed)
+        counts = dict(zip(values, labels.sum(dim=0).int().tolist(), strict=True))
+        found.append({"word": word, "counts": counts, "evenness": {name: round(end, 5) for name, end in interval._asdict().items()}})
+    return found

@@ -1,0 +1,33 @@
+"""Where a version comes from: its picture set, the state of Git, and the run that registers it."""
+
+from prefect.runtime import flow_run
+
+from tasks import artifacts
+from tasks.pipeline import git, storage
+
+
+def picture_set(concept: str) -> dict[str, str]:
+    """Return the picture set as an MLflow dataset: DVC's md5 has the 36 characters that MLflow takes.
+
+    Raises:
+        ValueError: DVC does not track it.
+    """
+    folder = artifacts.images(concept)
+    md5 = storage.recorded_md5(folder)
+    if md5 is None:
+        raise ValueError(f"{folder} is not under DVC, so nobody could find again what {concept!r} was made from; run `dvc add {folder}`")
+    return {"name": concept, "digest": md5, "source_type": "dvc", "source": f'{{"uri": "{artifacts.pointer(folder).as_posix()}"}}'}
+
+
+def origin(concept: str) -> dict[str, str]:
+    """Return where a version comes from as tags: the state of Git, what DVC tracks, and the run that registers it."""
+    commit, dirty = git.revision(concept)
+    folders = {"dataset": artifacts.images(concept), "imported": artifacts.imported(concept)}
+    tracked = {name: (folder, md5) for name, folder in folders.items() if (md5 := storage.recorded_md5(folder))}
+    return {
+        **{f"{name}_path": artifacts.pointer(folder).as_posix() for name, (folder, _) in tracked.items()},
+        **{f"{name}_digest": md5 for name, (_, md5) in tracked.items()},
+        "git_revision": str(commit),
+        "git_dirty": str(dirty),
+        "flow_run": str(flow_run.id),
+    }

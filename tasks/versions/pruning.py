@@ -1,0 +1,74 @@
+"""What can be deleted because nothing needs it: half registrations, half-written files, checkpoints of concepts that are gone.
+
+A version, what it was made from and what an alias reaches are never listed, nor is anything that DVC tracks.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks import artifacts
+from tasks.registry import connection, orphans
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings
+
+TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")  # as artifacts.py and rescore.py name them
+CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}(?:\.lora)?\.pt")  # as invert.py does
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that nothing needs."""
+
+    what: str
+    why: str
+    path: Path | None = None
+    orphan: dict[str, Any] = field(default_factory=dict)
+    """One of publishing.orphans, where it lies in MLflow and not at a path."""
+
+
+def leftovers(settings: Settings, minutes: float) -> list[Leftover]:
+    """Return what can go and has not been touched for `minutes`: what is younger may be under way, here or on another machine."""
+    found = [Leftover(str(path), "half written", path) for path in temporary_files() if idle(path, minutes)]
+    for path in sorted(artifacts.checkpoints().glob("*.pt")):
+        match = CHECKPOINT.fullmatch(path.name)
+        if match and match[1] not in settings.concepts and idle(path, minutes):
+            found.append(Leftover(str(path), f"checkpoint of {match[1]}, which params.yaml does not have", path))
+    uri = tracking_uri(settings)
+    if connection.exists(uri):
+        connection.connect(uri)
+        for orphan in orphans.orphans(minutes):
+            found.append(Leftover(f"MLflow run {orphan['run_id']}", f"{orphan['name']} of {orphan['created']} was never registered", orphan=orphan))
+    return found
+
+
+def temporary_files() -> list[Path]:
+    """Return what artifacts.py writes before it moves it into place; below the folders that wordmint writes, not among the pictures."""
+    folders = [path for path in artifacts.DATA.glob("*") if path.is_dir() and path.name not in ("images", "base")]
+    places = [
+        path for folder in [*folders, artifacts.DATA, artifacts.CACHE, artifacts.references(), artifacts.checkpoints()] for path in folder.glob(".*")
+    ]
+    nested = [path for folder in folders for path in folder.glob("*/.*")]
+    return sorted({path for path in places + nested if TEMPORARY.fullmatch(path.name)})
+
+
+def idle(path: Path, minutes: float) -> bool:
+    """Tell whether neither a path nor anything below it was written for so long."""
+    newest = max(os.lstat(place).st_mtime for place in [path, *path.rglob("*")])
+    return newest < time.time() - 60 * minutes
+
+
+def delete(found: Sequence[Leftover]) -> None:
+    """Delete leftovers, files and folders and MLflow's runs with their artifacts."""
+    for leftover in found:
+        if leftover.path is None:
+            orphans.delete_orphan(leftover.orphan)
+        elif leftover.path.is_dir() and not leftover.path.is_symlink():
+            shutil.rmtree(leftover.path)
+        else:
+            leftover.path.unlink()

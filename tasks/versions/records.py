@@ -1,0 +1,45 @@
+"""The records under data/registered, kept in line with the registry's aliases."""
+
+from collections.abc import Sequence
+
+from tasks import artifacts
+from tasks.pipeline import repository
+from tasks.registry import reading
+from tasks.settings import load_settings
+
+
+def keep_record(concept: str) -> None:
+    """Write the aliases that a concept's version has now into its record under data/, and tell DVC, for which it was up to date.
+
+    A concept without a record, one that this machine never registered, has none to keep.
+    """
+    path = artifacts.registered(concept)
+    if not path.exists():
+        return
+    before = artifacts.read_json(path)
+    record = {key: before[key] for key in ("name", "version", "digest")}
+    record["aliases"] = [alias for alias, number in reading.aliases(concept).items() if number == before["version"]]
+    if gone := reading.revocation(concept):
+        record["revoked"] = gone["why"]
+    if record == before:
+        return
+    stage = f"register@{concept}"
+    with repository.open_repo() as repo:
+        if concept not in load_settings().concepts or repository.why(repo, stage):  # a build writes it anyway
+            artifacts.write_json(path, record)
+        else:
+            with repository.recording(repo, stage):
+                artifacts.write_json(path, record)
+
+
+def refresh_records(concepts: Sequence[str]) -> None:
+    """Bring the records under data/ whose aliases moved since they were written in line with the registry."""
+    held: dict[str, list[str]] = {}
+    for row in reading.catalog():
+        held.setdefault(f"{row['concept']} v{row['version']}", []).append(row["alias"])
+    for concept in concepts:
+        path = artifacts.registered(concept)
+        if path.exists():
+            record = artifacts.read_json(path)
+            if record["aliases"] != held.get(f"{concept} v{record['version']}", []):
+                keep_record(concept)

@@ -1,0 +1,54 @@
+"""The data side of a team's catalog: what Git only names goes to and comes from DVC's default remote."""
+
+from dataclasses import dataclass
+
+from tasks.drawing.page import write_page
+from tasks.pipeline import repository, storage
+from tasks.pipeline.graph import STAGES
+from tasks.registry import connection
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings
+from tasks.versions.records import refresh_records
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull did, and what a build would still do."""
+
+    fetched: int
+    """Files that were not on this machine."""
+    restored: list[str]
+    """`stage@concept` that dvc.lock does not have and the run-cache had."""
+    stale: dict[str, list[str]]
+    """`stage@concept` -> why."""
+
+
+def push(settings: Settings) -> None:
+    """Send pictures as they are now, and results and the run-cache as they were recorded.
+
+    Raises:
+        ValueError: there is no remote to send to, or something could not be sent.
+    """
+    with repository.open_repo() as repo:
+        storage.track_inputs(repo, list(settings.concepts))
+        storage.send(repo)
+
+
+def pull(settings: Settings) -> Pulled:
+    """Bring what Git names, and what anybody built from the same pictures and settings, so that nobody computes it again.
+
+    Raises:
+        ValueError: there is no remote, it lacks something, or an unrecorded file is in the way.
+    """
+    concepts = list(settings.concepts)
+    with repository.open_repo() as repo:
+        fetched = storage.receive(repo, concepts)
+        restored = [name for name in repository.stale(repo, concepts, STAGES) if repository.restore(repo, name, pull=True)]
+        if connection.exists(tracking_uri(settings)):
+            connection.connect(tracking_uri(settings))
+            refresh_records(concepts)
+        stale = repository.stale(repo, concepts, STAGES)
+        if not stale and repository.why(repo, "report"):
+            with repository.recording(repo, "report"):
+                write_page(settings)
+    return Pulled(fetched, restored, stale)

@@ -1,0 +1,237 @@
+"""The files in which other tools keep a word: read without running what they may hold, written as each tool reads them.
+
+Layouts of diffusers, AUTOMATIC1111's web UI, kohya's sd-scripts, ComfyUI and the sd-concepts-library; docs/formats.md shows them.
+"""
+
+import io
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tasks.words.embedding_file import PARTS, in_order
+
+MAX_BYTES = 16 * 2**20  # a word of 64 vectors takes half a megabyte: what is larger is a model
+LEARNED = ("learned_embeds.safetensors", "learned_embeds.bin")  # in a folder, in the order in which diffusers looks
+NAMELESS = {"emb_params", "*", *PARTS}  # keys that say nothing of the word
+
+
+class WordFile(NamedTuple):
+    """What a file says of one word."""
+
+    path: Path
+    """The file of the tensors, also where a folder was read."""
+    token: str | None
+    """The word as the file has it, such as `<teapot>` or `teapot`; None where nothing but the file's name tells."""
+    parts: tuple[Tensor, ...]
+    """(vectors, dim) in float32 for each text encoder."""
+    metadata: dict[str, str]
+    """Of a safetensors file; empty for others."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a file of ours says of how the word was made; empty for others."""
+        try:
+            found = json.loads(self.metadata.get("settings", "{}"))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def read_word(path: Path) -> WordFile:
+    """Read a word from a file of any of the formats, or from a folder of the sd-concepts-library; the content decides, not the extension.
+
+    Raises:
+        ValueError: it holds no word or several, or vectors that are none: of another shape, not finite, not numbers.
+    """
+    folder = path if path.is_dir() else None
+    if folder:
+        found = [folder / name for name in LEARNED if (folder / name).is_file()]
+        if not found:
+            raise ValueError(f"{folder} has neither {' nor '.join(LEARNED)}; name the file itself")
+        path = found[0]
+    content, metadata = read_content(path)
+    token, tensors = word_of(content, path)
+    identifier = folder / "token_identifier.txt" if folder else None
+    if token is None and identifier and identifier.is_file():
+        token = identifier.read_text(encoding="utf-8").strip()
+    parts = tuple(checked(tensor, path) for tensor in tensors)
+    if len({len(part) for part in parts}) > 1:
+        raise ValueError(f"{path} has {' and '.join(str(len(part)) for part in parts)} vectors for its text encoders, which are one word of as many")
+    return WordFile(path, token or metadata.get("placeholder_token"), parts, metadata)
+
+
+def read_content(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """Return what a file holds and its metadata; a pickle gives tensors and plain values or nothing, whatever its extension.
+
+    Raises:
+        ValueError: it is not a file of tensors, or a pickle that asks for more than tensors.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{path} has {size / 2**20:.0f} MiB, but a word has no more than {MAX_BYTES // 2**20}; a model is not a word")
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
+        try:
+            with safe_open(path, "pt") as tensors:
+                return {name: tensors.get_tensor(name) for name in tensors.keys()}, tensors.metadata() or {}  # noqa: SIM118, it is no dict
+        except SafetensorError as error:
+            raise ValueError(f"{path} is a damaged safetensors file: {error}") from error
+    if not start.startswith((b"PK\x03\x04", b"\x80")):
+        raise ValueError(f"{path} is neither safetensors nor a PyTorch file")
+    try:
+        # The paper's own code keeps the rows in a ParameterDict, a container that runs nothing of the file's.
+        with torch.serialization.safe_globals([nn.ParameterDict]):
+            # The bytes and not the path, whose extension PyTorch would go by.
+            content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} is a pickle of more than tensors, which could run a program, so it is not read") from error
+    except (RuntimeError, EOFError, LookupError, TypeError, AttributeError) as error:  # as PyTorch meets damage
+        raise ValueError(f"{path} is a damaged PyTorch file") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__} and not tensors by name")
+    return content, {}
+
+
+def word_of(content: Mapping[str, Any], path: Path) -> tuple[str | None, list[Any]]:
+    """Return the word that a file names, if it does, and its vectors of each text encoder, unchecked.
+
+    Raises:
+        ValueError: the file holds no word or more than one.
+    """
+    if "string_to_param" in content:  # A1111's and the paper's own, where `name` is the word
+        rows, name = content["string_to_param"], content.get("name")
+        if isinstance(rows, nn.ParameterDict):
+            rows = vars(rows).get("_parameters")  # as it was pickled: PyTorch 1.11, which the paper's code uses, kept nothing else
+        rows = rows if isinstance(rows, dict) else {}
+        if len(rows) == 1:
+            return name if isinstance(name, str) else None, list(rows.values())
+    else:
+        rows = content
+        if set(rows) == set(PARTS):
+            return None, [rows[name] for name in PARTS]
+        if len(rows) == 1:
+            (name,) = rows
+            return None if name in NAMELESS or not isinstance(name, str) else name, [rows[name]]
+    if not rows:
+        raise ValueError(f"{path} holds no vectors")
+    raise ValueError(f"{path} holds {len(rows)} tokens ({', '.join(map(str, rows)):.200}); a concept is one word, so give each a file of its own")
+
+
+def checked(tensor: Any, path: Path) -> Tensor:
+    """Return a text encoder's vectors as (vectors, dim) in float32; a single one may come as (dim,).
+
+    Raises:
+        ValueError: they are not that, or not all of them are finite numbers.
+    """
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.is_meta or tensor.layout is not torch.strided:
+        what = f"a tensor of {tensor.dtype}, {tensor.layout}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
+        raise ValueError(f"{path} holds {what} where a word's vectors are expected")
+    if tensor.dim() not in (1, 2):
+        raise ValueError(f"{path} has vectors of shape {tuple(tensor.shape)}; a word is (vectors, dim)")
+    if tensor.numel() == 0:
+        raise ValueError(f"{path} holds no vectors")
+    if tensor.numel() > MAX_BYTES:  # a pickle of a few bytes can claim to be of any size
+        raise ValueError(f"{path} has vectors of shape {tuple(tensor.shape)}; that is no word")
+    rows = tensor.detach().to(torch.float32).reshape(-1, tensor.shape[-1]).contiguous()
+    if not rows.isfinite().all():
+        raise ValueError(f"{path} has vectors with NaN or infinity, which give black pictures; export the word again from before it diverged")
+    return rows
+
+
+def joined(word: WordFile, widths: Sequence[int], model: str) -> Tensor:
+    """Return a word's rows (vectors, dim) for a base model whose text encoders have these widths.
+
+    Raises:
+        ValueError: the word was learned for others.
+    """
+    found = [part.shape[1] for part in word.parts]
+    if found != list(widths):
+        raise ValueError(f"{word.path} has vectors of {sizes(found)} values, {model}'s have {sizes(widths)}; it is a word of another base model")
+    return torch.cat(word.parts, dim=1)
+
+
+def sizes(widths: Sequence[int]) -> str:
+    return " + ".join(map(str, widths))
+
+
+def named_tensors(word: WordFile, name: str) -> bytes:
+    """Return a safetensors file: a single text encoder's vectors under `name`, SDXL's as `clip_l` and `clip_g`."""
+    names = [name] if len(word.parts) == 1 else PARTS
+    metadata = word.metadata | ({"base_model": base_name(word)} if "base_model" in word.metadata else {})
+    return in_order(save(dict(zip(names, word.parts, strict=True)), metadata=metadata or None))
+
+
+def diffusers(word: WordFile, name: str) -> dict[str, bytes]:
+    return {f"{name}.safetensors": named_tensors(word, str(word.token))}
+
+
+def nameless(word: WordFile, name: str) -> dict[str, bytes]:
+    """Return what kohya writes and ComfyUI and A1111 read: the word is the file's name."""
+    return {f"{name}.safetensors": named_tensors(word, "emb_params")}
+
+
+def a1111(word: WordFile, name: str) -> dict[str, bytes]:
+    """Return the pickle that A1111 writes; of SDXL, for which it has none, the safetensors file that it reads."""
+    if len(word.parts) > 1:
+        return nameless(word, name)
+    return {
+        f"{name}.pt": pickled(
+            {
+                "string_to_token": {"*": 265},
+                "string_to_param": {"*": word.parts[0]},
+                "name": word.token,  # A1111 goes by the file's name; diffusers by this, and a plain `teapot` is in its vocabulary already
+                "step": word.settings.get("max_train_steps"),
+                "sd_checkpoint": None,  # the hash of a checkpoint file, which a folder of diffusers is not
+                "sd_checkpoint_name": base_name(word) or None,
+            }
+        )
+    }
+
+
+def concepts_library(word: WordFile, name: str) -> dict[str, bytes]:
+    """Return a folder's files but for its pictures; SDXL, which the library is older than, has safetensors in place of the pickle."""
+    if len(word.parts) > 1:
+        embedding = {LEARNED[0]: named_tensors(word, "")}
+    else:
+        rows = word.parts[0]
+        embedding = {LEARNED[1]: pickled({word.token: rows[0].clone() if len(rows) == 1 else rows})}  # the library's single vectors are (dim,)
+    kind = word.settings.get("kind", "object")
+    card = (
+        f"---\ntags: [textual_inversion]\n---\n# {name}\n\n"
+        f"`{word.token}` is a {kind} that was taught to {base_name(word) or 'a text-to-image model'} by Textual Inversion, "
+        f"in {len(word.parts[0])} vector{'s' * (len(word.parts[0]) > 1)}.\n"
+    )
+    texts = {"token_identifier.txt": str(word.token), "type_of_concept.txt": kind, "README.md": card}
+    return embedding | {name: text.encode() for name, text in texts.items()}
+
+
+def pickled(value: dict) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def base_name(word: WordFile) -> str:
+    """Return the base model that a file of ours names, without the folders of the machine that it was on."""
+    model = PurePath(word.metadata.get("base_model", ""))
+    return model.name if model.is_absolute() else word.metadata.get("base_model", "")
+
+
+FORMATS: dict[str, Callable[[WordFile, str], dict[str, bytes]]] = {
+    "diffusers": diffusers,
+    "a1111": a1111,
+    "kohya": nameless,
+    "comfyui": nameless,
+    "sd-concepts-library": concepts_library,
+}
+"""Each gives a word's files, name -> bytes; where one file is a word's, it is called by the name that is passed."""
+FOLDERS = {"sd-concepts-library"}
+"""The formats that are a folder of several files."""

@@ -1,0 +1,65 @@
+"""Every method after `kill -9`, in its training and in its tuning: the bytes are those of an undisturbed run."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.diffusion import ddim
+from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.inversion.methods import METHODS
+from tasks.inversion.options import EarlyStop
+from tasks.inversion.picking import probed
+from tasks.inversion.pivotal import tune
+from tasks.inversion.textual_inversion import Word
+from tasks.inversion.training import train_words
+from tests.support.words import PICTURES, SETTINGS, make, pick
+
+EVERY = 2  # steps between checkpoints
+KILLS = {"training": lambda word: word.step == 5, "tuning": lambda word: word.max_train_steps == SETTINGS["pivotal"]["steps"] and word.step == 3}
+
+
+def learn(base: BaseModel, scorer: Path, folder: Path, on_step: Callable[[Word], object] = lambda word: None) -> dict[str, bytes]:
+    """Train a word of each method in company, each with the early stop's looks and probes, and return what they learned."""
+    words = [probed(base, make(base, method), pick(scorer, every=3), PICTURES, "object", "cpu") for method in METHODS]
+    for word in words:
+        word.early_stop = EarlyStop(every=2, pictures=2, window=9, ratio=0.1)
+    train_words(base, words, [folder / f"{word.concept}.pt" for word in words], EVERY, on_step=on_step)
+    learned = {word.concept: word.learned.numpy().tobytes() + repr((word.probes, word.fixed_losses)).encode() for word in words}
+    return learned | {f"{word.concept} lora": tune(base, word, folder / "lora.pt", EVERY, on_step) for word in words if word.tuning}
+
+
+@pytest.mark.slow
+def test_every_method_ends_with_the_same_bytes_after_a_kill(
+    base: BaseModel, tiny_base_folder: Path, tiny_scorer_folder: Path, tmp_path: Path
+) -> None:
+    undisturbed = learn(base, tiny_scorer_folder, tmp_path / "undisturbed")
+    for kill in KILLS:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.inversion.test_training_killed",
+            kill,
+            *map(str, (tiny_base_folder, tiny_scorer_folder, tmp_path / "killed")),
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+        assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL, kill
+    steps: list[int] = []
+    assert learn(base, tiny_scorer_folder, tmp_path / "killed", lambda word: steps.append(word.step)) == undisturbed
+    assert steps == [3, 4]  # of the tuning; all else was done
+
+
+if __name__ == "__main__":
+    kill, base_folder, scorer_folder, place = sys.argv[1:]
+
+    def die(word: Word) -> None:
+        if KILLS[kill](word):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ddim.fast_bfloat16 = lambda device: False  # as in the process that compares, for conftest.py
+    learn(load_base_model(base_folder, None, "cpu"), Path(scorer_folder), Path(place), die)

@@ -1,0 +1,122 @@
+"""Every branch of the gate: two score records in, one decision out."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tasks.registry.promotion import LAST, SCORES, Score, ScoreRecord, decide, evidence, score_record
+
+CHAMPION = ScoreRecord(
+    version=1,
+    reconstruction=Score(0.70, 0.65, 0.75),
+    editability=Score(0.25, 0.22, 0.28),
+    base_weights_sha256="b" * 64,
+    scorer_model="clip",
+    scorer_weights_sha256="c" * 64,
+    prompt_suite="p" * 64,
+    sampling="DDIM, 50 steps, guidance 4, seeds 0-15",
+    pictures_sha256="d" * 64,
+    scored_on_sha256="d" * 64,
+)
+
+
+def challenger(reconstruction: float = 0.70, editability: float = 0.25, **changes: Any) -> ScoreRecord:
+    """A version 2 that differs from the champion only in what is named; its own interval is so wide that it must not matter."""
+    return replace(CHAMPION, version=2, reconstruction=Score(reconstruction, -1, 1), editability=Score(editability, -1, 1), **changes)
+
+
+@pytest.mark.parametrize(
+    ("reconstruction", "editability", "verdict", "promoted"),
+    [
+        (0.76, 0.25, "better", True),
+        (0.70, 0.29, "better", True),
+        (0.76, 0.29, "better", True),
+        (0.65, 0.29, "better", True),  # on the edge of the interval is inside it
+        (0.70, 0.25, "no_better", False),
+        (0.75, 0.28, "no_better", False),
+        (0.66, 0.23, "no_better", False),
+        (0.64, 0.25, "worse", False),
+        (0.70, 0.21, "worse", False),
+        (0.64, 0.21, "worse", False),
+        (0.99, 0.21, "worse", False),  # one score does not buy the other
+        (0.64, 0.99, "worse", False),
+        (math.nan, math.nan, "no_better", False),
+    ],
+)
+def test_scores_decide_between_versions_that_were_judged_alike(reconstruction: float, editability: float, verdict: str, promoted: bool) -> None:
+    decision = decide("fox", challenger(reconstruction, editability), CHAMPION)
+    assert (decision.verdict, decision.promote, decision.against) == (verdict, promoted, 1)
+    assert decision.numbers["reconstruction"] == pytest.approx(
+        {"challenger": reconstruction, "champion": 0.70, "low": 0.65, "high": 0.75}, nan_ok=True
+    )
+    # A person's word does not overrule a comparison that could be made.
+    assert decide("fox", challenger(reconstruction, editability), CHAMPION, accept="I like it") == decision or math.isnan(reconstruction)
+
+
+@pytest.mark.parametrize("field", ["scorer_model", "scorer_weights_sha256", "prompt_suite", "sampling", "scored_on_sha256"])
+@pytest.mark.parametrize("value", ["another", ""])
+def test_other_judges_never_compare(field: str, value: str) -> None:
+    best = challenger(0.99, 0.99)
+    for one, other in ((replace(best, **{field: value}), CHAMPION), (best, replace(CHAMPION, **{field: value}))):
+        for accept in ("", "I like it"):
+            decision = decide("fox", one, other, accept)
+            assert (decision.verdict, decision.promote, decision.numbers) == ("rescore", False, {})
+            assert "wordmint rescore fox" in decision.reason
+
+
+def test_two_unknown_judges_are_not_the_same_judge() -> None:
+    decision = decide("fox", challenger(0.99, 0.99, scorer_model=""), replace(CHAMPION, scorer_model=""))
+    assert decision.verdict == "rescore"
+
+
+def test_another_base_is_never_compared_and_a_person_may_accept_it() -> None:
+    best = challenger(0.99, 0.99, base_weights_sha256="a" * 64)
+    refused = decide("fox", best, CHAMPION)
+    assert (refused.verdict, refused.promote, refused.numbers) == ("base_changed", False, {})
+    assert "aaaaaaaaaaaa" in refused.reason and "bbbbbbbbbbbb" in refused.reason and "--accept" in refused.reason
+    taken = decide("fox", replace(best, scorer_model="another"), CHAMPION, accept="we moved to the new base")
+    assert (taken.verdict, taken.promote, taken.reason, taken.numbers) == ("accepted", True, "we moved to the new base", {})
+
+
+def test_other_pictures_need_a_person() -> None:
+    best = challenger(0.99, 0.99, pictures_sha256="e" * 64)
+    refused = decide("fox", best, CHAMPION)
+    assert (refused.verdict, refused.promote) == ("pictures_changed", False)
+    assert set(refused.numbers) == set(SCORES)
+    assert "--accept" in refused.reason and "wordmint diff fox 1 2" in refused.reason
+    taken = decide("fox", challenger(0.1, 0.1, pictures_sha256="e" * 64), CHAMPION, accept="the fox has a new coat")
+    assert (taken.verdict, taken.promote, taken.reason) == ("accepted", True, "the fox has a new coat")
+
+
+def test_scores_against_other_pictures_are_not_shown_as_if_they_compared() -> None:
+    decision = decide("fox", challenger(0.99, 0.99, pictures_sha256="e" * 64, scored_on_sha256="e" * 64), CHAMPION)
+    assert (decision.verdict, decision.numbers) == ("pictures_changed", {})
+
+
+def test_other_pictures_do_not_hide_another_judge() -> None:
+    both = challenger(0.99, 0.99, pictures_sha256="e" * 64, scorer_model="another")
+    assert decide("fox", both, CHAMPION, accept="new pictures").verdict == "rescore"
+
+
+def test_the_first_version_has_nothing_to_beat() -> None:
+    decision = decide("fox", challenger(), None)
+    assert (decision.verdict, decision.promote, decision.against, decision.numbers) == ("first", True, None, {})
+
+
+def test_evidence_reads_back() -> None:
+    scores = {
+        "scorer": {"model": "clip", "weights_sha256": "c" * 64, "prompt_suite": "p" * 64},
+        "reconstruction": {"value": 0.7, "low": 0.65, "high": 0.75, "image_only": 0.9, "prompt_only": 0.5},
+        "editability": {"value": 0.25, "low": 0.22, "high": 0.28, "image_only": 0.1, "prompt_only": 0.3},
+    }
+    samples = {"base": {"weights_sha256": "b" * 64}, "num_inference_steps": 50, "guidance_scale": 4.0, "seeds": list(range(16))}
+    tags = evidence(scores, samples, "d" * 64, "d" * 64)
+    assert score_record(1, tags) == CHAMPION
+    assert list(tags)[-1] == LAST
+
+
+def test_a_version_from_before_the_gate_is_to_be_scored_again() -> None:
+    old = {"reconstruction": "0.7", "editability": "0.25", "base_weights_sha256": "b" * 64, "scorer_weights_sha256": "c" * 64}
+    assert decide("fox", challenger(0.99, 0.99), score_record(1, old)).verdict == "rescore"

@@ -1,0 +1,85 @@
+"""A catalog of two concepts on tiny random models, as tests build it for real."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tasks import artifacts
+from tasks.pipeline import repository, storage
+
+ROOT = Path(__file__).parents[2]
+CONCEPTS = {
+    "fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"},
+    "ink": {"kind": "style", "placeholder_token": "<ink>", "initializer_token": "cartoon"},
+}
+
+
+def draw_picture(path: Path, seed: int) -> None:
+    """Draw a picture of blocks that no other seed gives."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(blocks).resize((96, 96), Image.Resampling.NEAREST).save(path)
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in the catalog; `python` and `dvc` are this environment's."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+def dvc(*arguments: str) -> str:
+    result = run(sys.executable, "-m", "dvc", *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def edit_params(**sections: dict) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    for section, values in sections.items():
+        params[section].update(values)
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, tiny_scorer_folder: Path) -> Iterator[Path]:
+    """A Git and DVC repository with two concepts; the tests of this module change it one after the other."""
+    folder = tmp_path_factory.mktemp("catalog")
+    previous = Path.cwd()
+    os.chdir(folder)
+    (folder / "tasks").mkdir()
+    shutil.copy(ROOT / "tasks" / "versions.yaml", "tasks/versions.yaml")
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    shutil.copytree(tiny_base_folder, "data/base/tiny")
+    shutil.copytree(tiny_scorer_folder, "data/base/tiny-clip")
+    shutil.copy(ROOT / "data" / ".gitignore", "data/.gitignore")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["concepts"] = CONCEPTS
+    Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    edit_params(
+        base={"model": "data/base/tiny", "revision": None},
+        scorer={"model": "local-dir:data/base/tiny-clip", "pretrained": None},
+        curate={"min_similarity": -1.0},
+        invert={"max_train_steps": 40, "batch_size": 2},
+        sample={"num_inference_steps": 2, "pictures_per_prompt": 2},
+        runtime={"checkpoint_every": 5, "device": "cpu"},
+    )
+    for number, concept in enumerate(CONCEPTS):
+        for picture in range(3):
+            draw_picture(artifacts.images(concept) / f"{picture}.png", 10 * number + picture)
+        artifacts.rights(concept).write_text("undeclared: drawn for this test")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    with repository.open_repo() as repo:
+        storage.track_inputs(repo, CONCEPTS)
+    yield folder
+    os.chdir(previous)
