@@ -25,8 +25,8 @@ from benchmarks.shapes import flops
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import OBJECT_TEMPLATES
-from tasks.inversion.textual_inversion import new_word
-from tasks.inversion.training import train_words
+from tasks.inversion.loop import train
+from tasks.inversion.training import new_training
 from tasks.settings import load_settings
 
 PICTURES = 4  # of a concept
@@ -45,11 +45,12 @@ def train_ours(base: BaseModel, concepts: int, batch_size: int, learning_rate: f
         latents = encode(base, draw_pictures(base.resolution, concept))
         name = f"word{concept}"
         words.append(
-            new_word(
+            new_training(
                 base,
                 name,
                 f"<{name}>",
                 WORD,
+                "object",
                 OBJECT_TEMPLATES,
                 latents,
                 1,
@@ -62,7 +63,8 @@ def train_ours(base: BaseModel, concepts: int, batch_size: int, learning_rate: f
             )
         )
     with tempfile.TemporaryDirectory() as folder:
-        train_words(base, words, [Path(folder) / f"{word.concept}.pt" for word in words], checkpoint_every=steps + 1, at_once=concepts)
+        checkpoints = {word.concept: Path(folder) / f"{word.concept}.pt" for word in words}
+        list(train(base, words, checkpoints, checkpoint_every=steps + 1, at_once=concepts))
 
 
 def train_like_the_example(pipeline: DiffusionPipeline, pictures: list[Image.Image], batch_size: int, learning_rate: float, steps: int) -> None:

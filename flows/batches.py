@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.device_slot import device_slot
 from flows.outcome import BuildFailed, Outcome, accounted, show
-from flows.progress import counted, stage_bar
+from flows.progress import counted, stage_bars
 from tasks.concepts.rights import read_rights
 from tasks.pipeline import repository, storage
 from tasks.pipeline.graph import STAGES
@@ -104,8 +104,8 @@ def build_stages(repo: repository.Repo, concept: str, settings: Settings, stages
     with accounted(outcome, concept):
         for name, stage in stages.items():
             if repository.why(repo, f"{name}@{concept}") and not restored(repo, name, concept, outcome):
-                with repository.recording(repo, f"{name}@{concept}"), stage_bar([concept], name, settings) as on_step:
-                    stage(concept, settings, *((on_step,) if name == "sample" else ()))
+                with repository.recording(repo, f"{name}@{concept}"), stage_bars(name):
+                    stage(concept, settings)
                 outcome.ran.setdefault(concept, []).append(name)
 
 
@@ -127,20 +127,19 @@ def invert_stale(repo: repository.Repo, concepts: list[str], settings: Settings,
     if not before:
         return
 
-    def end(concept: str, error: Exception | None) -> None:
-        with accounted(outcome, concept):
-            if error:
-                raise error
-            repository.record(repo, f"invert@{concept}", before[concept])
-            outcome.ran.setdefault(concept, []).append("invert")
-
     started = time.monotonic()
-    with stage_bar(list(before), "invert", settings) as on_step:
+    with stage_bars("invert"):
         try:
-            invert(list(before), settings, on_step, end)
+            for concept, error in invert(list(before), settings):
+                with accounted(outcome, concept):
+                    if error:
+                        raise error
+                    repository.record(repo, f"invert@{concept}", before[concept])
+                    outcome.ran.setdefault(concept, []).append("invert")
         except Exception as error:  # of the batch as a whole, such as a base model that is not there
             for concept in before:
                 if concept not in outcome.failed and "invert" not in outcome.ran.get(concept, []):
-                    end(concept, error)
+                    with accounted(outcome, concept):
+                        raise error
     for concept in before:
         outcome.seconds[concept] += (time.monotonic() - started) / len(before)

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from tasks.settings import Settings
+from tasks.pipeline.progress import heard_by
 
 BAR: ContextVar[Progress | None] = ContextVar("bar", default=None)
 
@@ -37,27 +36,22 @@ def counted(concepts: Sequence[str]) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
-def stage_bar(concepts: Sequence[str], stage: str, settings: Settings) -> Iterator[Callable[..., object]]:
-    """Give what a stage calls at every step of its own; a stage without steps has none to count."""
+def stage_bars(stage: str) -> Iterator[None]:
+    """Draw a line for each concept of which the stage in this block tells how far it is."""
     bar = BAR.get()
     if bar is None:
-        yield lambda *_: None
+        yield
         return
-    total = {"invert": settings.invert.max_train_steps, "sample": len(settings.prompts(concepts[0]))}.get(stage, 1)
     lines: dict[str, TaskID] = {}
 
-    def advance(word: Any = None) -> None:
-        """An inversion tells its word, whose step counts on from a checkpoint; a word has a line while it is in the batch."""
-        concept = word.concept if word else concepts[0]
+    def advance(concept: str, step: int, steps: int) -> None:
         if concept not in lines:
-            lines[concept] = bar.add_task(f"{concept}: {stage}", total=total)
-        if word:
-            bar.update(lines[concept], completed=word.step, visible=not word.done)
-        else:
-            bar.advance(lines[concept])
+            lines[concept] = bar.add_task(f"{concept}: {stage}", total=steps)
+        bar.update(lines[concept], completed=step, total=steps, visible=step < steps)
 
     try:
-        yield advance
+        with heard_by(advance):
+            yield
     finally:
         for line in lines.values():
             bar.remove_task(line)

@@ -1,6 +1,5 @@
 """sample: the word is used in the prompts of its suite, beside what the prompts give without it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from prefect import task
@@ -13,9 +12,9 @@ from tasks.settings import Settings
 
 
 @task(task_run_name="sample-{concept}", cache_policy=NO_CACHE)
-def sample(concept: str, settings: Settings, on_prompt: Callable[[], object] = lambda: None) -> Path:
+def sample(concept: str, settings: Settings) -> Path:
     """Generate the pictures of one concept and return the path of samples.json."""
-    draw(concept, artifacts.learned_embeds(concept), artifacts.samples(concept), settings, on_prompt)
+    draw(concept, artifacts.learned_embeds(concept), artifacts.samples(concept), settings)
     return artifacts.samples_record(concept)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from tasks.artifacts import prompt_slug
 from tasks.inversion.options import Invert
+from tasks.inversion.section import Section
 
 CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -43,10 +44,6 @@ def check_suite(prompts: tuple[str, ...]) -> tuple[str, ...]:
 Prompt = Annotated[str, AfterValidator(check_prompt)]
 Suite = Annotated[tuple[Prompt, ...], Field(min_length=2), AfterValidator(check_suite)]
 ConceptKey = Annotated[str, AfterValidator(check_concept_key)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Base(Section):

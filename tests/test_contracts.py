@@ -205,12 +205,13 @@ def test_no_stage_is_a_library() -> None:
 
 
 def test_tests_mirror_what_they_test() -> None:
-    whole = {"test_contracts", "test_golden", "test_team", "test_tuned_words"}  # of the product as a whole
+    whole = {"test_contracts", "test_golden", "test_strangers", "test_team", "test_tuned_words"}  # of the product as a whole
     for path in sources("tests"):
         place = path.relative_to(ROOT / "tests")
         if place.parts[0] != "support" and path.name.startswith("test_"):
             tested = place.with_name(path.name.removeprefix("test_"))
-            assert path.stem in whole or any((ROOT / root / tested).exists() for root in ("tasks", ".")), f"{place} mirrors no module"
+            mirrored = [place for root in ("tasks", ".") for place in (ROOT / root / tested, ROOT / root / tested.with_suffix(""))]
+            assert path.stem in whole or any(place.exists() for place in mirrored), f"{place} mirrors no module"
         shared = {name for name in imported(path) if name.startswith("tests.") and not name.startswith("tests.support.")}
         assert not shared, f"{place} imports {shared}; what tests share belongs in tests/support"
 

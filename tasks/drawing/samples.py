@@ -1,7 +1,6 @@
 """The samples of a concept: its word in the prompts of its suite, beside what the prompts give without it."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from tasks import artifacts
@@ -10,12 +9,12 @@ from tasks.diffusion.base_model import load_base_model
 from tasks.drawing import plots
 from tasks.drawing.pictures import pictures_of, save_pictures, seeds_of
 from tasks.drawing.references import reference_pictures
-from tasks.inversion.pivotal import adapted
+from tasks.pipeline.progress import tell
 from tasks.settings import Settings
-from tasks.words.embedding_file import lora_of, read_rows
+from tasks.words.learned import read_learned, taught
 
 
-def draw(concept: str, embedding: Path, place: Path, settings: Settings, on_prompt: Callable[[], object] = lambda: None) -> None:
+def draw(concept: str, embedding: Path, place: Path, settings: Settings) -> None:
     """Generate the pictures of a concept's embedding into the folder `place`."""
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     rules, seeds, others = settings.sample, seeds_of(settings), stand_ins(concept, settings)
@@ -26,11 +25,12 @@ def draw(concept: str, embedding: Path, place: Path, settings: Settings, on_prom
     compared = {f"{name}/{slug}": prompt.format(text) for name, text in others.items() for prompt, slug in prompts.items()}
     with artifacts.new_folder(place) as folder:
         (folder / "grids").mkdir()
-        with adapted(base, lora_of(embedding)):
-            for slug, text, pictures in zip(prompts.values(), texts, pictures_of(base, texts, seeds, read_rows(embedding), settings), strict=True):
+        with taught(base, [read_learned(embedding)]) as words:
+            drawn = pictures_of(base, texts, seeds, words, settings)
+            for number, (slug, text, pictures) in enumerate(zip(prompts.values(), texts, drawn, strict=True), start=1):
                 save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
                 plots.grid(pictures).save(folder / "grids" / f"{slug}.png")
-                on_prompt()
+                tell(concept, number, len(prompts))
         for references, some in ((wordless, seeds), (compared, seeds[: rules.reference_pictures])):
             places = reference_pictures(base, list(references.values()), some, settings)
             for name, text in references.items():

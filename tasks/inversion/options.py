@@ -1,17 +1,14 @@
-"""The settings of each method of inversion, by its name; importing them imports no torch."""
+"""The section `invert` of params.yaml. Importing it imports no torch."""
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+
+from tasks.inversion.methods import method
+from tasks.inversion.section import Section
 
 
-class Options(BaseModel):
-    """A method without settings of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EarlyStop(Options):
+class EarlyStop(Section):
     """When to stop before `max_train_steps`: the DVAR rule (Voronov et al. 2023) on a batch that never changes."""
 
     every: int = Field(ge=1)
@@ -24,7 +21,7 @@ class EarlyStop(Options):
     """Of the variance of all looks, below which the last ones' is nothing but noise."""
 
 
-class Pick(Options):
+class Pick(Section):
     """The checkpoint picked by score, see tasks/inversion/picking.py."""
 
     every: int = Field(ge=1)
@@ -39,45 +36,11 @@ class Pick(Options):
     """Of an open_clip model the tag of its weights; of a folder the first digits of their SHA-256."""
 
 
-class Progressive(Options):
-    add_at: tuple[int, ...] = Field(min_length=1)
-    """Optimizer steps after which one more vector joins; the last of `num_vectors` joins at the last."""
-
-    @model_validator(mode="after")
-    def ascends(self) -> "Progressive":
-        if any(later <= earlier for earlier, later in zip((0, *self.add_at), self.add_at, strict=False)):
-            raise ValueError(f"add_at {list(self.add_at)} must count up from 1")
-        return self
-
-
-class Regularised(Options):
-    weight: float = Field(gt=0)
-    """Of the squared distance to the coarse word."""
-
-
-class Pivotal(Options):
-    steps: int = Field(ge=1)
-    """Of the optimizer, with the word held fast."""
-    rank: int = Field(ge=1, le=128)
-    """Of the LoRA."""
-    learning_rate: float = Field(gt=0)
-
-
-OPTIONS: dict[str, type[Options]] = {
-    "textual_inversion": Options,
-    "progressive": Progressive,
-    "regularised": Regularised,
-    "per_image": Options,
-    "norm_held": Options,
-    "pivotal": Pivotal,
-}
-
-
-class Invert(Options):
+class Invert(Section):
     method: str
     """A name in the package tasks.inversion.methods."""
-    options: dict[str, Any]
-    """The method's own, see tasks/inversion/options.py."""
+    options: SerializeAsAny[Section]
+    """The method's own settings, the `Options` of its module."""
     num_vectors: int = Field(ge=1, le=64)
     """Embedding vectors of a word."""
     max_train_steps: int = Field(ge=1)
@@ -96,11 +59,22 @@ class Invert(Options):
     """Which of the steps is published: the one that scored best in a small probe; null takes the last."""
     seed: int = Field(ge=0)
 
+    @field_validator("options", mode="before")
+    @classmethod
+    def of_the_method(cls, options: Any, info: ValidationInfo) -> Any:
+        if "method" not in info.data:  # which is an error already
+            return Section()
+        found = method(info.data["method"])
+        return found.Options.model_validate(options.model_dump() if isinstance(options, Section) else options)
+
+    @field_validator("method")
+    @classmethod
+    def is_known(cls, name: str) -> str:
+        method(name)
+        return name
+
     @model_validator(mode="after")
-    def suits_the_method(self) -> "Invert":
+    def has_a_range(self) -> "Invert":
         if self.timesteps[0] >= self.timesteps[1]:
             raise ValueError(f"timesteps {list(self.timesteps)} must be a range from less to more noise")
-        if self.method not in OPTIONS:
-            raise ValueError(f"method {self.method!r} is unknown; choose one of {', '.join(OPTIONS)}")
-        OPTIONS[self.method].model_validate(self.options)
         return self

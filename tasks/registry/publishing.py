@@ -16,7 +16,7 @@ from tasks import artifacts
 from tasks.registry import connection, reading, writing
 from tasks.registry.database import put
 from tasks.registry.promotion import LAST
-from tasks.words.embedding_file import lora_of
+from tasks.words.embedding_file import files_of
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
     from mlflow import MlflowClient
@@ -95,7 +95,7 @@ def log_concept(
     import mlflow
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    client, loras = mlflow.MlflowClient(), lora_of(embedding)
+    client, files = mlflow.MlflowClient(), files_of(embedding)
     # An example would make MLflow load the base model and draw a picture while it publishes.
     warnings.filterwarnings("ignore", message=r".*An input example was not provided")
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns for every version that an environment made by uv has no pip
@@ -106,9 +106,9 @@ def log_concept(
         model = mlflow.pyfunc.log_model(
             name=name.replace(".", "-"),  # MLflow allows no dot here
             python_model=str(Path(__file__).with_name("registered_model.py")),
-            artifacts={"learned_embeds": str(embedding), **{path.stem: str(path) for path in loras}},
+            artifacts={path.stem: str(path) for path in files},
             model_config=dict(model_config),
-            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in (*RUNS_ON, *("peft" for _ in loras))],
+            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in (*RUNS_ON, *("peft" for _ in files[1:]))],
             signature=signature(),
         )
         log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
@@ -204,7 +204,7 @@ def verify(model_id: str, embedding: Path) -> None:
             raise ValueError(f"{reading.STORED} is gone from {place}; delete the versions that use it and register again") from error
         if stored != artifacts.sha256(embedding):
             raise ValueError(f"{embedding} reads back from {place} with SHA-256 {stored}; delete the versions that use it and register again")
-        lora_of(path)
+        files_of(path)
 
 
 def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path | None = None) -> None:

@@ -13,7 +13,7 @@ from tasks.similarity.scorer import load_scorer
 from tasks.similarity.scores import reconstruction
 from tasks.study.cells import Cell
 from tasks.study.claims import Result
-from tasks.words.embedding_file import read_rows
+from tasks.words.learned import read_learned
 
 
 def results(cells: Iterable[Cell], settings: Settings) -> list[Result]:
@@ -46,5 +46,5 @@ def against(cell: Cell, largest: Cell, settings: Settings) -> dict[str, float]:
 
 def word_likeness(embedding: Path, base: BaseModel) -> float:
     """Return the cosine of a word, the mean of its vectors, with the nearest word of the vocabulary."""
-    (rows,) = read_rows(embedding).values()
+    rows = read_learned(embedding).rows
     return float(F.cosine_similarity(rows.mean(dim=0, keepdim=True), base.vocabulary.cpu()).max())

@@ -1,4 +1,4 @@
-"""What the invert stage starts from: a concept's settings and curated pictures become a word to train, and the record of what decides it."""
+"""What the invert stage starts from: a concept's settings and curated pictures become a training, and the record of what decides its result."""
 
 from collections.abc import Collection, Sequence
 from importlib.metadata import version
@@ -11,13 +11,12 @@ from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import TEMPLATES
-from tasks.inversion.methods import METHODS
-from tasks.inversion.options import OPTIONS
+from tasks.inversion.methods import method
 from tasks.inversion.picking import probed
-from tasks.inversion.textual_inversion import Word, new_word
+from tasks.inversion.training import Training, new_training
 from tasks.pipeline.graph import stage_version
 from tasks.settings import Settings
-from tasks.words.embedding_file import read_rows
+from tasks.words.learned import read_learned
 
 
 def rounds(concepts: Sequence[str], settings: Settings) -> list[list[str]]:
@@ -31,8 +30,8 @@ def rounds(concepts: Sequence[str], settings: Settings) -> list[list[str]]:
     return [[concept for concept in concepts if numbers[concept] == turn] for turn in range(max(numbers.values(), default=-1) + 1)]
 
 
-def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collection[str] = ()) -> Word:
-    """Encode the curated pictures once and set up the concept's word.
+def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collection[str] = ()) -> Training:
+    """Encode the curated pictures once and set up the concept's training.
 
     Raises:
         ValueError: the concept cannot start or be trained as params.yaml says; `failed` are those that none can start as.
@@ -44,9 +43,10 @@ def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collectio
     other = settings.origin(concept)
     start = chosen.initializer_token if other is None else rows_of(other, concept, base, failed)
     flat["contexts"] = contexts_of(entries)
-    word = new_word(base, concept, chosen.placeholder_token, start, TEMPLATES[chosen.kind], encode(base, pictures), **flat)
-    word = METHODS[rules.method](base, word, OPTIONS[rules.method](**rules.options))
-    return probed(base, word, rules.pick, pictures, chosen.kind, settings.runtime.device) if rules.pick else word
+    latents = encode(base, pictures)
+    plain = new_training(base, concept, chosen.placeholder_token, start, chosen.kind, TEMPLATES[chosen.kind], latents, **flat)
+    training = method(rules.method).prepare(base, plain, rules.options)
+    return probed(base, training, rules.pick, pictures, settings.runtime.device) if rules.pick else training
 
 
 def kept(concept: str) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ def rows_of(other: str, concept: str, base: BaseModel, failed: Collection[str]) 
     path = artifacts.learned_embeds(other)
     if other in failed or not path.exists():
         raise ValueError(f"{concept} starts as {other}, which has no embedding; run `wordmint build {other}` first, or start from an ordinary word")
-    (rows,) = read_rows(path).values()
+    rows = read_learned(path).rows
     if rows.shape[1] != sum(base.widths):
         raise ValueError(f"{concept} starts as {other}, whose embedding is of another base model; run `wordmint build {other}` first")
     return rows

@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.registry.connection import tracking_uri
@@ -39,18 +38,16 @@ def owners_of(words: Sequence[str], settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_base: bool = False) -> "Iterator[dict[str, Tensor]]":
-    """Give placeholder -> rows (vectors, dim) of the champions of words; the denoiser is tuned while the block runs, if one of them is.
+    """Give placeholder -> rows (vectors, dim) of the champions of words; the base model has what they bring while the block runs.
 
     Raises:
         ValueError: no concept has such a word, or a word was learned on another base model; `any_base` turns the latter into a warning.
     """
-    from tasks.inversion.pivotal import adapted
     from tasks.registry import connection, reading
-    from tasks.words.embedding_file import lora_of, read_rows
+    from tasks.words.learned import read_learned, taught
 
     owners = owners_of(words, settings)
-    learned: dict[str, Tensor] = {}
-    loras: list[Path] = []
+    learned = []
     if owners:
         connection.connect(tracking_uri(settings))
     for word, owner in owners.items():
@@ -60,10 +57,9 @@ def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_b
             if not any_base:
                 raise ValueError(f"{said}; rebuild it, or try it with --any-base")
             logger.warning("%s; what it means here is anybody's guess", said)
-        learned |= read_rows(path)
-        loras += lora_of(path)
-    with adapted(base, loras):
-        yield learned
+        learned.append(read_learned(path))
+    with taught(base, learned) as rows:
+        yield rows
 
 
 def prompt_folder(prompt: str) -> str:

@@ -11,7 +11,6 @@ from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.drawing.page import write_page
 from tasks.drawing.pictures import pictures_of, save_pictures, seeds_of
-from tasks.inversion.pivotal import adapted
 from tasks.judging.judge import features_of
 from tasks.pipeline import repository
 from tasks.pipeline.door import refuse_revoked
@@ -19,7 +18,7 @@ from tasks.pipeline.graph import stage_version
 from tasks.settings import Settings
 from tasks.similarity.scorer import Scorer, load_scorer
 from tasks.similarity.scores import shown
-from tasks.words.embedding_file import lora_of, read_rows
+from tasks.words.learned import read_learned, taught
 
 PROMPTS = {("object", "object"): "a photo of a {} and a {}", ("object", "style"): "a picture of a {} in the style of {}"}
 """By the kinds of two words; two styles do not compose."""
@@ -95,9 +94,9 @@ def score_pair(one: str, other: str, inputs: dict[str, Any], base: BaseModel, sc
     A concept is found where a picture is more like its training pictures than those of the other word alone are.
     """
     prompt = inputs["prompt"].format(*(settings.concept(key).placeholder_token for key in (one, other)))
-    words = [artifacts.learned_embeds(key) for key in (one, other)]
-    with adapted(base, [lora for word in words for lora in lora_of(word)]):
-        (pictures,) = pictures_of(base, [prompt], seeds_of(settings), read_rows(words[0]) | read_rows(words[1]), settings)
+    learned = [read_learned(artifacts.learned_embeds(key)) for key in (one, other)]
+    with taught(base, learned) as words:
+        (pictures,) = pictures_of(base, [prompt], seeds_of(settings), words, settings)
     features = scorer.image_features(pictures)
 
     def found(concept: str, without: str) -> Tensor:

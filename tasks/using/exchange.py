@@ -18,8 +18,9 @@ from tasks.registry import connection, reading
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
-from tasks.words.embedding_file import lora_of, read_rows
+from tasks.words.embedding_file import files_of
 from tasks.words.formats import FOLDERS, FORMATS, WordFile, joined, read_word
+from tasks.words.learned import read_learned
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
     connection.connect(tracking_uri(settings))
     path, tags = reading.published(concept, which or reading.CHAMPION)
     word = read_word(path)._replace(token=tags["placeholder_token"])
-    for lora in lora_of(path):
-        logger.warning("the denoiser was tuned around %s; without the LoRA %s it is not the same word", word.token, lora)
+    for adapter in files_of(path)[1:]:
+        logger.warning("the denoiser was tuned around %s; without the LoRA %s it is not the same word", word.token, adapter)
     if style in FOLDERS:
         return write_folder(word, concept, style, out or EXPORTED / style / concept)
     place, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
@@ -163,7 +164,7 @@ def near_concepts(row: Tensor, settings: Settings) -> list[tuple[str, float]]:
     means = {}
     for concept in settings.concepts:
         if artifacts.learned_embeds(concept).exists():
-            (rows,) = read_rows(artifacts.learned_embeds(concept)).values()
+            rows = read_learned(artifacts.learned_embeds(concept)).rows
             if rows.shape[1] == len(row):
                 means[concept] = rows.mean(0)
     if not means:

@@ -18,7 +18,7 @@ from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 
 TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")  # as artifacts.py and rescore.py name them
-CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}(?:\.lora)?\.pt")  # as invert.py does
+CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}(?:\.[a-z]+)?\.pt")  # as invert.py does
 
 
 @dataclass(frozen=True)

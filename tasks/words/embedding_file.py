@@ -14,7 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 PARTS = ("clip_l", "clip_g")
-LORA = "pytorch_lora_weights.safetensors"  # diffusers' name, beside the embedding
+EMBEDDING = "learned_embeds.safetensors"
+ADAPTER = "pytorch_lora_weights.safetensors"  # diffusers' name, beside the embedding
 
 
 def embedding_file(concept: str, rows: Tensor, record: dict, widths: Sequence[int], architecture: str) -> bytes:
@@ -37,20 +38,22 @@ def read_rows(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def lora_of(path: Path) -> list[Path]:
-    """Return the LoRA that belongs with the word of a file, if one does; the file names it by its SHA-256.
+def files_of(embedding: Path) -> list[Path]:
+    """Return the files of a learned concept: its embedding, and the adapter that the embedding names, if there is one.
 
     Raises:
-        ValueError: it is not beside the file, or another one is.
+        ValueError: the adapter is not beside the embedding, or another one is.
     """
-    with safe_open(path, "pt") as file:
+    with safe_open(embedding, "pt") as file:
         wanted = (file.metadata() or {}).get("lora_sha256")
-    lora = path.with_name(LORA)
     if wanted is None:
-        return []
-    if not lora.exists() or hashlib.sha256(lora.read_bytes()).hexdigest() != wanted:
-        raise ValueError(f"{path} is a word with a tuned denoiser, but {lora} is not it (SHA-256 {wanted[:12]}); restore it, or build the word again")
-    return [lora]
+        return [embedding]
+    adapter = embedding.with_name(ADAPTER)
+    if not adapter.exists() or hashlib.sha256(adapter.read_bytes()).hexdigest() != wanted:
+        raise ValueError(
+            f"{embedding} is a word with a tuned denoiser, but {adapter} is not it (SHA-256 {wanted[:12]}); restore it, or build the word again"
+        )
+    return [embedding, adapter]
 
 
 def in_order(data: bytes) -> bytes:

@@ -9,15 +9,10 @@ from transformers import AutoTokenizer
 
 from tasks.concepts.captions import MOST_WORDS, read_captions, read_contexts
 from tasks.settings import load_settings
+from tests.support.catalogs import captioned
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = load_settings(ROOT / "params.yaml")
-
-
-def captioned(folder: Path, text: str) -> dict[str, str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "captions.yaml").write_text(text, encoding="utf-8")
-    return read_captions(folder)
 
 
 def test_captions_are_what_a_person_wrote_on_one_line(tmp_path: Path) -> None:

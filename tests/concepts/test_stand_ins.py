@@ -5,7 +5,7 @@ import pytest
 from tasks import artifacts
 from tasks.concepts.stand_ins import stand_ins, without_word
 from tasks.settings import Settings
-from tests.concepts.test_captions import captioned
+from tests.support.catalogs import captioned
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from torch import Tensor
 from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
 from tasks.diffusion.ddim import encode, generate
 from tasks.diffusion.words import encode_prompts, initializer_row
-from tasks.inversion.textual_inversion import new_word
-from tasks.inversion.training import train_words
+from tasks.inversion.loop import train
+from tasks.inversion.training import new_training
 from tasks.registry import registered_model
 from tasks.words.embedding_file import embedding_file, read_rows
 from tests.support.tiny import RESOLUTION, save_tiny_pipeline
@@ -33,13 +33,14 @@ def family_base(folder: Path) -> BaseModel:
     return load_base_model.__wrapped__(str(folder), None, "cpu")  # past the cache, which holds the other tests' model
 
 
-def train(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
+def learn(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
     pictures = [Image.new("RGB", (RESOLUTION, RESOLUTION), colour) for colour in ("red", "blue", "green")]
-    word = new_word(
+    word = new_training(
         base,
         "fox",
         "<fox>",
         "dog",
+        "object",
         ("a photo of a {}", "the {}"),
         encode(base, pictures),
         num_vectors,
@@ -50,9 +51,9 @@ def train(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
         average_last=0.0,
         seed=0,
     )
-    train_words(base, [word], [folder / "fox.pt"], 100)
+    list(train(base, [word], {"fox": folder / "fox.pt"}, 100))
     assert word.error is None
-    return word.learned
+    return word.learned.rows
 
 
 def test_resolution_is_read_from_the_configs(folder: Path, family_base: BaseModel) -> None:
@@ -61,7 +62,7 @@ def test_resolution_is_read_from_the_configs(folder: Path, family_base: BaseMode
 
 @pytest.mark.parametrize("num_vectors", [1, 2])
 def test_train_save_load_generate(folder: Path, family_base: BaseModel, tmp_path: Path, num_vectors: int) -> None:
-    rows = train(family_base, tmp_path, num_vectors)
+    rows = learn(family_base, tmp_path, num_vectors)
     start, width = initializer_row(family_base, "dog"), 0
     assert rows.shape == (num_vectors, sum(family_base.widths))
     for part in family_base.widths:  # the rows of every text encoder have moved
@@ -94,7 +95,7 @@ def test_a_word_changes_its_prompt_and_no_other(family_base: BaseModel) -> None:
         assert not torch.allclose(before.pooled[0], after.pooled[0], atol=1e-3)
 
 
-def test_a_pooled_prompt_does_not_end_at_the_new_word(tmp_path: Path) -> None:
+def test_a_pooled_prompt_does_not_end_at_the_new_training(tmp_path: Path) -> None:
     folders = [save_tiny_pipeline(tmp_path / name, family="sdxl") for name in ("new", "old")]
     config = folders[1] / "text_encoder_2" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"eos_token_id": 2}))  # as Stability's is

@@ -12,8 +12,8 @@ from transformers import CLIPTextModel
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import encode_prompts, expand, extend_tokenizer, initializer_row, spliced, token_ids, vector_tokens
-from tasks.inversion.textual_inversion import new_word
-from tasks.inversion.training import train_words
+from tasks.inversion.loop import train
+from tasks.inversion.training import new_training
 
 WORD = "<teapot>"
 PROMPTS = [f"a photo of a {WORD}", f"{WORD} on the moon", "a photo of a cat"]
@@ -87,16 +87,16 @@ def test_training_moves_the_rows_and_nothing_else(base: BaseModel, tmp_path: Pat
     parts = {"text_encoder": base.text_encoders[0].model, "unet": base.unet, "vae": base.vae}
     before = {name: {key: value.clone() for key, value in part.state_dict().items()} for name, part in parts.items()}
     latents = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.zeros(2, *base.latent_shape)
-    word = new_word(base, "fox", "<fox>", "dog", ("a photo of a {}",), latents, 1, 2, 5e-3, 5, (0.0, 1.0), average_last=0.0, seed=0)
-    start = word.rows.detach().clone()
-    train_words(base, [word], [tmp_path / "fox.pt"], 100)
-    assert word.step == 5
-    assert not torch.equal(word.rows, start)
+    word = new_training(base, "fox", "<fox>", "dog", "object", ("a photo of a {}",), latents, 1, 2, 5e-3, 5, (0.0, 1.0), average_last=0.0, seed=0)
+    start = word.trainable.rows.detach().clone()
+    list(train(base, [word], {"fox": tmp_path / "fox.pt"}, 100))
+    assert word.schedule.step == 5
+    assert not torch.equal(word.trainable.rows, start)
     assert torch.equal(start[0], initializer_row(base, "dog"))
     for name, part in parts.items():
         assert all(parameter.grad is None and not parameter.requires_grad for parameter in part.parameters()), name
         assert all(torch.equal(value, before[name][key]) for key, value in part.state_dict().items()), name
-    assert [id(parameter) for group in word.optimizer.param_groups for parameter in group["params"]] == [id(word.rows)]
+    assert [id(parameter) for group in word.trainable.optimizer.param_groups for parameter in group["params"]] == [id(word.trainable.rows)]
 
 
 @pytest.mark.parametrize("taken", ["cat</w>", "<|endoftext|>"])

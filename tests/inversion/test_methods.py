@@ -9,50 +9,56 @@ from pydantic import ValidationError
 
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.words import initializer_row
-from tasks.inversion.methods import METHODS
-from tasks.inversion.options import OPTIONS
-from tasks.inversion.textual_inversion import Word, draw_batch
-from tasks.inversion.training import batch_losses
+from tasks.inversion.methods import METHODS, method
+from tasks.inversion.passes import batch_losses, drawn
+from tasks.inversion.training import Training
 from tests.support.tiny import save_tiny_pipeline
 from tests.support.words import make, trained
 
 
-def test_every_method_has_its_options() -> None:
-    assert METHODS.keys() == OPTIONS.keys()
+def test_a_method_is_found_by_its_name() -> None:
+    for name in METHODS:
+        assert method(name).Options.model_config["extra"] == "forbid"
+    with pytest.raises(ValueError, match="method 'dreams' is unknown; choose one of norm_held, per_image"):
+        method("dreams")
+    with pytest.raises(ValueError, match=r"'nobody\.dreams' cannot be imported .*; install its package"):
+        method("nobody.dreams")
+    with pytest.raises(ValueError, match=r"'os\.path' lacks Options or prepare"):
+        method("os.path")
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_resumed_word_is_the_undisturbed_word(base: BaseModel, tmp_path: Path, method: str) -> None:
-    (undisturbed,) = trained(base, tmp_path / "undisturbed", make(base, method))
+@pytest.mark.parametrize("name", METHODS)
+def test_a_resumed_word_is_the_undisturbed_word(base: BaseModel, tmp_path: Path, name: str) -> None:
+    (undisturbed,) = trained(base, tmp_path / "undisturbed", make(base, name))
 
-    def interrupt(word: Word) -> None:
-        if word.step == 5:
+    def interrupt(word: Training) -> None:
+        if word.schedule.step == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(base, tmp_path / "resumed", make(base, method), on_step=interrupt)
+        trained(base, tmp_path / "resumed", make(base, name), on_step=interrupt)
     steps: list[int] = []
-    (resumed,) = trained(base, tmp_path / "resumed", make(base, method), on_step=lambda word: steps.append(word.step))
-    assert steps == [5, 6]
+    (resumed,) = trained(base, tmp_path / "resumed", make(base, name), on_step=lambda word: steps.append(word.schedule.step))
+    assert steps == [5, 6] + ([1, 2, 3, 4] if name == "pivotal" else [])
     assert torch.equal(resumed, undisturbed)
 
 
 def test_methods_in_company_are_the_methods_alone(base: BaseModel, tmp_path: Path) -> None:
-    alone = [trained(base, tmp_path / "alone", make(base, method))[0] for method in METHODS]
-    together = trained(base, tmp_path / "together", *(make(base, method) for method in METHODS))
-    for method, one, other in zip(METHODS, alone, together, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=0, msg=method)
+    alone = [trained(base, tmp_path / "alone", make(base, name))[0] for name in METHODS]
+    together = trained(base, tmp_path / "together", *(make(base, name) for name in METHODS))
+    for name, one, other in zip(METHODS, alone, together, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0, msg=name)
     different = {tuple(rows[0].tolist()) for rows in alone}
     assert len(different) == len(METHODS) - 1  # pivotal tunes the denoiser around the plain word
 
 
 def test_progressive_vectors_join_one_after_the_other(base: BaseModel, tmp_path: Path) -> None:
-    word, start, first_id = make(base, "progressive"), make(base, "progressive").rows.detach(), len(base.tokenizer)
+    word, start, first_id = make(base, "progressive"), make(base, "progressive").trainable.rows.detach(), len(base.tokenizer)
     shown, moved = {}, {}
 
-    def look(word: Word) -> None:
-        shown[word.step] = int((word.input_ids >= first_id).sum(dim=-1).max())
-        moved[word.step] = (word.rows.detach() - start).abs().amax(dim=1) > 1e-4
+    def look(word: Training) -> None:
+        shown[word.schedule.step] = int((word.data.captions(word.schedule.step) >= first_id).sum(dim=-1).max())
+        moved[word.schedule.step] = (word.trainable.rows.detach() - start).abs().amax(dim=1) > 1e-4
 
     trained(base, tmp_path, word, on_step=look)
     assert shown == {1: 1, 2: 2, 3: 2, 4: 3, 5: 3, 6: 3}  # captions of the step after
@@ -87,19 +93,19 @@ def test_the_regularised_gradient_is_the_plain_one_and_the_pull(base: BaseModel)
     plain, pulled = make(base, "textual_inversion", num_vectors=2), make(base, "regularised", num_vectors=2)
     for word in (plain, pulled):
         with torch.no_grad():
-            word.rows += 0.1
-        batch_losses(base, [word], [draw_batch(word, 1000)], most=9)
-    assert plain.rows.grad is not None
-    assert pulled.rows.grad is not None
-    torch.testing.assert_close(pulled.rows.grad, plain.rows.grad + 10.0 * 2 * torch.full_like(plain.rows, 0.1) / 2)
+            word.trainable.rows += 0.1
+        batch_losses(base, [word], [drawn(base, word)], most=9)
+    assert plain.trainable.rows.grad is not None
+    assert pulled.trainable.rows.grad is not None
+    torch.testing.assert_close(pulled.trainable.rows.grad, plain.trainable.rows.grad + 10.0 * 2 * torch.full_like(plain.trainable.rows, 0.1) / 2)
 
 
 def test_a_regularised_word_stays_nearer(base: BaseModel, tmp_path: Path) -> None:
     coarse = initializer_row(base, "dog")
-    far, near = (trained(base, tmp_path, make(base, method, max_train_steps=20))[0] for method in ("textual_inversion", "regularised"))
+    far, near = (trained(base, tmp_path, make(base, name, max_train_steps=20))[0] for name in ("textual_inversion", "regularised"))
     assert (near - coarse).norm() < 0.8 * (far - coarse).norm()
     with pytest.raises(ValidationError, match="greater than 0"):
-        OPTIONS["regularised"](weight=0.0)
+        method("regularised").Options(weight=0.0)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
@@ -107,7 +113,7 @@ def test_a_held_norm_is_the_vocabularys(tmp_path: Path, family: str) -> None:
     base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path / family, family=family)), None, "cpu")
     start, seen = initializer_row(base, "dog"), []
     word = make(base, "norm_held", num_vectors=2)
-    (learned,) = trained(base, tmp_path, word, on_step=lambda word: seen.append(word.rows.detach().clone()))
+    (learned,) = trained(base, tmp_path, word, on_step=lambda word: seen.append(word.trainable.rows.detach().clone()))
     wanted = torch.tensor([float(encoder.table.weight.norm(dim=1).mean()) for encoder in base.text_encoders]).expand(2, -1)
     for rows in (*seen, learned):
         torch.testing.assert_close(torch.stack([part.norm(dim=1) for part in rows.split(base.widths, dim=1)], dim=1), wanted)
@@ -116,26 +122,26 @@ def test_a_held_norm_is_the_vocabularys(tmp_path: Path, family: str) -> None:
 
 def test_a_picture_has_its_own_vector_and_the_word_alone_is_learned(base: BaseModel, tmp_path: Path) -> None:
     word, first_id = make(base, "per_image", num_vectors=2), len(base.tokenizer)
-    word.batch_size, word.stds = 64, torch.zeros_like(word.stds)
-    batch = draw_batch(word, 1000)
+    word.data.batch_size, word.data.stds = 64, torch.zeros_like(word.data.stds)
+    batch = drawn(base, word)
     for latents, ids in zip(batch.latents, batch.input_ids[:, 0], strict=True):
-        picture = next(index for index, mean in enumerate(word.means) if torch.equal(latents, mean))
+        picture = next(index for index, mean in enumerate(word.data.means) if torch.equal(latents, mean))
         assert ids[ids >= first_id].tolist() == [first_id, first_id + 1, first_id + 2 + picture]
     word = make(base, "per_image", num_vectors=2)
     (learned,) = trained(base, tmp_path, word)
-    assert word.rows.shape[0] == 5
+    assert word.trainable.rows.shape[0] == 5
     assert learned.shape[0] == 2
-    assert torch.equal(learned, word.average[:2])
+    assert torch.equal(learned, word.trainable.average[:2])
     with pytest.raises(ValueError, match="style"):
-        make(base, "per_image", templates=("a painting in the style of {}",))
+        make(base, "per_image", "style")
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_picture_is_captioned_with_what_else_it_shows(base: BaseModel, method: str) -> None:
-    word = make(base, method, contexts=("", "on the moon", "in the snow"))
-    word.batch_size, word.stds = 64, torch.zeros_like(word.stds)
-    batch = draw_batch(word, 1000)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_picture_is_captioned_with_what_else_it_shows(base: BaseModel, name: str) -> None:
+    word = make(base, name, contexts=("", "on the moon", "in the snow"))
+    word.data.batch_size, word.data.stds = 64, torch.zeros_like(word.data.stds)
+    batch = drawn(base, word)
     for latents, ids in zip(batch.latents, batch.input_ids[:, 0], strict=True):
-        picture = next(index for index, mean in enumerate(word.means) if torch.equal(latents, mean))
+        picture = next(index for index, mean in enumerate(word.data.means) if torch.equal(latents, mean))
         text = base.tokenizer.decode(ids[ids < len(base.tokenizer)])
         assert [where in text for where in ("on the moon", "in the snow")] == [picture == 1, picture == 2]

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from tasks import artifacts
+from tasks.concepts.captions import read_captions
 from tasks.pipeline import repository, storage
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,13 @@ def draw_picture(path: Path, seed: int) -> None:
     blocks = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(blocks).resize((96, 96), Image.Resampling.NEAREST).save(path)
+
+
+def captioned(folder: Path, text: str) -> dict[str, str]:
+    """Write a captions.yaml and return its captions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "captions.yaml").write_text(text, encoding="utf-8")
+    return read_captions(folder)
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.inversion.methods import METHODS
-from tasks.inversion.options import OPTIONS, Pick
-from tasks.inversion.textual_inversion import Word, new_word
-from tasks.inversion.training import train_words
+from tasks.inversion.loop import train
+from tasks.inversion.methods import method
+from tasks.inversion.options import Pick
+from tasks.inversion.training import Training, new_training
 
 TEMPLATES = ("a photo of a {}", "the {}")
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -23,17 +23,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
 VECTORS = {"progressive": 3}
 
 
-def make(base: BaseModel, method: str, templates: tuple[str, ...] = TEMPLATES, **changes: Any) -> Word:
+def make(base: BaseModel, name: str, kind: Literal["object", "style"] = "object", **changes: Any) -> Training:
     """A word of a method on three invented pictures."""
     shape = (3, *base.latent_shape)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(1)), torch.full(shape, 0.1)
-    settings: dict[str, Any] = {"num_vectors": VECTORS.get(method, 1), "max_train_steps": 6, "options": SETTINGS.get(method, {})} | changes
-    word = new_word(
+    settings: dict[str, Any] = {"num_vectors": VECTORS.get(name, 1), "max_train_steps": 6, "options": SETTINGS.get(name, {})} | changes
+    word = new_training(
         base,
-        method,
+        name,
         "<fox>",
         "dog",
-        templates,
+        kind,
+        TEMPLATES,
         latents,
         settings["num_vectors"],
         batch_size=2,
@@ -44,12 +45,14 @@ def make(base: BaseModel, method: str, templates: tuple[str, ...] = TEMPLATES, *
         seed=0,
         contexts=settings.get("contexts", ("",)),
     )
-    return METHODS[method](base, word, OPTIONS[method](**settings["options"]))
+    found = method(name)
+    return found.prepare(base, word, found.Options(**settings["options"]))
 
 
-def trained(base: BaseModel, folder: Path, *words: Word, on_step: Callable[[Word], object] = lambda word: None) -> list[Tensor]:
-    train_words(base, words, [folder / f"{word.concept}.pt" for word in words], 2, on_step=on_step)
-    return [word.learned.clone() for word in words]
+def trained(base: BaseModel, folder: Path, *words: Training, on_step: Callable[[Training], object] = lambda word: None) -> list[Tensor]:
+    checkpoints = {word.concept: folder / f"{word.concept}.pt" for word in words}
+    list(train(base, words, checkpoints, 2, on_step=on_step))
+    return [word.learned.rows.clone() for word in words]
 
 
 PICTURES = [Image.new("RGB", (16, 16), colour) for colour in ("red", "navy")]

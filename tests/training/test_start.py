@@ -10,7 +10,7 @@ from PIL import Image
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.words import initializer_row
-from tasks.inversion.textual_inversion import Word, new_word
+from tasks.inversion.training import Training, new_training
 from tasks.invert import invert
 from tasks.settings import Settings
 from tasks.training.start import prepare, rounds, training_record
@@ -32,15 +32,15 @@ def chained(settings: Settings) -> Settings:
     return Settings.model_validate(values)
 
 
-def word(base: BaseModel, initializer: str, num_vectors: int) -> Word:
+def word(base: BaseModel, initializer: str, num_vectors: int) -> Training:
     latents = torch.zeros(1, *base.latent_shape), torch.ones(1, *base.latent_shape)
-    return new_word(base, "fox", "<fox>", initializer, ("a {}",), latents, num_vectors, 1, 1e-3, 1, (0.0, 1.0), 0.0, seed=0)
+    return new_training(base, "fox", "<fox>", initializer, "object", ("a {}",), latents, num_vectors, 1, 1e-3, 1, (0.0, 1.0), 0.0, seed=0)
 
 
 def test_a_phrase_is_one_vector_for_each_word_or_their_mean(base: BaseModel) -> None:
     parts = torch.stack([initializer_row(base, part) for part in ("oil", "painting", "cat")])
-    assert torch.equal(word(base, "oil painting cat", 3).rows, parts)
-    torch.testing.assert_close(word(base, "oil painting cat", 1).rows, parts.mean(dim=0, keepdim=True))
+    assert torch.equal(word(base, "oil painting cat", 3).trainable.rows, parts)
+    torch.testing.assert_close(word(base, "oil painting cat", 1).trainable.rows, parts.mean(dim=0, keepdim=True))
     with pytest.raises(ValueError, match=r"fox has invert\.num_vectors 2 and starts as 3; set it to 3, one for each, or to 1, their mean"):
         word(base, "oil painting cat", 2)
     with pytest.raises(ValueError, match="initializer_token 'mooncat' is"):
@@ -56,13 +56,13 @@ def test_a_concept_is_trained_after_the_one_it_starts_as(settings: Settings) -> 
 
 def test_a_word_starts_as_another_is_when_its_turn_comes(settings: Settings) -> None:
     chain, ended = chained(settings), dict[str, Any]()
-    invert.fn(["hat", "fox", "cup"], chain, on_end=lambda concept, error: ended.update({concept: error}))
+    ended.update(invert.fn(["hat", "fox", "cup"], chain))
     assert ended == {"cup": None, "fox": None, "hat": None}
     assert list(ended) == ["cup", "fox", "hat"]
     fox = artifacts.learned_embeds("fox")
     assert artifacts.read_json(artifacts.train_record("hat"))["started_as"] == {"concept": "fox", "digest": artifacts.sha256(fox)}
     base = load_base_model(chain.base.model, None, chain.runtime.device)
-    assert torch.equal(prepare("hat", chain, base).rows, read_rows(fox)["<fox>"])
+    assert torch.equal(prepare("hat", chain, base).trainable.rows, read_rows(fox)["<fox>"])
 
 
 def test_a_word_cannot_start_as_one_that_failed_or_was_never_built(settings: Settings) -> None:
@@ -72,7 +72,7 @@ def test_a_word_cannot_start_as_one_that_failed_or_was_never_built(settings: Set
     (artifacts.curated("cup") / "0.png").unlink()
     artifacts.learned_embeds("cup").parent.mkdir(parents=True)
     artifacts.learned_embeds("cup").write_bytes(b"what it was before")
-    invert.fn(["hat", "fox", "cup"], chain, on_end=lambda concept, error: ended.update({concept: error}))
+    ended.update(invert.fn(["hat", "fox", "cup"], chain))
     assert isinstance(ended["cup"], FileNotFoundError)
     assert "fox starts as cup" in str(ended["fox"])
     assert "hat starts as fox" in str(ended["hat"])
@@ -82,9 +82,9 @@ def test_a_word_cannot_start_as_one_that_failed_or_was_never_built(settings: Set
 def test_what_else_pictures_show_is_part_of_what_decides_a_word(settings: Settings, base: BaseModel) -> None:
     chain = chained(settings)
     before = training_record("cup", chain, base)
-    assert prepare("cup", chain, base).contexts == ("",) and "contexts" not in before
+    assert prepare("cup", chain, base).data.contexts == ("",) and "contexts" not in before
     manifest = artifacts.read_json(artifacts.manifest("cup"))
     manifest["pictures"][1]["context"] = "on the moon"
     artifacts.write_json(artifacts.manifest("cup"), manifest)
     assert training_record("cup", chain, base) == before | {"contexts": ("", "on the moon", "")}
-    assert prepare("cup", chain, base).contexts == ("", "on the moon", "")
+    assert prepare("cup", chain, base).data.contexts == ("", "on the moon", "")

@@ -1,22 +1,30 @@
-"""The methods of inversion by their names in params.yaml: each prepares a word that the training loop then trains as any other."""
+"""The methods of inversion. A method is one module; params.yaml names it.
 
-from collections.abc import Callable
+A method module has `Options`, a pydantic model of its settings, and `prepare(base, training, options)`, which takes a plain training of a new
+word and returns the training as the method does it. Settings are read before torch is needed, so a method imports torch inside `prepare`.
+A name with a dot is a module of somebody else's package.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
-from tasks.diffusion.base_model import BaseModel
-from tasks.inversion.methods.norm_held import hold_norm
-from tasks.inversion.methods.per_image import add_image_tokens
-from tasks.inversion.methods.progressive import add_vectors_later
-from tasks.inversion.methods.regularised import pull_to_coarse_word
-from tasks.inversion.pivotal import tune_around
-from tasks.inversion.textual_inversion import Word
+METHODS = tuple(module.name for module in iter_modules(__path__))
+"""The names of the methods that come with wordmint."""
 
-METHODS: dict[str, Callable[[BaseModel, Word, Any], Word]] = {
-    "textual_inversion": lambda base, word, options: word,
-    "progressive": add_vectors_later,
-    "regularised": pull_to_coarse_word,
-    "per_image": add_image_tokens,
-    "norm_held": hold_norm,
-    "pivotal": tune_around,
-}
-"""name -> (base model, a plain new word, the method's options) -> the word as the method trains it."""
+
+def method(name: str) -> Any:
+    """Return the module of a method.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in METHODS and "." not in name:
+        raise ValueError(f"method {name!r} is unknown; choose one of {', '.join(METHODS)}, or name a module such as package.method")
+    try:
+        found = import_module(name if "." in name else f"{__name__}.{name}")
+    except ImportError as error:
+        raise ValueError(f"method {name!r} cannot be imported ({error}); install its package, or choose one of {', '.join(METHODS)}") from error
+    if not hasattr(found, "Options") or not hasattr(found, "prepare"):
+        raise ValueError(f"method {name!r} lacks Options or prepare; docs/methods.md says what a method is")
+    return found

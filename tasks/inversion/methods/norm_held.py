@@ -1,27 +1,36 @@
-"""Norm-held inversion: only the direction is learned, since long vectors are what makes a word hard to edit (DTI, 2026)."""
+"""Norm-held inversion (DTI, 2026): only the direction is learned, since long vectors are what makes a word hard to edit."""
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from tasks.inversion.section import Section
 
-from tasks.diffusion.base_model import BaseModel
-from tasks.inversion.options import Options
-from tasks.inversion.textual_inversion import Word
+if TYPE_CHECKING:  # settings are read before torch is needed
+    from torch import Tensor
+
+    from tasks.diffusion.base_model import BaseModel
+    from tasks.inversion.rows import Rows
+    from tasks.inversion.training import Training
 
 
-def hold_norm(base: BaseModel, word: Word, options: Options) -> Word:
-    """Put a word's vectors back to the mean norm of the vocabulary after every step; of several text encoders to each one's own."""
+class Options(Section):
+    """The held norm is the vocabulary's, so there is nothing to set."""
+
+
+def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":
+    """Put a word's vectors back to the mean norm of the vocabulary after every step; with several text encoders each part to its own."""
+    import torch
+
     norms = [float(encoder.table.weight.norm(dim=1).mean()) for encoder in base.text_encoders]
 
     @torch.no_grad()
-    def hold(rows: Tensor) -> None:
+    def hold(rows: "Tensor") -> None:
         for part, norm in zip(rows.split(base.widths, dim=1), norms, strict=True):
             part *= norm / part.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
-    def settle(word: Word) -> None:
+    def after_step(word: "Rows") -> None:
         hold(word.rows)
         hold(word.average)
 
-    hold(word.rows)
-    return replace(word, settle=settle)
+    hold(training.trainable.rows)
+    training.trainable.after_step = after_step
+    return training

@@ -1,24 +1,43 @@
 """Progressive extension (Gal et al. 2022, section 5.1): further vectors join an already trained one."""
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from tasks.diffusion.base_model import BaseModel
-from tasks.inversion.options import Progressive
-from tasks.inversion.textual_inversion import Word, caption_ids
+from pydantic import Field, model_validator
+
+from tasks.inversion.section import Section
+
+if TYPE_CHECKING:  # settings are read before torch is needed
+    from tasks.diffusion.base_model import BaseModel
+    from tasks.inversion.training import Training
 
 
-def add_vectors_later(base: BaseModel, word: Word, options: Progressive) -> Word:
+class Options(Section):
+    add_at: tuple[int, ...] = Field(min_length=1)
+    """Optimizer steps after which one more vector joins; the last of `num_vectors` joins at the last."""
+
+    @model_validator(mode="after")
+    def ascends(self) -> "Options":
+        if any(later <= earlier for earlier, later in zip((0, *self.add_at), self.add_at, strict=False)):
+            raise ValueError(f"add_at {list(self.add_at)} must count up from 1")
+        return self
+
+
+def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":
     """Let a word start with its first vector and take one more into its captions after each of the given steps.
 
     Raises:
         ValueError: there are not just as many steps as further vectors, or the last comes after the training's end.
     """
-    if len(options.add_at) != len(word.rows) - 1:
+    from tasks.inversion.data import caption_ids
+
+    data, vectors, steps = training.data, len(training.trainable.rows), training.schedule.max_train_steps
+    if len(options.add_at) != vectors - 1:
         raise ValueError(
             f"invert.options.add_at {list(options.add_at)} adds {len(options.add_at)} vectors to one; set invert.num_vectors to their sum"
         )
-    if options.add_at[-1] >= word.max_train_steps:
-        raise ValueError(f"invert.options.add_at {list(options.add_at)} must be before the last of {word.max_train_steps} optimizer steps")
-    captions = [template.format(word.placeholder_token) for template in word.templates]
-    stages = [caption_ids(base, captions, word.contexts, {word.placeholder_token: number + 1}) for number in range(len(word.rows))]
-    return replace(word, captions=lambda step: stages[sum(step >= later for later in options.add_at)])
+    if options.add_at[-1] >= steps:
+        raise ValueError(f"invert.options.add_at {list(options.add_at)} must be before the last of {steps} optimizer steps")
+    captions = [template.format(data.placeholder_token) for template in data.templates]
+    stages = [caption_ids(base, captions, data.contexts, {data.placeholder_token: number + 1}) for number in range(vectors)]
+    data.captions = lambda step: stages[sum(step >= later for later in options.add_at)]
+    return training

@@ -1,19 +1,29 @@
 """Regularised inversion (Gal et al. 2022, section 5.1): the word stays near the coarse word."""
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from pydantic import Field
 
-from tasks.diffusion.base_model import BaseModel
-from tasks.inversion.options import Regularised
-from tasks.inversion.textual_inversion import Word
+from tasks.inversion.section import Section
+
+if TYPE_CHECKING:  # settings are read before torch is needed
+    from torch import Tensor
+
+    from tasks.diffusion.base_model import BaseModel
+    from tasks.inversion.training import Training
 
 
-def pull_to_coarse_word(base: BaseModel, word: Word, options: Regularised) -> Word:
-    """Add the mean squared distance of a word's vectors (L2) to where they started, which is the coarse word, to its loss."""
-    coarse = word.rows.detach().clone()
+class Options(Section):
+    weight: float = Field(gt=0)
+    """Of the squared distance to the coarse word."""
 
-    def penalty(rows: Tensor) -> Tensor:
+
+def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":
+    """Add the mean squared distance of a word's vectors (L2) to the coarse word, where they started, to its loss."""
+    coarse = training.trainable.rows.detach().clone()
+
+    def penalty(rows: "Tensor") -> "Tensor":
         return options.weight * (rows - coarse).square().sum(dim=1).mean()
 
-    return replace(word, penalty=penalty)
+    training.trainable.penalty = penalty
+    return training

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import initializer_row
+from tasks.inversion.data import fixed_batch
+from tasks.inversion.loop import train
 from tasks.inversion.options import EarlyStop
-from tasks.inversion.textual_inversion import Word, draw_batch, fixed_batch, new_word
-from tasks.inversion.training import batch_losses, train_words
+from tasks.inversion.passes import batch_losses, drawn
+from tasks.inversion.training import Training, new_training
 
 TEMPLATES = ("a photo of a {}", "a painting of a {}")
 
@@ -29,16 +31,17 @@ def make(
     timesteps: tuple[float, float] = (0.0, 1.0),
     average_last: float = 0.0,
     early_stop: EarlyStop | None = None,
-) -> Word:
+) -> Training:
     """A word on two invented pictures of its own."""
     shape = (2, *base.latent_shape)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(len(concept))), torch.full(shape, 0.1)
     coarse = "dog" if concept == "fox" else "cat"
-    return new_word(
+    return new_training(
         base,
         concept,
         f"<{concept}>",
         coarse,
+        "object",
         TEMPLATES,
         latents,
         num_vectors,
@@ -52,21 +55,22 @@ def make(
     )
 
 
-def trained(base: BaseModel, folder: Path, *words: Word, on_step: Callable[[Word], object] = lambda word: None) -> list[Tensor]:
+def trained(base: BaseModel, folder: Path, *words: Training, on_step: Callable[[Training], object] = lambda word: None) -> list[Tensor]:
     """Train words, with a checkpoint at every second step, and return their rows."""
-    train_words(base, words, [folder / f"{word.concept}.pt" for word in words], 2, on_step=on_step)
-    return [word.learned.clone() for word in words]
+    checkpoints = {word.concept: folder / f"{word.concept}.pt" for word in words}
+    list(train(base, words, checkpoints, 2, on_step=on_step))
+    return [word.learned.rows.clone() for word in words]
 
 
-def fixed_loss(base: BaseModel, word: Word) -> float:
+def fixed_loss(base: BaseModel, word: Training) -> float:
     """The loss on pictures, captions, noise and timesteps that are the same at every call."""
-    state, batch_size = word.generator.get_state(), word.batch_size
-    word.generator.manual_seed(99)
-    word.batch_size = 64
+    state, batch_size = word.data.generator.get_state(), word.data.batch_size
+    word.data.generator.manual_seed(99)
+    word.data.batch_size = 64
     with torch.no_grad():
-        loss = float(batch_losses(base, [word], [draw_batch(word, 1000)], most=64)[0])
-    word.generator.set_state(state)
-    word.batch_size = batch_size
+        loss = float(batch_losses(base, [word], [drawn(base, word)], most=64)[0])
+    word.data.generator.set_state(state)
+    word.data.batch_size = batch_size
     return loss
 
 
@@ -91,7 +95,7 @@ def test_a_word_in_company_is_the_word_alone(base: BaseModel, tmp_path: Path, nu
     # Kernels sum in another order in a larger batch; six steps of 5e-3 moved the rows by about 3e-2.
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
     assert (alone[0] - initializer_row(base, "dog")).abs().max() > 1e-2
-    assert [word.step for word in company] == [9, 6, 3]
+    assert [word.schedule.step for word in company] == [9, 6, 3]
 
 
 def test_two_runs_are_the_same_bytes_and_another_seed_is_not(base: BaseModel, tmp_path: Path) -> None:
@@ -110,19 +114,19 @@ def test_training_ignores_the_global_generator(base: BaseModel, tmp_path: Path) 
 
 @pytest.mark.parametrize("concepts", [["fox"], ["fox", "teapot"]])
 def test_resumed_words_are_the_undisturbed_words(base: BaseModel, tmp_path: Path, concepts: list[str]) -> None:
-    def words() -> list[Word]:
+    def words() -> list[Training]:
         return [make(base, concept, average_last=0.5) for concept in concepts]
 
     undisturbed = trained(base, tmp_path / "undisturbed", *words())
     steps = []
 
-    def interrupt(word: Word) -> None:
-        if word.step == 5:  # between two checkpoints: step 4 is the last that is kept
+    def interrupt(word: Training) -> None:
+        if word.schedule.step == 5:  # between two checkpoints: step 4 is the last that is kept
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         trained(base, tmp_path / "resumed", *words(), on_step=interrupt)
-    resumed = trained(base, tmp_path / "resumed", *words(), on_step=lambda word: steps.append(word.step))
+    resumed = trained(base, tmp_path / "resumed", *words(), on_step=lambda word: steps.append(word.schedule.step))
     assert steps == [step for step in (5, 6) for _ in concepts]
     assert all(map(torch.equal, resumed, undisturbed))
 
@@ -132,22 +136,22 @@ def test_what_is_learned_is_as_old_as_the_mean_of_the_last_rows(base: BaseModel,
     word, steps = make(base, average_last=share), 2000
     for step in range(1, steps + 1):
         with torch.no_grad():
-            word.rows.fill_(step)
+            word.trainable.rows.fill_(step)
         word.count_step()
-    assert float(word.learned.mean()) == pytest.approx(steps * (1 - share / 2), rel=2e-3)
+    assert float(word.learned.rows.mean()) == pytest.approx(steps * (1 - share / 2), rel=2e-3)
 
 
 def test_without_an_average_the_last_rows_are_learned(base: BaseModel, tmp_path: Path) -> None:
     word = make(base, average_last=0.0)
     (learned,) = trained(base, tmp_path, word)
-    assert torch.equal(learned, word.rows)
+    assert torch.equal(learned, word.trainable.rows)
 
 
 @pytest.mark.parametrize(("steps", "share"), [(1, 0.4), (3, 0.01), (3, 1.0)])
 def test_however_short_something_is_learned(base: BaseModel, tmp_path: Path, steps: int, share: float) -> None:
     word = make(base, max_train_steps=steps, average_last=share)
     (learned,) = trained(base, tmp_path, word)
-    assert (learned - word.rows).norm() < 0.3 * word.rows.norm()
+    assert (learned - word.trainable.rows).norm() < 0.3 * word.trainable.rows.norm()
 
 
 def test_a_finished_word_is_not_trained_again(base: BaseModel, tmp_path: Path) -> None:
@@ -160,18 +164,18 @@ def test_a_word_with_a_nan_loss_leaves_and_the_others_go_on(base: BaseModel, tmp
     sick, other = make(base, "teapot"), make(base)
     states = []
 
-    def poison(word: Word) -> None:
+    def poison(word: Training) -> None:
         if word is sick:
-            states.append(word.rows.detach().clone())
-            if word.step == 4:
-                word.means[:] = float("nan")
+            states.append(word.trainable.rows.detach().clone())
+            if word.schedule.step == 4:
+                word.data.means[:] = float("nan")
 
     _, together = trained(base, tmp_path / "together", sick, other, on_step=poison)
     assert sick.error
     assert "teapot" in sick.error
     assert "step 5" in sick.error
     assert other.error is None
-    assert other.step == 6
+    assert other.schedule.step == 6
     torch.testing.assert_close(together, healthy, atol=1e-5, rtol=0)
     kept = torch.load(tmp_path / "together/teapot.pt", weights_only=True)
     assert kept["step"] == 4
@@ -180,15 +184,16 @@ def test_a_word_with_a_nan_loss_leaves_and_the_others_go_on(base: BaseModel, tmp
 
 @pytest.mark.parametrize("at_once", [1, 2, None])
 def test_a_word_that_ends_makes_place_for_the_next(base: BaseModel, tmp_path: Path, at_once: int | None) -> None:
-    def words() -> list[Word]:
+    def words() -> list[Training]:
         return [make(base, name, seed=index, max_train_steps=steps) for index, (name, steps) in enumerate([("fox", 3), ("teapot", 7), ("owls", 2)])]
 
     alone = [trained(base, tmp_path / word.concept, word)[0] for word in words()]
     queue, seen, ended = words(), [], []
-    paths = [tmp_path / f"queue/{word.concept}.pt" for word in queue]
-    train_words(base, queue, paths, 100, at_once, lambda word: seen.append(word.concept), lambda word: ended.append((word.concept, len(seen))))
+    paths = {word.concept: tmp_path / f"queue/{word.concept}.pt" for word in queue}
+    for word in train(base, queue, paths, 100, at_once, lambda word: seen.append(word.concept)):
+        ended.append((word.concept, len(seen)))
     for word, expected in zip(queue, alone, strict=True):
-        torch.testing.assert_close(word.learned, expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(word.learned.rows, expected, atol=1e-5, rtol=0)
     order = {
         1: [("fox", 3), ("teapot", 10), ("owls", 12)],
         2: [("fox", 6), ("owls", 10), ("teapot", 12)],  # owls came when fox had gone
@@ -201,8 +206,8 @@ def test_a_word_that_ends_makes_place_for_the_next(base: BaseModel, tmp_path: Pa
 def test_a_batch_in_parts_is_the_batch(base: BaseModel, most: int) -> None:
     def gradients(most: int) -> list[Tensor]:
         words = [make(base, "fox"), make(base, "teapot", num_vectors=2)]
-        losses = batch_losses(base, words, [draw_batch(word, 1000) for word in words], most)
-        return [losses, *(word.rows.grad for word in words if word.rows.grad is not None)]
+        losses = batch_losses(base, words, [drawn(base, word) for word in words], most)
+        return [losses, *(word.trainable.rows.grad for word in words if word.trainable.rows.grad is not None)]
 
     whole, parts = gradients(64), gradients(most)
     assert len(whole) == 3
@@ -230,10 +235,10 @@ RULES = EarlyStop(every=2, pictures=3, window=3, ratio=0.02)
 def test_a_word_stops_when_the_last_losses_hardly_differ(base: BaseModel) -> None:
     word = make(base, early_stop=RULES)
     for loss in (8.0, 4.0, 2.0, 1.1, 1.0):
-        word.watch(loss)
-        assert not word.settled
-    word.watch(1.05)  # 2, 1.1, 1, 1.05: the last three are alike
-    assert word.settled
+        word.schedule.watch(loss)
+        assert not word.schedule.settled
+    word.schedule.watch(1.05)  # 2, 1.1, 1, 1.05: the last three are alike
+    assert word.schedule.settled
     assert word.done
 
 
@@ -241,10 +246,10 @@ def test_an_early_stop_ends_the_training_and_says_so(base: BaseModel, tmp_path: 
     easy = EarlyStop(every=2, pictures=3, window=2, ratio=0.99)
     word, other = make(base, max_train_steps=200, early_stop=easy), make(base, "teapot", max_train_steps=10)
     trained(base, tmp_path, word, other)
-    assert word.settled
-    assert word.step < 200
-    assert word.step == 2 * len(word.fixed_losses)
-    assert (other.settled, other.step) == (False, 10)
+    assert word.schedule.settled
+    assert word.schedule.step < 200
+    assert word.schedule.step == 2 * len(word.schedule.fixed_losses)
+    assert (other.schedule.settled, other.schedule.step) == (False, 10)
 
 
 def test_looking_changes_nothing(base: BaseModel, tmp_path: Path) -> None:
@@ -252,29 +257,29 @@ def test_looking_changes_nothing(base: BaseModel, tmp_path: Path) -> None:
     watched = make(base, early_stop=never)
     (rows,) = trained(base, tmp_path / "watched", watched)
     assert torch.equal(rows, trained(base, tmp_path / "alone", make(base))[0])
-    assert len(set(watched.fixed_losses)) == 6
-    one, other = fixed_batch(watched, 1000), fixed_batch(watched, 1000)
+    assert len(set(watched.schedule.fixed_losses)) == 6
+    one, other = (fixed_batch(watched.data, 6, 3, 1000, base.device) for _ in range(2))
     assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
     assert one.timesteps.tolist() == [166, 500, 833]
 
 
 def test_a_resumed_word_stops_where_the_undisturbed_one_does(base: BaseModel, tmp_path: Path) -> None:
-    def word() -> Word:
+    def word() -> Training:
         return make(base, max_train_steps=60, early_stop=EarlyStop(every=1, pictures=3, window=4, ratio=0.3))
 
     undisturbed, first, second = word(), word(), word()
     trained(base, tmp_path / "undisturbed", undisturbed)
 
-    def interrupt(word: Word) -> None:
-        if word.step == 5:
+    def interrupt(word: Training) -> None:
+        if word.schedule.step == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         trained(base, tmp_path / "resumed", first, on_step=interrupt)
     trained(base, tmp_path / "resumed", second)
-    assert second.step == undisturbed.step
-    assert second.fixed_losses == undisturbed.fixed_losses
-    assert torch.equal(second.learned, undisturbed.learned)
+    assert second.schedule.step == undisturbed.schedule.step
+    assert second.schedule.fixed_losses == undisturbed.schedule.fixed_losses
+    assert torch.equal(second.learned.rows, undisturbed.learned.rows)
 
 
 def test_a_damaged_checkpoint_is_left_out(base: BaseModel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -304,22 +309,30 @@ def test_the_denoiser_may_be_in_halves(base: BaseModel, tmp_path: Path) -> None:
     assert (rough - exact).norm() < 0.3 * moved.norm()
 
 
+def test_rows_are_not_pulled_towards_zero(base: BaseModel) -> None:
+    word = make(base, learning_rate=0.5)
+    before = word.trainable.rows.detach().clone()
+    word.trainable.rows.grad = torch.zeros_like(word.trainable.rows)
+    word.trainable.optimizer.step()
+    assert torch.equal(word.trainable.rows, before)
+
+
 def test_further_vectors_start_apart_but_near(base: BaseModel) -> None:
-    row, rows = initializer_row(base, "dog"), make(base, num_vectors=3).rows.detach()
+    row, rows = initializer_row(base, "dog"), make(base, num_vectors=3).trainable.rows.detach()
     assert torch.equal(rows[0], row)
     apart = torch.cdist(rows, rows)[torch.triu_indices(3, 3, 1).unbind()] / row.norm()
     assert ((apart > 1e-3) & (apart < 0.05)).all()
-    assert torch.equal(make(base, num_vectors=3).rows, rows)
-    assert not torch.equal(make(base, num_vectors=3, seed=1).rows, rows)
+    assert torch.equal(make(base, num_vectors=3).trainable.rows, rows)
+    assert not torch.equal(make(base, num_vectors=3, seed=1).trainable.rows, rows)
 
 
 def test_a_batch_is_drawn_from_the_words_own_pictures_and_captions(base: BaseModel) -> None:
     word = make(base)
-    word.batch_size, word.stds = 64, torch.zeros_like(word.stds)
-    batch = draw_batch(word, 1000)
-    drawn = [[index for index, mean in enumerate(word.means) if torch.equal(latents, mean)] for latents in batch.latents]
-    assert all(len(found) == 1 for found in drawn)
-    assert {found[0] for found in drawn} == {0, 1}
+    word.data.batch_size, word.data.stds = 64, torch.zeros_like(word.data.stds)
+    batch = drawn(base, word)
+    sources = [[index for index, mean in enumerate(word.data.means) if torch.equal(latents, mean)] for latents in batch.latents]
+    assert all(len(found) == 1 for found in sources)
+    assert {found[0] for found in sources} == {0, 1}
     assert len(set(map(tuple, batch.input_ids[:, 0].tolist()))) == len(TEMPLATES)
     assert (batch.input_ids[:, 0] == len(base.tokenizer)).sum(dim=1).tolist() == [1] * 64
 
@@ -327,9 +340,9 @@ def test_a_batch_is_drawn_from_the_words_own_pictures_and_captions(base: BaseMod
 @pytest.mark.parametrize("timesteps", [(0.0, 1.0), (0.3, 1.0), (0.5, 0.6)])
 def test_timesteps_are_spread_evenly_over_the_words_range(base: BaseModel, timesteps: tuple[float, float]) -> None:
     word = make(base, timesteps=timesteps)
-    word.batch_size = 4
-    drawn = torch.stack([draw_batch(word, 1000).timesteps for _ in range(200)])
+    word.data.batch_size = 4
+    timesteps_drawn = torch.stack([drawn(base, word).timesteps for _ in range(200)])
     edges = 1000 * torch.linspace(*timesteps, 5)
-    assert (drawn >= edges[:-1].floor()).all()
-    assert (drawn <= edges[1:]).all()
-    assert (drawn.float().mean(dim=0) - (edges[:-1] + edges[1:]) / 2).abs().max() < 0.15 * (edges[1] - edges[0])
+    assert (timesteps_drawn >= edges[:-1].floor()).all()
+    assert (timesteps_drawn <= edges[1:]).all()
+    assert (timesteps_drawn.float().mean(dim=0) - (edges[:-1] + edges[1:]) / 2).abs().max() < 0.15 * (edges[1] - edges[0])

@@ -12,26 +12,29 @@ import torch
 
 from tasks.diffusion import ddim
 from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.inversion.loop import train
 from tasks.inversion.methods import METHODS
 from tasks.inversion.options import EarlyStop
 from tasks.inversion.picking import probed
-from tasks.inversion.pivotal import tune
-from tasks.inversion.textual_inversion import Word
-from tasks.inversion.training import train_words
-from tests.support.words import PICTURES, SETTINGS, make, pick
+from tasks.inversion.training import Training
+from tests.support.words import PICTURES, make, pick
 
 EVERY = 2  # steps between checkpoints
-KILLS = {"training": lambda word: word.step == 5, "tuning": lambda word: word.max_train_steps == SETTINGS["pivotal"]["steps"] and word.step == 3}
+KILLS = {"training": lambda word: word.schedule.step == 5, "tuning": lambda word: word.phase == "tuning" and word.schedule.step == 3}
 
 
-def learn(base: BaseModel, scorer: Path, folder: Path, on_step: Callable[[Word], object] = lambda word: None) -> dict[str, bytes]:
+def learn(base: BaseModel, scorer: Path, folder: Path, on_step: Callable[[Training], object] = lambda word: None) -> dict[str, bytes]:
     """Train a word of each method in company, each with the early stop's looks and probes, and return what they learned."""
-    words = [probed(base, make(base, method), pick(scorer, every=3), PICTURES, "object", "cpu") for method in METHODS]
+    words = [probed(base, make(base, name), pick(scorer, every=3), PICTURES, "cpu") for name in METHODS]
     for word in words:
-        word.early_stop = EarlyStop(every=2, pictures=2, window=9, ratio=0.1)
-    train_words(base, words, [folder / f"{word.concept}.pt" for word in words], EVERY, on_step=on_step)
-    learned = {word.concept: word.learned.numpy().tobytes() + repr((word.probes, word.fixed_losses)).encode() for word in words}
-    return learned | {f"{word.concept} lora": tune(base, word, folder / "lora.pt", EVERY, on_step) for word in words if word.tuning}
+        word.schedule.early_stop = EarlyStop(every=2, pictures=2, window=9, ratio=0.1)
+    checkpoints, learned = {word.concept: folder / f"{word.concept}.pt" for word in words}, {}
+    for word in train(base, words, checkpoints, EVERY, on_step=on_step):
+        assert word.ended is not None, word.error
+        seen = (word.before or word).schedule
+        tensors = [word.ended.rows, *(word.ended.adapter[name] for name in sorted(word.ended.adapter))]
+        learned[word.concept] = b"".join(tensor.numpy().tobytes() for tensor in tensors) + repr((seen.probes, seen.fixed_losses)).encode()
+    return learned
 
 
 @pytest.mark.slow
@@ -43,21 +46,21 @@ def test_every_method_ends_with_the_same_bytes_after_a_kill(
         command = [
             sys.executable,
             "-m",
-            "tests.inversion.test_training_killed",
+            "tests.inversion.test_checkpoints",
             kill,
             *map(str, (tiny_base_folder, tiny_scorer_folder, tmp_path / "killed")),
         ]
         environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL, kill
     steps: list[int] = []
-    assert learn(base, tiny_scorer_folder, tmp_path / "killed", lambda word: steps.append(word.step)) == undisturbed
+    assert learn(base, tiny_scorer_folder, tmp_path / "killed", lambda word: steps.append(word.schedule.step)) == undisturbed
     assert steps == [3, 4]  # of the tuning; all else was done
 
 
 if __name__ == "__main__":
     kill, base_folder, scorer_folder, place = sys.argv[1:]
 
-    def die(word: Word) -> None:
+    def die(word: Training) -> None:
         if KILLS[kill](word):
             os.kill(os.getpid(), signal.SIGKILL)
 

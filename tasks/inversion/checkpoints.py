@@ -1,0 +1,49 @@
+"""Checkpoints of trainings, from which a killed process goes on to the same bytes."""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from tasks.inversion.training import Training
+
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_of(training: Training, path: Path) -> Path:
+    """Return the checkpoint of a training's phase beside the first phase's `path`."""
+    return path if training.before is None else path.with_suffix(f".{training.phase}.pt")
+
+
+def restored(training: Training, path: Path) -> Training:
+    """Continue a training from its checkpoint, if there is one that can be read; it may come from another device."""
+    if state := read_checkpoint(path):
+        training.restore(state)
+        step, steps = training.schedule.step, training.schedule.max_train_steps
+        logger.info("%s continues its %s at optimizer step %d of %d", training.concept, training.phase, step, steps)
+    return training
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return what `save_checkpoints` wrote, on the CPU; None where there is none, or one that a power cut left half written."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        logger.warning("checkpoint %s cannot be read and is left out: %s", path, error)
+        return None
+
+
+def save_checkpoints(states: Mapping[Path, dict]) -> None:
+    """Write the checkpoints of a step; all move into place together, so that the trainings of a batch continue at the same step."""
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in states}
+    for path, state in states.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporaries[path])
+    for path, temporary in temporaries.items():
+        os.replace(temporary, path)

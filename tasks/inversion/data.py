@@ -1,0 +1,80 @@
+"""What a word is learned from: the concept's pictures, their captions, and noise from the training's own random numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.words import token_ids
+
+
+@dataclass
+class Data:
+    """A concept's pictures and captions, and how a step draws from them."""
+
+    kind: Literal["object", "style"]
+    placeholder_token: str
+    templates: tuple[str, ...]
+    contexts: tuple[str, ...]
+    """What else each picture shows. It ends the picture's captions, so that the word need not mean it. One entry serves all pictures."""
+    captions: Callable[[int], Tensor]
+    """optimizer step -> token ids (pictures, templates, text encoders, length). One picture's captions serve all. The ids of the word's vectors
+    count from the end of the vocabulary."""
+    means: Tensor
+    """(pictures, channels, height, width): the pictures' scaled latents, on the CPU since a large catalog's would fill a GPU."""
+    stds: Tensor
+    batch_size: int
+    timesteps: tuple[float, float]
+    """The part of the noise schedule that is trained on, in shares from no noise to pure noise."""
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training brings to one step. The first dimension is its batch size."""
+
+    input_ids: Tensor
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+
+
+def caption_ids(base: BaseModel, captions: Sequence[str], contexts: Sequence[str], words: Mapping[str, int]) -> Tensor:
+    """Return the token ids of captions in each context: (contexts, captions, text encoders, length); `words` as of `token_ids`."""
+    texts = [f"{caption} {context}".strip() for context in contexts for caption in captions]
+    return token_ids(base, texts, words).unflatten(0, (len(contexts), len(captions)))
+
+
+def draw_batch(data: Data, step: int, num_train_timesteps: int, device: torch.device) -> Batch:
+    """Draw pictures, captions, noise and timesteps for an optimizer step from the data's own generator."""
+    generator, n, input_ids = data.generator, data.batch_size, data.captions(step)
+    pictures = torch.randint(len(data.means), (n,), generator=generator)
+    captions = torch.randint(input_ids.shape[1], (n,), generator=generator)
+    shape = (n, *data.means.shape[1:])
+    posterior_noise = torch.randn(shape, generator=generator)
+    return Batch(
+        input_ids=input_ids[pictures % len(input_ids), captions].to(device),
+        latents=(data.means[pictures] + data.stds[pictures] * posterior_noise).to(device),
+        noise=torch.randn(shape, generator=generator).to(device),
+        timesteps=spread_timesteps(data.timesteps, torch.rand(n, generator=generator), num_train_timesteps).to(device),
+    )
+
+
+def spread_timesteps(part: tuple[float, float], shares: Tensor, num_train_timesteps: int) -> Tensor:
+    """Return one timestep from each of as many equal parts of a range of the noise schedule: (n,) from shares in [0, 1) of each part.
+
+    The gradient is steadier when a batch covers the range evenly, and every timestep stays equally likely.
+    """
+    low, high = part
+    spread = (torch.arange(len(shares)) + shares) / len(shares)
+    return ((low + (high - low) * spread) * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
+
+
+def fixed_batch(data: Data, step: int, pictures: int, num_train_timesteps: int, device: torch.device) -> Batch:
+    """Return the early stop's batch: the same pictures, noise and captions at every call, and the middles of the timesteps' parts."""
+    batch = draw_batch(replace(data, batch_size=pictures, generator=torch.Generator().manual_seed(0)), step, num_train_timesteps, device)
+    middles = spread_timesteps(data.timesteps, torch.full((pictures,), 0.5), num_train_timesteps)
+    return replace(batch, timesteps=middles.to(device))

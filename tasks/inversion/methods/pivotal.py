@@ -1,0 +1,44 @@
+"""Pivotal tuning (Gal et al. 2022, appendix A; Roich et al. 2021): once the word is found, the denoiser is tuned around it."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from tasks.inversion.section import Section
+
+if TYPE_CHECKING:  # settings are read before torch is needed
+    from tasks.diffusion.base_model import BaseModel
+    from tasks.inversion.training import Training
+
+
+class Options(Section):
+    steps: int = Field(ge=1)
+    """Optimizer steps of the tuning, with the word held fast."""
+    rank: int = Field(ge=1, le=128)
+    """Of the LoRA."""
+    learning_rate: float = Field(gt=0)
+
+
+def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":
+    """Let a LoRA of the denoiser's attention be trained once the word's own training has ended.
+
+    Raises:
+        ValueError: peft is not installed.
+    """
+    from tasks.inversion.adapter import Adapter
+    from tasks.inversion.schedule import Schedule
+    from tasks.inversion.training import Training
+    from tasks.words.learned import require_peft
+
+    require_peft(f"invert.method pivotal of {training.concept}")
+    seed = training.data.generator.initial_seed()
+
+    def tuning(found: "Training") -> "Training":
+        assert found.ended is not None
+        rows = found.ended.rows.detach().clone()
+        adapter = Adapter(found.data.placeholder_token, rows, options.rank, options.learning_rate, seed)
+        schedule = Schedule(options.steps, seconds=found.schedule.seconds)
+        return Training(found.concept, found.data, adapter, schedule, before=found, phase="tuning", rate="learning_rate in invert.options")
+
+    training.then = tuning
+    return training

@@ -1,0 +1,123 @@
+"""Passes through the model: the batches of several trainings go through it as one."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.objective import add_noise, per_picture_loss, target
+from tasks.diffusion.words import encode_tokens
+from tasks.inversion.data import Batch, draw_batch
+from tasks.inversion.training import Training
+
+FREE_SHARE = 0.8  # of a GPU's free memory that may be filled
+
+
+def drawn(base: BaseModel, training: Training) -> Batch:
+    """Draw a training's batch for its next step."""
+    device = training.trainable.rows.device
+    return draw_batch(training.data, training.schedule.step, base.noise_scheduler.config.num_train_timesteps, device)
+
+
+def step(base: BaseModel, trainings: Sequence[Training], most: int) -> tuple[Tensor, int]:
+    """Take one optimizer step of each training: return their losses (trainings,) and how many pictures fit a pass.
+
+    A pass that the GPU's memory does not hold is tried again with half the pictures.
+    """
+    batches = [drawn(base, training) for training in trainings]
+    while True:
+        for training in trainings:
+            training.trainable.optimizer.zero_grad(set_to_none=True)
+        try:
+            losses = batch_losses(base, trainings, batches, most)
+            break
+        except torch.cuda.OutOfMemoryError:
+            if most == 1:
+                raise
+            most = max(1, min(most, sum(training.data.batch_size for training in trainings)) // 2)
+            torch.cuda.empty_cache()
+    for training in trainings:
+        training.trainable.optimizer.step()
+    return losses, most
+
+
+def joint_batch(base: BaseModel, trainings: Sequence[Training], batches: Sequence[Batch]) -> Batch:
+    """Put the trainings' batches behind one another."""
+    first_id, shift, input_ids = len(base.tokenizer), 0, []
+    for training, batch in zip(trainings, batches, strict=True):
+        # Every word counts its vectors from the end of the vocabulary; in company they are moved behind one another.
+        input_ids.append(torch.where(batch.input_ids >= first_id, batch.input_ids + shift, batch.input_ids))
+        shift += len(training.trainable.rows)
+    latents, noise, timesteps = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("latents", "noise", "timesteps"))
+    return Batch(torch.cat(input_ids), latents, noise, timesteps)
+
+
+def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequence[Batch], most: int) -> Tensor:
+    """Return the mean denoising loss of each training (trainings,) over its own batch, and add up the gradients.
+
+    most: pictures that go through the model at once.
+    """
+    scheduler, pictures = base.noise_scheduler, []
+    joint, sizes = joint_batch(base, trainings, batches), [len(batch.latents) for batch in batches]
+    weights = torch.cat([torch.full((size,), 1 / size, device=base.device) for size in sizes])
+    for start in range(0, len(weights), most):
+        part = slice(start, start + most)
+        latents, noise, timesteps = joint.latents[part], joint.noise[part], joint.timesteps[part]
+        alpha_bar = scheduler.alphas_cumprod.to(base.device)[timesteps].view(-1, 1, 1, 1)
+        condition = encode_tokens(base, joint.input_ids[part], torch.cat([training.trainable.rows for training in trainings]))
+        prediction = base.denoise(add_noise(latents, noise, alpha_bar), timesteps, condition)
+        losses = weights[part] * per_picture_loss(prediction, target(latents, noise, alpha_bar, scheduler.config.prediction_type))
+        if torch.is_grad_enabled():
+            losses.sum().backward()
+        pictures.append(losses.detach())
+    for training in trainings:
+        if training.trainable.penalty and torch.is_grad_enabled():
+            training.trainable.penalty(training.trainable.rows).backward()
+    return torch.stack([part.sum() for part in torch.cat(pictures).split(sizes)])
+
+
+@contextmanager
+def laid_out(base: BaseModel) -> Iterator[None]:
+    """Lay the denoiser out for training while the block runs; the autoencoder leaves a GPU, since the pictures are encoded."""
+    if base.device.type == "cpu":
+        # The backward of group norms and small convolutions is faster there plane by plane; sampling is faster in whole rows.
+        base.unet.to(memory_format=torch.contiguous_format)
+    else:
+        base.vae.to("cpu")
+    try:
+        yield
+    finally:
+        base.vae.to(base.device)
+        base.unet.to(memory_format=torch.channels_last)
+        base.unet.disable_gradient_checkpointing()
+
+
+def pictures_that_fit(base: BaseModel, training: Training) -> int:
+    """Return how many pictures fit a forward and a backward pass, measured with one; any number does on a CPU.
+
+    Where a single training's batch does not fit, activations are computed anew in the backward pass (Chen et al. 2016) instead of kept.
+    """
+    if base.device.type == "cpu":
+        return 1 << 20
+    state, fit = training.data.generator.get_state(), 0
+    for _ in range(2):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(base.device)
+        before = torch.cuda.memory_allocated(base.device)
+        try:
+            batch_losses(base, [training], [drawn(base, training)], most=1)
+        except torch.cuda.OutOfMemoryError:
+            if base.unet.is_gradient_checkpointing:
+                raise
+            fit = 0
+        else:
+            each = torch.cuda.max_memory_allocated(base.device) - before
+            torch.cuda.empty_cache()  # what the measured pass had is free again
+            fit = int(FREE_SHARE * torch.cuda.mem_get_info(base.device)[0] / each)
+        training.data.generator.set_state(state)
+        if fit >= training.data.batch_size:
+            break
+        base.unet.enable_gradient_checkpointing()
+    return max(1, fit)

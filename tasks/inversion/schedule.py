@@ -1,0 +1,75 @@
+"""How long a training goes on: its steps, the early stop, and the probes by which a step is picked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import pvariance as variance
+from typing import Any
+
+from torch import Tensor
+
+from tasks.inversion.options import EarlyStop
+from tasks.words.learned import Learned
+
+Probe = Callable[[Learned], dict[str, float]]
+"""What is learned so far -> its reconstruction, editability, and the `score` of both."""
+
+
+@dataclass
+class Schedule:
+    """The steps of a training and what was seen on the way."""
+
+    max_train_steps: int
+    early_stop: EarlyStop | None = None
+    probe: Probe | None = None
+    probe_every: int = 0
+    """Optimizer steps between two probes."""
+    step: int = 0
+    seconds: float = 0.0
+    """This training's share of the time of the batches that it was in."""
+    fixed_losses: list[float] = field(default_factory=list)
+    """On pictures, captions, noise and timesteps that are the same at every look."""
+    settled: bool = False
+    """Whether the early stop has found that there is nothing more to learn."""
+    probes: list[dict[str, float]] = field(default_factory=list)
+    """`step` and scores of every probe."""
+    best: Tensor | None = None
+    """(vectors, dim): the rows that scored best."""
+
+    @property
+    def done(self) -> bool:
+        return self.settled or self.step >= self.max_train_steps
+
+    def watch(self, loss: float) -> None:
+        """Take a loss on the fixed batch; the training may stop when the last ones hardly differ (DVAR, Voronov et al. 2023)."""
+        assert self.early_stop is not None
+        self.fixed_losses.append(loss)
+        self.settled = len(self.fixed_losses) > self.early_stop.window and self.unrest < self.early_stop.ratio
+
+    @property
+    def unrest(self) -> float:
+        """The variance of the last losses on the fixed batch, as a share of that of all."""
+        assert self.early_stop is not None
+        return variance(self.fixed_losses[-self.early_stop.window :]) / (variance(self.fixed_losses) or 1.0)
+
+    @property
+    def due_for_a_look(self) -> bool:
+        return self.early_stop is not None and self.step % self.early_stop.every == 0
+
+    @property
+    def due_for_a_probe(self) -> bool:
+        return self.probe is not None and (self.done or self.step % self.probe_every == 0)
+
+    def look(self, learned: Learned) -> None:
+        """Probe what would be published now, and keep its rows if none scored better."""
+        assert self.probe is not None
+        scores = self.probe(learned)
+        if all(scores["score"] > earlier["score"] for earlier in self.probes):
+            self.best = learned.rows.clone()
+        self.probes.append({"step": self.step, **scores})
+
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("step", "seconds", "fixed_losses", "settled", "probes", "best")}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for name in self.state():
+            setattr(self, name, state[name])

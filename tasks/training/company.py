@@ -1,0 +1,55 @@
+"""Inverting concepts in company: each is prepared, trained in one batch with the others, and written as soon as it has ended."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from tasks import artifacts
+from tasks.diffusion.base_model import BaseModel
+from tasks.inversion.loop import train
+from tasks.inversion.training import Training
+from tasks.pipeline.progress import tell
+from tasks.settings import Settings
+from tasks.training.result import adopt, how_it_ended, write_learned
+from tasks.training.start import prepare, training_record
+
+
+class Inverted(NamedTuple):
+    """A concept whose embedding is written, or could not be found."""
+
+    concept: str
+    error: Exception | None = None
+
+
+def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel, failed: Collection[str]) -> Iterator[Inverted]:
+    """Adopt or train concepts none of which starts as another of them, and yield each at its end; `failed` are those that failed before."""
+    trainings = []
+    for concept in concepts:
+        try:
+            if settings.concept(concept).source is None:
+                trainings.append(prepare(concept, settings, base, failed))
+                continue
+            adopt(concept, settings, base)
+        except Exception as error:
+            yield Inverted(concept, error)
+        else:
+            yield Inverted(concept)
+    records = {training.concept: training_record(training.concept, settings, base) for training in trainings}
+    digests = {concept: hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() for concept, record in records.items()}
+    checkpoints = {concept: artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt" for concept, digest in digests.items()}
+    runtime = settings.runtime
+    for training in train(base, trainings, checkpoints, runtime.checkpoint_every, runtime.concepts_per_batch, tell_step):
+        concept, learned = training.concept, training.ended
+        if learned is None:
+            yield Inverted(concept, FloatingPointError(training.error))
+            continue
+        how = {"method": settings.inversion(concept).method, **how_it_ended(training)}
+        write_learned(concept, learned.on_the_cpu(), how, records[concept], base)
+        yield Inverted(concept)
+        for path in checkpoints[concept].parent.glob(f"{checkpoints[concept].stem}.*"):
+            path.unlink()
+
+
+def tell_step(training: Training) -> None:
+    tell(training.concept, training.schedule.step, training.schedule.max_train_steps)
