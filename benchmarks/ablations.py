@@ -33,7 +33,8 @@ from tasks.pretraining.denoiser import (
 )
 from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
 from tasks.pretraining.scenes import SCENES
-from tasks.pretraining.world import PORTRAIT_SIZE, plural, with_article
+from tasks.pretraining.sprites import PORTRAIT_SIZE
+from tasks.pretraining.world import plural, with_article
 from tasks.settings import load_settings
 from tasks.similarity.scorer import load_scorer
 

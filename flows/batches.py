@@ -44,8 +44,7 @@ def build_batch(concepts: list[str], push: bool = False) -> Outcome:
         BuildFailed: concepts failed.
     """
     settings, outcome = load_settings(), Outcome()
-    for concept in concepts:
-        settings.concept(concept)
+    settings.chosen(concepts)
     with repository.open_repo() as repo:
         storage.fetch_inputs(repo, concepts)
         build_concepts(repo, concepts, settings, outcome)

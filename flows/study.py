@@ -71,7 +71,7 @@ def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, c
     """Write the page and its numbers, and log what was not logged yet."""
     from tasks.registry import connection
     from tasks.registry.publishing import log_cells
-    from tasks.study.claims import Result
+    from tasks.study.comparisons import Result
     from tasks.study.page import write
     from tasks.study.results import results
 

@@ -208,11 +208,7 @@ class Settings(Section):
         return self.concepts[key]
 
     def chosen(self, keys: Sequence[str] | None) -> list[str]:
-        """Return the concepts of these keys, by default all.
-
-        Raises:
-            ValueError: params.yaml has no such concept.
-        """
+        """Return the concepts of these keys, by default all; raise as `concept` does."""
         for key in keys or []:
             self.concept(key)
         return list(self.concepts if keys is None else keys)

@@ -181,7 +181,7 @@ def made_from(picture: Annotated[Path, typer.Argument(exists=True, dir_okay=Fals
     """Show which versions were made from a picture."""
     with one_line_errors():
         from tasks.registry import connection
-        from tasks.versions.lineage import versions_of
+        from tasks.versions.made_from import versions_of
 
         connection.connect(tracking_uri(load_settings()))
         found = versions_of(picture)

@@ -54,15 +54,13 @@ def judge(concept: str, samples: Path, settings: Settings) -> dict[str, Any]:
             prompt_only=editable("prompt_only"),
             **{kind: editable(kind) for kind in STAND_INS},
         ),
-        "prompts": [
-            {
-                "prompt": prompt,
-                "editability": round(editability(word[prompt], texts[prompt]), 5),
-                "reconstruction": round(reconstruction(word[prompt], training), 5),
-            }
-            for prompt in prompts
-        ],
+        "prompts": [{"prompt": prompt, **scores_of(word[prompt], texts[prompt], training)} for prompt in prompts],
     }
+
+
+def scores_of(pictures: Tensor, text: Tensor, training: Tensor) -> dict[str, float]:
+    """Return both scores of one prompt's pictures (pictures, dim), to five places."""
+    return {"editability": round(editability(pictures, text), 5), "reconstruction": round(reconstruction(pictures, training), 5)}
 
 
 def read_features(scorer: Scorer, folder: Path) -> Tensor:

@@ -14,9 +14,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from tasks.diffusion.base_model import TextEncoder
 from tasks.diffusion.words import extend_tokenizer, spliced
 from tasks.pretraining.autoencoder import to_tensor
+from tasks.pretraining.sprites import PORTRAIT_SIZE
 from tasks.pretraining.tokenizer import CONTEXT_LENGTH
 from tasks.pretraining.training import train
-from tasks.pretraining.world import PORTRAIT_SIZE, UNNAMED
+from tasks.pretraining.world import UNNAMED
 
 TEXT_WIDTH = 192
 BATCH = 64

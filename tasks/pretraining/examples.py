@@ -11,7 +11,8 @@ from tasks import artifacts
 from tasks.pretraining.art import ART_FOLDER, HELD_OUT_STYLE, load_sprites
 from tasks.pretraining.nouns import ALL_NOUNS
 from tasks.pretraining.scenes import SCENES, paint_scene
-from tasks.pretraining.world import THING_COLOURS, compose, painted
+from tasks.pretraining.sprites import painted
+from tasks.pretraining.world import THING_COLOURS, compose
 
 SIZE = 256  # px: like a user's pictures, larger than the model's own
 SETS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {

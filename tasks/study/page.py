@@ -17,7 +17,8 @@ from PIL import Image
 from tasks import artifacts
 from tasks.drawing.plots import grid
 from tasks.study.cells import Cell, Plan
-from tasks.study.claims import Result, Study, decide, interval, value
+from tasks.study.claims import decide
+from tasks.study.comparisons import Result, Study, interval, value
 
 REFERENCES = {
     "image_only": "Image-Only",

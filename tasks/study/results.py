@@ -12,7 +12,7 @@ from tasks.settings import Settings
 from tasks.similarity.scorer import load_scorer
 from tasks.similarity.scores import reconstruction
 from tasks.study.cells import Cell
-from tasks.study.claims import Result
+from tasks.study.comparisons import Result
 from tasks.words.learned import read_learned
 
 

@@ -5,20 +5,17 @@ from PIL import Image
 from tasks.pretraining.media import MEDIA, SIZE
 from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS
 from tasks.pretraining.scenes import SCENES, paint_scene
+from tasks.pretraining.sprites import PORTRAIT_SIZE, crossed, painted, portrait
 from tasks.pretraining.world import (
     BIASED,
     LAYOUTS,
-    PORTRAIT_SIZE,
     THING_COLOURS,
     UNNAMED,
     Sample,
     World,
     compose,
-    crossed,
     draw_sample,
-    painted,
     plural,
-    portrait,
     repainted,
     things,
     things_of,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tasks.study.claims import Comparison, Result, Study, decide, interval
+from tasks.study.claims import decide
+from tasks.study.comparisons import Comparison, Result, Study, interval
 
 CONCEPTS, SEEDS = ("fox", "robot", "teapot"), (0, 1)
 WORD = {
