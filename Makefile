@@ -9,7 +9,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 180
 # A core for each process of tests.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: catalog test test-services check repro study lock help
+.PHONY: catalog test test-services check repro study wheel lock help
 
 catalog: .venv/installed  ## build every stale concept and say where the report lies
 	@wordmint build
@@ -28,6 +28,9 @@ repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 
 study: .venv/studied  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1: minutes, and no verdicts
 	@python -m flows.study $(if $(QUICK),--quick)
+
+wheel: .venv/installed  ## build dist/*.whl, which brings the embedded models along
+	@$(BIN)/uv build --quiet --wheel --out-dir dist && rm -rf build && ls dist/*.whl
 
 lock:  ## resolve pyproject.toml again into requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --no-emit-index-url --no-header --all-extras pyproject.toml -o requirements.lock

@@ -68,7 +68,6 @@ def register(concepts: list[str]) -> None:
 def write_lock(params: dict[str, Any]) -> None:
     """Write the dvc.lock that a build would have left."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    versions = yaml.safe_load(Path("tasks/versions.yaml").read_text(encoding="utf-8"))
     entries = {}
     for stage, definition in stages.items():
         for concept in params["concepts"] if "foreach" in definition else [""]:
@@ -79,7 +78,7 @@ def write_lock(params: dict[str, Any]) -> None:
             entries[f"{stage}@{concept}" if concept else stage] = {
                 "cmd": declared["cmd"],
                 "deps": [hashed(Path(place)) for place in declared["deps"]],
-                "params": {"params.yaml": {name: value_of(params, name) for name in sections}, "tasks/versions.yaml": {stage: versions[stage]}},
+                "params": {"params.yaml": {name: value_of(params, name) for name in sections}},
                 "outs": [hashed(Path(place)) for place in outs],
             }
     Path("dvc.lock").write_text(yaml.dump({"schema": "2.0", "stages": entries}, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8")

@@ -1,12 +1,13 @@
 """report: the catalog as one page, what was minted and how good it is."""
 
+import argparse
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.drawing.page import write_page
-from tasks.pipeline.door import one_line_errors
+from tasks.pipeline.door import one_line_errors, refuse_another_edition
 from tasks.settings import Settings, load_settings
 
 
@@ -17,5 +18,9 @@ def report(settings: Settings) -> Path:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write the catalog's report.")
+    parser.add_argument("--edition", type=int, help="of the stage, as dvc.yaml declares it")
+    asked = parser.parse_args()
     with one_line_errors():
+        refuse_another_edition("report", asked.edition)
         print(report.fn(load_settings()))

@@ -48,14 +48,14 @@ ConceptKey = Annotated[str, AfterValidator(check_concept_key)]
 
 class Base(Section):
     model: str
-    """A diffusers folder or a hub id."""
+    """A diffusers folder, a hub id, or `emoji-ldm`, which comes with wordmint."""
     revision: str | None
     """Of a hub model its commit; of a folder the first digits of its weights' SHA-256, which is then enforced."""
 
 
 class Scorer(Section):
     model: str
-    """An open_clip model name, or `local-dir:FOLDER`."""
+    """An open_clip model name, `local-dir:FOLDER`, or `emoji-clip`, which comes with wordmint."""
     pretrained: str | None
     """Of an open_clip model the tag of its weights; of a folder the first digits of their SHA-256, which is then enforced."""
 

@@ -1,4 +1,4 @@
-"""Results do not change in silence: four stages on tiny models against tests/golden.json, by the numbers of tasks/versions.yaml.
+"""Results do not change in silence: four stages on tiny models against tests/golden.json, by the editions in dvc.yaml.
 
 `python -m tests.test_golden --write` rewrites the file after a number was raised.
 """
@@ -19,7 +19,7 @@ from PIL import Image
 from tasks import artifacts
 from tasks.curate import curate
 from tasks.invert import invert_one
-from tasks.pipeline.graph import stage_version
+from tasks.pipeline.graph import edition
 from tasks.sample import sample
 from tasks.score import score
 from tasks.settings import Settings
@@ -103,7 +103,7 @@ def build(settings: Settings) -> dict[str, Any]:
         },
         "score": {name: scores[name] for name in ("reconstruction", "editability", "prompts")},
     }
-    return {stage: {"version": stage_version(stage), "values": values[stage]} for stage in STAGES}
+    return {stage: {"version": edition(stage), "values": values[stage]} for stage in STAGES}
 
 
 def statistics(path: Path) -> list[float]:
@@ -135,7 +135,7 @@ def changed_in_silence(found: dict[str, Any], recorded: dict[str, Any]) -> list[
 
 def complaint(stages: list[str]) -> str:
     return (
-        f"the results of {' and '.join(stages)} changed and the number did not; raise it in tasks/versions.yaml, "
+        f"the results of {' and '.join(stages)} changed and the number did not; raise it in dvc.yaml, "
         "then run `python -m tests.test_golden --write` (delete tests/golden.json first if only this test's own inputs changed)"
     )
 

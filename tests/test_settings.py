@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from tasks.pipeline.graph import stage_version
+from tasks.pipeline.graph import edition
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings, check_concept_key, load_settings
 
@@ -179,6 +179,6 @@ def test_the_environment_overrides_the_tracking_address(monkeypatch: pytest.Monk
 
 
 def test_an_unknown_stage_has_no_version() -> None:
-    assert stage_version("invert") >= 1
+    assert edition("invert") >= 1
     with pytest.raises(KeyError):
-        stage_version("no-such-stage")
+        edition("no-such-stage")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.cli import pictures, schedule, sharing, versions, words
+from flows.cli import catalog, pictures, schedule, sharing, versions, words
 from flows.cli.console import console, interval
 from flows.cli.ending import swift_end
 from flows.cli.options import AnyBase, AsJson, Consent, Licence, Source, Undeclared
@@ -36,8 +36,8 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
     """Build every stale concept, or the stale ones of those that are named."""
     with one_line_errors():
         settings = load_settings()
-        for concept in concepts or []:
-            settings.concept(concept)
+        if not settings.chosen(concepts or None):
+            raise ValueError("params.yaml has no concepts yet; add one with `wordmint add NAME PICTURE... --word WORD`")
         if fingerprints.nothing_to_do(settings, concepts):
             print_catalog(settings, {}, {}, ())
             return
@@ -185,6 +185,8 @@ def status(as_json: AsJson = False) -> None:
             stale = repository.stale(repo, list(settings.concepts), STAGES)
         if as_json:
             print(json.dumps(stale, indent=2))
+        elif not settings.concepts:
+            console.print("no concepts yet; add one with `wordmint add NAME PICTURE... --word WORD`")
         elif not stale:
             console.print("every concept is up to date")
         else:
@@ -213,7 +215,7 @@ def imagine(
             print(place, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
 
 
-for commands in (versions.app, words.app, pictures.app, sharing.app, schedule.app):
+for commands in (catalog.app, versions.app, words.app, pictures.app, sharing.app, schedule.app):
     app.add_typer(commands)  # without a name: they stand beside these
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.diffusion.group_norm import use_channels_last_norms
+from tasks.shipped import folder_of
 
 
 class Family(NamedTuple):
@@ -174,7 +175,8 @@ def weights_sha256(folder: Path) -> str:
 
 def base_resolution(model: str, revision: str | None) -> int:
     """Return the side of the base model's pictures in px, read from its configs alone."""
-    hub_revision = None if Path(model).is_dir() else revision
+    folder = folder_of(model)
+    model, hub_revision = (str(folder), None) if folder else (model, revision)
     family = family_of(DiffusionPipeline.load_config(model, revision=hub_revision), model)
     unet = UNet2DConditionModel.load_config(model, subfolder="unet", revision=hub_revision)
     vae = AutoencoderKL.load_config(model, subfolder=family.vae, revision=hub_revision)
@@ -195,8 +197,7 @@ def family_of(model_index: dict[str, Any], model: str) -> Family:
 
 def model_folder(model: str, revision: str | None) -> Path:
     """Return where a base model lies: the folder that it is, or the hub's copy, which is downloaded unless it is there."""
-    folder = Path(model)
-    return folder if folder.is_dir() else Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
+    return folder_of(model) or Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
 
 
 @lru_cache(maxsize=1)
@@ -216,7 +217,7 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
             f"{model} has no weights in safetensors; write it once with DiffusionPipeline.from_pretrained({model!r}).save_pretrained(FOLDER)"
         )
     weights = weights_sha256(folder)
-    if folder == Path(model) and revision and not weights.startswith(revision):
+    if folder_of(model) and revision and not weights.startswith(revision):
         raise ValueError(f"base.revision is {revision}, but the weights in {model} are {weights[:12]}; restore the folder or change params.yaml")
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()

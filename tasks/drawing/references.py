@@ -8,7 +8,7 @@ from pathlib import Path
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
 from tasks.drawing.pictures import pictures_of, save_pictures
-from tasks.pipeline.graph import stage_version
+from tasks.pipeline.graph import edition
 from tasks.settings import Settings
 
 
@@ -16,7 +16,7 @@ def reference_pictures(base: BaseModel, prompts: Sequence[str], seeds: Sequence[
     """Return the folder of each prompt's pictures without any new word; concepts share them, so they are generated once and kept."""
     rules, places = settings.sample, {}
     for prompt in prompts:
-        key = [prompt, base.identity, list(seeds), rules.num_inference_steps, rules.guidance_scale, stage_version("sample"), base.device.type]
+        key = [prompt, base.identity, list(seeds), rules.num_inference_steps, rules.guidance_scale, edition("sample"), base.device.type]
         places[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     missing = [prompt for prompt, place in places.items() if not place.exists()]
     for prompt, pictures in zip(missing, pictures_of(base, missing, seeds, {}, settings) if missing else (), strict=True):

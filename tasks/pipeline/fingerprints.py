@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import artifacts
-from tasks.pipeline.graph import VERSIONS
+from tasks.pipeline.graph import declared
 from tasks.registry import connection
 from tasks.registry.connection import tracking_address, tracking_uri
 from tasks.settings import Settings, read_params
@@ -45,7 +45,7 @@ def fingerprints_of(concepts: Sequence[str]) -> dict[str, str]:
     params, locked = read_params(), lock_entries()
     chosen = params.pop("concepts")
     address = tracking_address(params.pop("runtime", {}).get("tracking_uri"))
-    shared = [params, address, Path("dvc.yaml").read_text(encoding="utf-8"), VERSIONS.read_text(encoding="utf-8")]
+    shared = [params, address, Path("dvc.yaml").read_text(encoding="utf-8"), declared()]
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
     return {concept: of(digest, chosen.get(concept), locked.get(concept, ""), list(states(concept))) for concept in concepts}
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from dvc.dependency import param
 from dvc.dvcfile import load_file
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.fs import localfs
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
@@ -22,6 +22,7 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from tasks import artifacts
+from tasks.pipeline.graph import refuse_another_graph
 
 Snapshot = dict[str, Any]
 
@@ -64,15 +65,41 @@ param.load_path = lambda path, fs: parsed(path, tuple(file_states([path])))
 
 
 def open_repo() -> Catalog:
+    """Open the catalog in this folder.
+
+    Raises:
+        ValueError: the folder is under no DVC, or its graph is not the one that this wordmint runs.
+    """
+    refuse_another_graph()
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell of every line that it writes to dvc.lock
     logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and of every result that nobody built yet
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
-    return Catalog(".", _wait_for_lock=True)
+    try:
+        return Catalog(".", _wait_for_lock=True)
+    except NotDvcRepoError as error:
+        raise ValueError(
+            f"{Path.cwd()} is under no DVC; run `dvc init` here (with --no-scm outside of Git), or start with `wordmint init`"
+        ) from error
 
 
-def new_repo(place: Path) -> None:
-    """Make a folder a DVC repository of its own, without Git."""
-    Repo.init(str(place), no_scm=True).close()
+def new_repo(place: Path, with_git: bool = False) -> None:
+    """Make a folder a DVC repository of its own; with Git it may lie below the root of Git's."""
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell what to do next
+    Repo.init(str(place), no_scm=not with_git, subdir=with_git).close()
+
+
+def check_out(place: Path, pointers: Sequence[Path]) -> None:
+    """Bring what pointers name from the cache of the DVC repository in a folder to disk."""
+    with Repo(str(place)) as repo:
+        repo.checkout([str(pointer) for pointer in pointers])
+
+
+def remember_runs(repo: Catalog) -> None:
+    """Put every result that dvc.lock has into the run-cache, under what it is recorded to follow from."""
+    with repo.lock:
+        for stage in repo.stages().values():
+            if isinstance(stage, PipelineStage) and all(out.hash_info for out in stage.outs):
+                repo.stage_cache.save(stage)
 
 
 def stale(repo: Catalog, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.diffusion.base_model import pick_device, weights_sha256
+from tasks.shipped import EMBEDDED, folder_of
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,23 @@ class Scorer:
 
 @lru_cache(maxsize=1)
 def load_scorer(model: str, pretrained: str | None, device: str) -> Scorer:
-    """Load any open_clip model by name and tag, or from `local-dir:FOLDER`.
+    """Load any open_clip model by name and tag, or from `local-dir:FOLDER`, or an embedded model by its name.
 
     Raises:
         ValueError: open_clip knows no such name, tag or folder, or a folder's weights are not those that `pretrained` names.
     """
     place, tag, weights = pick_device(device), pretrained, None
-    if model.startswith("local-dir:") and (folder := Path(model.removeprefix("local-dir:"))).is_dir():
+    place_of_weights = model
+    if (model.startswith("local-dir:") or model in EMBEDDED) and (folder := folder_of(model.removeprefix("local-dir:"))):
+        place_of_weights = f"local-dir:{folder}"
         tag, weights = None, weights_sha256(folder)
         if pretrained and not weights.startswith(pretrained):
             raise ValueError(
                 f"scorer.pretrained is {pretrained}, but the weights in {folder} are {weights[:12]}; restore the folder or change params.yaml"
             )
     try:
-        clip, _, preprocess = open_clip.create_model_and_transforms(model, pretrained=tag, device=place)
-        tokenizer = open_clip.get_tokenizer(model)
+        clip, _, preprocess = open_clip.create_model_and_transforms(place_of_weights, pretrained=tag, device=place)
+        tokenizer = open_clip.get_tokenizer(place_of_weights)
     except (RuntimeError, FileNotFoundError) as error:
         raise ValueError(f"scorer.model {model!r} with pretrained {pretrained!r} does not load ({error}); see open_clip.list_pretrained()") from error
     clip.eval().requires_grad_(False)

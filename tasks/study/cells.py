@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from tasks import artifacts
 from tasks.concepts.captions import captions_file
 from tasks.pipeline import repository
-from tasks.pipeline.graph import VERSIONS
+from tasks.pipeline.graph import declared
 from tasks.settings import Section, Settings, read_params
 
 PLAN = Path("docs/study/study.yaml")
@@ -106,7 +106,6 @@ def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, place: Path) 
                 (folder / "captions.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
     (place / "data/base").unlink(missing_ok=True)
     (place / "data/base").symlink_to(os.path.relpath(artifacts.DATA / "base", place / "data"))
-    artifacts.write_bytes(place / VERSIONS.name, VERSIONS.read_bytes())
     artifacts.write_bytes(place / "params.yaml", yaml.safe_dump(parameters(cells, plan, settings), sort_keys=False).encode())
     artifacts.write_bytes(place / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
     if not (place / ".dvc").exists():
@@ -145,6 +144,5 @@ def parameters(cells: Sequence[Cell], plan: Plan, settings: Settings) -> dict[st
 
 
 def stages() -> dict[str, Any]:
-    """Return the stages of the catalog's own dvc.yaml that a cell goes through; nothing of a study is registered."""
-    text = Path("dvc.yaml").read_text(encoding="utf-8").replace(f"tasks/{VERSIONS.name}", VERSIONS.name)
-    return {name: stage for name, stage in yaml.safe_load(text)["stages"].items() if name in STAGES}
+    """Return the graph's stages that a cell goes through; nothing of a study is registered."""
+    return {name: stage for name, stage in declared().items() if name in STAGES}

@@ -3,7 +3,7 @@
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
 from tasks.inversion.training import Training
-from tasks.pipeline.graph import stage_version
+from tasks.pipeline.graph import edition
 from tasks.settings import Settings
 from tasks.words.embedding_file import ADAPTER
 from tasks.words.formats import joined, read_word
@@ -58,4 +58,4 @@ def adopt(concept: str, settings: Settings, base: BaseModel) -> None:
     # The base is the one that it is used with: which one it was learned on, few files of other tools say.
     record = {"seed": None, "base": base.identity, "data_sha256": digest, "settings": chosen.model_dump()}
     done = {"method": "import", "optimizer_steps": 0, "stopped": "imported", "seconds": 0.0}
-    write_learned(concept, Learned(chosen.placeholder_token, rows), done, record | {"versions": {"stage": str(stage_version("invert"))}}, base)
+    write_learned(concept, Learned(chosen.placeholder_token, rows), done, record | {"versions": {"stage": str(edition("invert"))}}, base)

@@ -14,7 +14,7 @@ from tasks.diffusion.templates import TEMPLATES
 from tasks.inversion.methods import method
 from tasks.inversion.picking import probed
 from tasks.inversion.training import Training, new_training
-from tasks.pipeline.graph import stage_version
+from tasks.pipeline.graph import edition
 from tasks.settings import Settings
 from tasks.words.learned import read_learned
 
@@ -76,7 +76,7 @@ def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     own = settings.concept(concept).model_dump(exclude={"invert"}, exclude_none=True)
     rules = settings.inversion(concept).model_dump(mode="json", exclude={"seed"}) | own
     data = artifacts.folder_digest(artifacts.curated(concept), "*.png")
-    versions = {"stage": str(stage_version("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
+    versions = {"stage": str(edition("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
     other = settings.origin(concept)
     start = {"started_as": {"concept": other, "digest": artifacts.sha256(artifacts.learned_embeds(other))}} if other else {}
     contexts = contexts_of(kept(concept))

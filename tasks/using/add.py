@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from tasks import artifacts
 from tasks.concepts.rights import Rights, write_rights
@@ -78,7 +79,10 @@ def declared(name: str, entry: Mapping[str, Any], params: Path) -> tuple[YAML, A
     """
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 200
+    yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"))
     document = yaml.load(params)
+    if not document["concepts"]:
+        document["concepts"] = CommentedMap()  # for `concepts: {}` would go on as one line
     document["concepts"][name] = dict(entry)
     parse_settings(document, params)
     return yaml, document

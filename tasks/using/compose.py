@@ -14,7 +14,7 @@ from tasks.drawing.pictures import pictures_of, save_pictures, seeds_of
 from tasks.judging.judge import features_of
 from tasks.pipeline import repository
 from tasks.pipeline.door import refuse_revoked
-from tasks.pipeline.graph import stage_version
+from tasks.pipeline.graph import edition
 from tasks.settings import Settings
 from tasks.similarity.scorer import Scorer, load_scorer
 from tasks.similarity.scores import shown
@@ -79,7 +79,7 @@ def made_of(one: str, other: str, base: BaseModel, scorer: Scorer, settings: Set
         "guidance_scale": rules.guidance_scale,
         "seeds": seeds_of(settings),
         "confidence": settings.score.confidence,
-        "sample": stage_version("sample"),
+        "sample": edition("sample"),
     }
 
 

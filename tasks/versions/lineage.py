@@ -14,6 +14,7 @@ from tasks.concepts.rights import ASKED, read_rights
 from tasks.diffusion.base_model import model_folder, weights_sha256
 from tasks.pipeline import git, repository, storage
 from tasks.registry import publishing, reading
+from tasks.shipped import folder_of
 
 HOLDS, BROKEN, OPEN = "holds", "BROKEN", "open"
 
@@ -152,8 +153,7 @@ def base(version: Version) -> str:
 def scorer(version: Version) -> str:
     """The scorer's weights are those that judged the version."""
     model, recorded = version.tags["scorer_model"], version.tags["scorer_weights_sha256"]
-    folder = Path(model.removeprefix("local-dir:"))
-    if folder.is_dir():
+    if folder := folder_of(model.removeprefix("local-dir:")):
         return weights(folder, recorded)
     from tasks.similarity.scorer import load_scorer
 

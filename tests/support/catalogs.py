@@ -64,7 +64,6 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
     previous = Path.cwd()
     os.chdir(folder)
     (folder / "tasks").mkdir()
-    shutil.copy(ROOT / "tasks" / "versions.yaml", "tasks/versions.yaml")
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     shutil.copytree(tiny_base_folder, "data/base/tiny")

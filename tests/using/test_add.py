@@ -27,7 +27,6 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, name)
     (tmp_path / "tasks").mkdir()
-    shutil.copy(ROOT / "tasks" / "versions.yaml", "tasks/versions.yaml")
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True, env=os.environ)
     for number in range(3):

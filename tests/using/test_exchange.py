@@ -47,7 +47,6 @@ def random_rows(num_vectors: int, seed: int = 0) -> Tensor:
 def make_catalog(folder: Path, base: Path, scorer: Path, **sections: dict) -> None:
     """Make the working directory a catalog of no concept on tiny models, with three pictures of something in photos/."""
     (folder / "tasks").mkdir()
-    shutil.copy(ROOT / "tasks" / "versions.yaml", "tasks/versions.yaml")
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
     shutil.copytree(base, "data/base/tiny")
     shutil.copytree(scorer, "data/base/tiny-clip")

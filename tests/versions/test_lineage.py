@@ -61,7 +61,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, tin
     folder, previous = tmp_path_factory.mktemp("lineage"), Path.cwd()
     os.chdir(folder)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    for name in ("dvc.yaml", "tasks/versions.yaml", "data/.gitignore", ".gitignore"):
+    for name in ("dvc.yaml", "data/.gitignore", ".gitignore"):
         Path(name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, name)
     Path("mlruns").mkdir()

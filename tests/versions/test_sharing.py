@@ -65,7 +65,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder, previous = tmp_path_factory.mktemp("built") / "ann", Path.cwd()
     (folder / "tasks").mkdir(parents=True)
     os.chdir(folder)
-    for name in ("tasks/versions.yaml", "dvc.yaml", ".gitignore", ".gitattributes"):
+    for name in ("dvc.yaml", ".gitignore", ".gitattributes"):
         Path(name).write_bytes((ROOT / name).read_bytes())
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["concepts"] = {"fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"}}

@@ -1,0 +1,41 @@
+"""The commands about a catalog as a whole: init and upgrade."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.console import console
+from tasks.pipeline.door import one_line_errors
+
+app = typer.Typer()
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="a new or empty folder")],
+    example: Annotated[bool, typer.Option("--example", help="with the five concepts that come with wordmint")] = False,
+) -> None:
+    """Make a new catalog: a folder under Git and DVC with commented settings."""
+    with one_line_errors():
+        from tasks.using.new_catalog import new_catalog
+
+        new_catalog(folder, example)
+        following = "wordmint build" if example else "wordmint add NAME PICTURE... --word WORD"
+        console.print(f"made {folder}; next: cd {folder}, then {following}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def upgrade(yes: Annotated[bool, typer.Option("--yes", help="write what is shown")] = False) -> None:
+    """Show how the catalog's graph differs from what this wordmint runs, and bring it there with --yes; results that stay valid stay."""
+    with one_line_errors():
+        from tasks.pipeline.upgrade import differences, upgrade, upgrades
+
+        new = upgrades()
+        for line in differences(new):
+            print(line)
+        if yes and new:
+            upgrade(new)
+        names = ", ".join(map(str, new))
+        done = f"{names} upgraded; commit the change" if yes else f"{names} would change; nothing is written yet, --yes writes it"
+        console.print(done if new else "nothing to upgrade", soft_wrap=True)

@@ -1,0 +1,100 @@
+"""Bringing an older catalog's graph to the one that this wordmint runs; what needs no retraining is not retrained."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
+
+from tasks import artifacts
+from tasks.pipeline.graph import EDITION, OLD_NUMBERS, declared, edition, read_stages
+from tasks.shipped import shipped
+
+RENAMED = {"flows.build_catalog.build_batch": "flows.batches.build_batch"}
+"""What prefect.yaml of an older catalog calls -> what it is called now."""
+
+
+def upgrades() -> dict[Path, bytes]:
+    """Return file -> its new content, of every file of the catalog in this folder that an upgrade changes.
+
+    Raises:
+        ValueError: there is no dvc.yaml here.
+    """
+    graph, lock, prefect = Path("dvc.yaml"), Path("dvc.lock"), Path("prefect.yaml")
+    if not graph.exists():
+        raise ValueError(f"{Path.cwd()} has no dvc.yaml to upgrade; run wordmint in the root of a catalog")
+    new = {graph: new_graph(graph)}
+    if lock.exists():
+        new[lock] = new_lock(lock)
+    if prefect.exists():
+        new[prefect] = re.sub("|".join(map(re.escape, RENAMED)), lambda match: RENAMED[match[0]], prefect.read_text(encoding="utf-8")).encode()
+    return {path: content for path, content in new.items() if content != path.read_bytes()}
+
+
+def new_graph(path: Path) -> bytes:
+    """Return a dvc.yaml with our stages as this wordmint declares them, and its owner's further stages and comments as they are."""
+    here = read_stages(path)
+    if all(here.get(name) == definition for name, definition in declared().items()):
+        return path.read_bytes()
+    if not here.keys() - declared().keys():
+        return shipped("dvc.yaml").read_bytes()
+    editor, content = YAML(), BytesIO()
+    editor.preserve_quotes, editor.width = True, 200
+    document, ours = editor.load(path), editor.load(shipped("dvc.yaml"))
+    document["stages"].update(ours["stages"])
+    editor.dump(document, content)
+    return content.getvalue()
+
+
+def new_lock(path: Path) -> bytes:
+    """Return a dvc.lock in which results of today's editions are recorded under today's commands; others stay stale."""
+    text = path.read_text(encoding="utf-8")
+    document = yaml.load(text, Loader=yaml.CSafeLoader)
+    entries = {name: new_entry(name, entry) for name, entry in document["stages"].items()}
+    if entries == document["stages"]:
+        return text.encode()
+    return yaml.dump(document | {"stages": entries}, Dumper=yaml.CSafeDumper, sort_keys=False).encode()
+
+
+def new_entry(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage's entry of dvc.lock, under today's command if it is of today's edition."""
+    stage, _, concept = name.partition("@")
+    if stage not in declared():
+        return dict(entry)
+    params = {file: values for file, values in entry.get("params", {}).items() if file != OLD_NUMBERS}
+    moved = {key: value for key, value in entry.items() if key != "params"} | ({"params": params} if params else {})
+    moved = {key: moved[key] for key in entry if key in moved}  # in their order
+    known = entry.get("params", {}).get(OLD_NUMBERS, {}).get(stage) or recorded_edition(entry["cmd"])
+    if known == edition(stage):
+        definition = declared()[stage]
+        moved["cmd"] = definition.get("do", definition)["cmd"].replace("${key}", concept)
+    return moved
+
+
+def recorded_edition(command: str) -> int | None:
+    found = EDITION.search(command)
+    return int(found[1]) if found else None
+
+
+def differences(new: Mapping[Path, bytes]) -> Iterator[str]:
+    """Yield the lines of a unified diff of files and their new content."""
+    for path, content in new.items():
+        before, after = path.read_text(encoding="utf-8").splitlines(), content.decode().splitlines()
+        yield from difflib.unified_diff(before, after, str(path), f"{path}, upgraded", lineterm="", n=1)
+
+
+def upgrade(new: Mapping[Path, bytes]) -> None:
+    """Write the new contents; the run-cache then knows the results by their new commands too."""
+    from tasks.pipeline.repository import open_repo, remember_runs
+
+    for path, content in new.items():
+        artifacts.write_bytes(path, content)
+    old = Path(OLD_NUMBERS)
+    if old.exists():
+        old.unlink()
+    with open_repo() as repo:
+        remember_runs(repo)

@@ -1,0 +1,78 @@
+"""Making a catalog: a folder of its own, under Git and DVC, in which the installed tool works."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from tasks import artifacts
+from tasks.pipeline import repository
+from tasks.settings import load_settings
+from tasks.shipped import shipped
+
+COPIED = ("dvc.yaml", "prefect.yaml", ".gitignore", ".gitattributes", ".dvcignore", "data/.gitignore")
+BY_NAME = {"data/base/emoji-ldm": "emoji-ldm", "local-dir:data/base/emoji-clip": "emoji-clip"}
+"""The embedded models as the shipped params.yaml has them, below its own folder -> as any catalog has them."""
+README = """# {name}
+
+A catalog of visual concepts, made by `wordmint init`.
+
+    wordmint add mug photos/*.jpg --word coffee --source "my camera" --licence CC0-1.0 --consent "no people"
+    wordmint build
+    wordmint imagine "a photo of a <mug> on the moon"
+
+`params.yaml` has the settings, `data/images/` the pictures. Git keeps the declarations, DVC keeps pictures and results, MLflow keeps versions
+in `mlruns/`. `wordmint status` says what is stale and why.
+"""
+
+
+def new_catalog(folder: Path, example: bool = False) -> None:
+    """Make a catalog in a new or empty folder; after an error nothing is left of it.
+
+    example: with the five concepts that come with wordmint and their pictures.
+
+    Raises:
+        ValueError: something is in the folder already, or its parent is no folder.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is not empty; name a new folder, as in `wordmint init my-catalog`")
+    with artifacts.new_folder(folder) as place:
+        for name in COPIED:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(shipped(name), place / name)
+        (place / "params.yaml").write_text(settings_text(example), encoding="utf-8")
+        (place / "README.md").write_text(README.format(name=folder.name), encoding="utf-8")
+        (place / artifacts.DATA / "images").mkdir()
+        repository.new_repo(place, with_git=under_git(place))
+        if example:
+            bring_pictures(place)
+
+
+def settings_text(example: bool) -> str:
+    """Return the commented params.yaml of a new catalog, with the embedded models by name."""
+    text = shipped("params.yaml").read_text(encoding="utf-8")
+    for path, name in BY_NAME.items():
+        text = text.replace(f"model: {path}", f"model: {name}".ljust(len(f"model: {path}")))
+    return text if example else re.sub(r"^concepts:\n(?:  .*\n)+", "concepts: {}\n", text, flags=re.MULTILINE)
+
+
+def under_git(place: Path) -> bool:
+    """Put a folder under Git unless it lies in a repository already; tell whether it is under Git, which a machine may lack."""
+    if shutil.which("git") is None:
+        return False
+    inside = subprocess.run(["git", "-C", str(place), "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False).returncode == 0
+    return inside or subprocess.run(["git", "-C", str(place), "init", "--quiet"], check=False).returncode == 0
+
+
+def bring_pictures(place: Path) -> None:
+    """Put the pictures of the example's concepts into a new catalog, from the DVC remote that comes with wordmint."""
+    images, pointers = artifacts.images(""), []
+    for concept in load_settings(place / "params.yaml").concepts:
+        for path in (artifacts.pointer(artifacts.images(concept)), artifacts.rights(concept)):
+            shutil.copy(shipped(*path.parts), place / path)
+        pointers.append(place / artifacts.pointer(artifacts.images(concept)))
+        with (place / images / ".gitignore").open("a", encoding="utf-8") as ignored:
+            ignored.write(f"/{concept}\n")
+    shutil.copytree(shipped("data", "remote", "files"), place / ".dvc" / "cache" / "files")
+    repository.check_out(place, pointers)
