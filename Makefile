@@ -6,6 +6,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The ephemeral Prefect server may be slow to start on a busy machine; the default gives up after 20 s.
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 180
 
+# No telemetry unless the user turned it on, as of the wordmint command.
+export DO_NOT_TRACK ?= 1
+export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DVC_NO_ANALYTICS ?= 1
+export RAY_USAGE_STATS_ENABLED ?= 0
+
 # A core for each process of tests.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 

@@ -1,8 +1,9 @@
 """Building a batch of concepts in this process: the stages of each, and the words trained in company."""
 
+import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +19,7 @@ from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings, load_settings
 
+log = logging.getLogger(__name__)
 RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20], "retry_condition_fn": transient}
 
 
@@ -71,8 +73,8 @@ def build_concepts(repo: repository.Repo, concepts: list[str], settings: Setting
     stages = {name: stage for name, stage in load_stages().items() if name in names}
     with device_slot(settings.runtime.device), counted(concepts) as done, ThreadPoolExecutor(1) as beside:
         if "register" in stages:
-            # A new database takes a second, which the words' training hides; what fails here fails again where it is told.
-            beside.submit(connection.connect, tracking_uri(settings))
+            # A new database takes a second, which the words' training hides.
+            beside.submit(connection.connect, tracking_uri(settings)).add_done_callback(warn_of_a_failure)
             track(repo, concepts, outcome)
         for concept in concepts:
             build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
@@ -80,6 +82,12 @@ def build_concepts(repo: repository.Repo, concepts: list[str], settings: Setting
         for concept in concepts:
             build_stages(repo, concept, settings, {name: stage for name, stage in stages.items() if name not in ("curate", "invert")}, outcome)
             done()
+
+
+def warn_of_a_failure(connected: Future) -> None:
+    """Say at once that MLflow cannot be used; registering tries again, and fails for each concept if that fails too."""
+    if error := connected.exception():
+        log.warning("%s; registering will try again when the words are trained", error)
 
 
 def track(repo: repository.Repo, concepts: list[str], outcome: Outcome) -> None:

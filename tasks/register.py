@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -15,6 +16,7 @@ from tasks.registry import connection, lifecycle, publishing, reading
 from tasks.registry.connection import tracking_uri
 from tasks.registry.promotion import evidence
 from tasks.settings import Settings
+from tasks.shipped import folder_of
 from tasks.versions.origin import origin, picture_set
 
 
@@ -50,13 +52,7 @@ def register(concept: str, settings: Settings) -> Path:
             origin=origin(concept),
             metrics=headline(scores) | {"norm": train["norm"], "vocabulary_norm_median": train["vocabulary_norm_median"]},
             params=train["settings"] | {key: train[key] for key in ("method", "seed", "optimizer_steps", "stopped")},
-            model_config={
-                "base_model": base["model"],
-                "base_location": str(Path(base["model"]).absolute()) if Path(base["model"]).is_dir() else None,
-                "base_revision": base["revision"],
-                "base_weights_sha256": base["weights_sha256"],
-                "placeholder_token": word.placeholder_token,
-            },
+            model_config=model_config(word.placeholder_token, base, samples),
             manifest=artifacts.manifest(concept),
             pictures=pictures,
             sheets=draw_sheets(artifacts.samples(concept), Path(sheets)),
@@ -64,6 +60,20 @@ def register(concept: str, settings: Settings) -> Path:
     record["aliases"] = lifecycle.settle(concept, record["version"], settings.register.promote)
     artifacts.write_json(artifacts.registered(concept), record)
     return artifacts.registered(concept)
+
+
+def model_config(placeholder_token: str, base: dict[str, Any], samples: dict[str, Any]) -> dict[str, Any]:
+    """Return what a registered model needs to find its base and to draw as its samples were drawn; no path of this machine is among it."""
+    return {
+        "base_model": base["model"],
+        "base_is_folder": folder_of(base["model"]) is not None,
+        "base_revision": base["revision"],
+        "base_weights_sha256": base["weights_sha256"],
+        "placeholder_token": placeholder_token,
+        "num_inference_steps": samples["num_inference_steps"],
+        "guidance_scale": samples["guidance_scale"],
+        "sampler": "ddim",
+    }
 
 
 if __name__ == "__main__":

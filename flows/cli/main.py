@@ -15,6 +15,7 @@ from rich.table import Table
 
 from flows.cli import catalog, pictures, schedule, sharing, versions, words
 from flows.cli.console import console, interval
+from flows.cli.drawing import drawing
 from flows.cli.ending import swift_end
 from flows.cli.options import AnyBase, AsJson, Consent, Licence, Source, Undeclared
 from tasks import artifacts
@@ -24,11 +25,22 @@ from tasks.pipeline.door import one_line_errors
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings, load_settings
 
+TELEMETRY = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""The switches of Prefect, MLflow, DVC and Ray."""
+
 app = typer.Typer(help="Mint new words of a text-to-image model from pictures, and keep them as a catalog.", no_args_is_help=True)
 
 # Read by Prefect when it is imported: a build shows its own progress, and a busy machine may need more than 20 s to start the server.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+for tool, value in TELEMETRY.items():  # off unless the user turned it on; Prefect prints a traceback where it has no internet
+    os.environ.setdefault(tool, value)
 
 
 @app.command()
@@ -207,10 +219,10 @@ def imagine(
     any_base: AnyBase = False,
 ) -> None:
     """Generate pictures of a prompt with the champion versions of the words in it."""
-    with one_line_errors():
+    with drawing() as settings:
         from tasks.using.imagine import imagine_pictures
 
-        for picture in imagine_pictures(prompt, number, seed, out, load_settings(), any_base, candidates):
+        for picture in imagine_pictures(prompt, number, seed, out, settings, any_base, candidates):
             place = picture.path or f"seed {picture.seed} is not kept"
             print(place, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
 

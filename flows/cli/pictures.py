@@ -8,10 +8,8 @@ import typer
 from rich.table import Table
 
 from flows.cli.console import console, interval
+from flows.cli.drawing import drawing
 from flows.cli.options import AnyBase, AsJson, Picture, Prompt
-from tasks.pipeline.device import device_lock
-from tasks.pipeline.door import one_line_errors
-from tasks.settings import load_settings
 
 app = typer.Typer()
 
@@ -27,10 +25,10 @@ def edit(
     any_base: AnyBase = False,
 ) -> None:
     """Draw what a prompt says inside a mask; outside the picture stays as it is."""
-    with one_line_errors():
+    with drawing() as settings:
         from tasks.using.edit import edit_picture
 
-        for path in edit_picture(picture, mask, prompt, number, seed, out, load_settings(), any_base):
+        for path in edit_picture(picture, mask, prompt, number, seed, out, settings, any_base):
             print(path)
 
 
@@ -44,10 +42,10 @@ def reimagine(
     any_base: AnyBase = False,
 ) -> None:
     """Draw a picture of a concept anew under another prompt, from the noise that gives the picture itself."""
-    with one_line_errors():
+    with drawing() as settings:
         from tasks.using.edit import reimagine_picture
 
-        found = reimagine_picture(picture, concept, prompt, guidance, out, load_settings(), any_base)
+        found = reimagine_picture(picture, concept, prompt, guidance, out, settings, any_base)
         print(f"{found.reconstruction}  {found.psnr:.1f} dB PSNR; the autoencoder alone has {found.autoencoder_psnr:.1f} dB")
         for path in found.pictures:
             print(path)
@@ -56,8 +54,7 @@ def reimagine(
 @app.command()
 def compose(concepts: Annotated[list[str] | None, typer.Argument(help="keys; all that are built when none is given")] = None) -> None:
     """Measure which pairs of words compose: in how many pictures of both CLIP finds both. The report shows it."""
-    with one_line_errors():
-        settings = load_settings()
+    with drawing() as settings:
         from tasks.using.compose import compose
 
         def say(pair: dict[str, Any]) -> None:
@@ -65,8 +62,7 @@ def compose(concepts: Annotated[list[str] | None, typer.Argument(help="keys; all
             shares = pair["shares"]
             print(f"{pair['prompt']}  both in {shares['both']:.0%} ({one} {shares['one']:.0%}, {other} {shares['other']:.0%})")
 
-        with device_lock(settings.runtime.device):
-            compose(concepts or [], settings, say)
+        compose(concepts or [], settings, say)
 
 
 @app.command()
@@ -80,10 +76,10 @@ def spread(
     as_json: AsJson = False,
 ) -> None:
     """Measure the bias of words: how evenly their pictures spread over an attribute, by the scorer."""
-    with one_line_errors():
+    with drawing() as settings:
         from tasks.using.spread import spread
 
-        found = spread(prompt, words, [value.strip() for value in over.split(",")], number, seed, load_settings(), any_base)
+        found = spread(prompt, words, [value.strip() for value in over.split(",")], number, seed, settings, any_base)
         if as_json:
             print(json.dumps(found, indent=2))
             return

@@ -106,12 +106,17 @@ def history(name: Name, as_json: AsJson = False) -> None:
             return
         if found["revoked"]:
             console.print(f"revoked: {found['revoked']}", soft_wrap=True, markup=False)
-        table = Table("version", "registered", "aliases", "reconstruction", "editability", "decision", box=None)
+        table = Table("version", "registered", "aliases", "reconstruction", "editability", box=None)
         for row in found["versions"]:
             scores = [interval(row[score]) for score in ("reconstruction", "editability")]
-            table.add_row(f"v{row['version']}", row["created"][:16], " ".join(row["aliases"]), *scores, row["decision"] or "-")
+            table.add_row(f"v{row['version']}", row["created"][:16], " ".join(row["aliases"]), *scores)
         console.print(table)
+        told = set()
         for line in found["events"]:
+            fact = (line["event"], line["version"], line.get("against"), line.get("verdict"), line.get("reason"))
+            if line["event"] == "decision" and fact in told:
+                continue  # it was weighed again, to the same end
+            told.add(fact)
             against = f" against v{line['against']}" if line.get("against") else ""
             said = f"{line.get('verdict') or ''} {line.get('reason') or ''}".strip()
             console.print(f"{line['at'][:16]}  {line['event']} v{line['version']}{against}  {said}", soft_wrap=True, markup=False, highlight=False)

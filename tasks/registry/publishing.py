@@ -109,7 +109,7 @@ def log_concept(
             artifacts={path.stem: str(path) for path in files},
             model_config=dict(model_config),
             pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in (*RUNS_ON, *("peft" for _ in files[1:]))],
-            signature=signature(),
+            signature=signature(model_config),
         )
         log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
         log_sheets(client, run.info.run_id, sheets)
@@ -174,15 +174,18 @@ def kept_manifest(concept: str, number: int, folder: Path) -> Path:
         raise ValueError(f"{MANIFEST} is gone from the version's run {model.source_run_id}") from error
 
 
-def signature() -> "ModelSignature":
-    """Return prompts in, PNG bytes out; the column has no name so that a plain list of prompts passes too."""
+def signature(model_config: Mapping[str, Any]) -> "ModelSignature":
+    """Return prompts in, PNG bytes out; the column has no name so that a plain list of prompts passes too.
+
+    The parameters' defaults are those that the version was sampled with.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    from tasks.registry.registered_model import DEFAULTS
+    from tasks.registry.registered_model import defaults_of
 
     kinds = {int: "long", float: "double"}
-    parameters = ParamSchema([ParamSpec(key, kinds[type(value)], value) for key, value in DEFAULTS.items()])
+    parameters = ParamSchema([ParamSpec(key, kinds[type(value)], value) for key, value in defaults_of(model_config).items()])
     return ModelSignature(inputs=Schema([ColSpec("string")]), outputs=Schema([ColSpec("binary")]), params=parameters)
 
 

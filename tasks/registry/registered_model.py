@@ -3,7 +3,8 @@
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,18 @@ def weights_sha256(folder: Path) -> str:
 
 
 def find_base(config: dict[str, Any]) -> Path:
-    """Return the base model's folder: $WORDMINT_BASE_MODEL, else the path as published, else where it lay then, else the hub's copy.
+    """Return the base model's folder: $WORDMINT_BASE_MODEL, else the path as published, else the embedded model, else the hub's copy.
 
     Raises:
         FileNotFoundError: the base was a folder and is at none of these places.
         ValueError: the weights are not those that the word was learned on.
     """
     override = os.environ.get("WORDMINT_BASE_MODEL")
-    places = [override] if override else [config["base_model"], config["base_location"]]
+    # A version of an older release has base_location, where the folder lay on the machine that published it.
+    places = [override] if override else [config["base_model"], *embedded(config["base_model"]), config.get("base_location")]
     folder = next((Path(place) for place in places if place and Path(place).is_dir()), None)
     if folder is None:
-        if override or config["base_location"]:
+        if override or config.get("base_is_folder", config.get("base_location")):
             tried = ", ".join(str(Path(place).absolute()) for place in places if place)
             raise FileNotFoundError(f"the base model is not at {tried}; set WORDMINT_BASE_MODEL to its folder")
         from diffusers import DiffusionPipeline
@@ -47,6 +49,16 @@ def find_base(config: dict[str, Any]) -> Path:
             "set WORDMINT_BASE_MODEL to the folder with those weights"
         )
     return folder
+
+
+def embedded(model: str) -> list[str]:
+    """Return where wordmint, if it is installed, has the embedded model of this name."""
+    try:
+        found = find_spec("tasks.shipped")
+    except (ImportError, ValueError):
+        return []
+    roots = [Path(place) for place in (found.submodule_search_locations or [])] if found else []
+    return [str(folder / "data" / "base" / model) for root in roots for folder in (root, root.parents[1])]
 
 
 def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
@@ -89,6 +101,7 @@ class Concept(PythonModel):
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
         if lora := context.artifacts.get("pytorch_lora_weights"):  # the denoiser was tuned around the word
             pipeline.unet.load_lora_adapter(load_file(lora), prefix="unet")
+        self.defaults = defaults_of(context.model_config)
         self.expand = teach(pipeline, context.artifacts["learned_embeds"], context.model_config["placeholder_token"])
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -101,7 +114,7 @@ class Concept(PythonModel):
         """
         import torch
 
-        params = {**DEFAULTS, **(params or {})}
+        params = {**self.defaults, **(params or {})}
         pictures = []
         for index, prompt in enumerate(prompts_of(model_input)):
             image = self.pipeline(
@@ -116,7 +129,12 @@ class Concept(PythonModel):
         return pictures
 
 
-DEFAULTS = {"seed": 0, "num_inference_steps": 50, "guidance_scale": 4.0}
+DEFAULTS = {"seed": 0, "num_inference_steps": 50, "guidance_scale": 4.0}  # of versions of a release that did not record its own
+
+
+def defaults_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a prediction: a version is drawn as its samples were."""
+    return {name: type(value)(config.get(name, value)) for name, value in DEFAULTS.items()}
 
 
 def prompts_of(model_input: Any) -> list[str]:

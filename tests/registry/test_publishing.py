@@ -11,10 +11,12 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import pytest
+import yaml
 from PIL import Image
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
@@ -25,7 +27,7 @@ from tasks.register import register
 from tasks.registry import connection, lifecycle, publishing, reading, writing
 from tasks.registry.connection import tracking_uri
 from tasks.registry.promotion import JUDGES, SCORES
-from tasks.registry.registered_model import weights_sha256
+from tasks.registry.registered_model import defaults_of, weights_sha256
 from tasks.settings import Settings
 from tests.support.minted import mint, record
 from tests.support.tiny import save_tiny_pipeline
@@ -332,15 +334,48 @@ def load_elsewhere(tmp_path: Path, **environment: str) -> subprocess.CompletedPr
 def test_the_champion_loads_without_wordmint(settings: Settings, tmp_path: Path) -> None:
     mint(0)
     record(settings)
-    result = load_elsewhere(tmp_path)
+    place = str(tmp_path / "data/base/tiny")
+    result = load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=place)
     assert result.returncode == 0, result.stderr
     outcome = json.loads(result.stdout.splitlines()[-1])
     assert outcome["png"] == [True, True]
     assert [name for name, holds in outcome.items() if not holds] == []
 
     shutil.move("data/base/tiny", "moved")
-    assert "WORDMINT_BASE_MODEL" in load_elsewhere(tmp_path).stderr
+    assert "the base model is not at" in load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=place).stderr
+    assert "set WORDMINT_BASE_MODEL to its folder" in load_elsewhere(tmp_path).stderr
     assert load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=str(tmp_path / "moved")).returncode == 0
+
+
+def test_a_prediction_is_drawn_as_the_versions_samples_were(settings: Settings) -> None:
+    mint(0)
+    samples = artifacts.read_json(artifacts.samples_record("fox"))
+    artifacts.write_json(artifacts.samples_record("fox"), samples | {"num_inference_steps": 7, "guidance_scale": 2.5})
+    record(settings)
+    model = mlflow.pyfunc.load_model("models:/concept.fox@champion")
+    config = model.model_config
+    assert (config["num_inference_steps"], config["guidance_scale"], config["sampler"]) == (7, 2.5, "ddim")
+    assert {param.name: param.default for param in model.metadata.signature.params} == {"seed": 0, "num_inference_steps": 7, "guidance_scale": 2.5}
+    calls = []
+    concept = model.unwrap_python_model()
+    concept.pipeline = lambda prompt, **given: calls.append(given) or SimpleNamespace(images=[Image.new("RGB", (2, 2))])
+    concept.predict(["a <fox>"])
+    assert [(given["num_inference_steps"], given["guidance_scale"]) for given in calls] == [(7, 2.5)]
+    assert defaults_of({}) == {"seed": 0, "num_inference_steps": 50, "guidance_scale": 4.0}  # of a version from before
+
+
+def test_nothing_that_is_published_has_a_path_of_this_machine(settings: Settings, tmp_path: Path) -> None:
+    mint(0)
+    record(settings)
+    model = logged_model(1)
+    run = mlflow.MlflowClient().get_run(model.source_run_id)
+    tags = reading.tags("fox", 1)
+    told = [dict(model.params), tags, dict(run.data.params), [entry.dataset.source for entry in run.inputs.dataset_inputs]]
+    assert str(tmp_path) not in json.dumps(told)
+    place = Path(mlflow.artifacts.download_artifacts("models:/concept.fox/1", dst_path=str(tmp_path / "copy")))
+    texts = [path.read_text(encoding="utf-8") for path in place.rglob("*") if path.name == "MLmodel"]
+    config = yaml.safe_load(texts[0])["flavors"]["python_function"]["config"]
+    assert str(tmp_path) not in json.dumps(config)
 
 
 @pytest.mark.slow

@@ -1,0 +1,17 @@
+"""How commands that draw begin: one at a time on a GPU, and errors in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks.pipeline.device import device_lock
+from tasks.pipeline.door import one_line_errors
+from tasks.settings import Settings, load_settings
+
+
+@contextmanager
+def drawing() -> Iterator[Settings]:
+    """Give the settings, and hold the device as long as the block draws: a build or another command on the same GPU waits."""
+    with one_line_errors():
+        settings = load_settings()
+        with device_lock(settings.runtime.device):
+            yield settings

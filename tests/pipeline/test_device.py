@@ -1,0 +1,67 @@
+"""Builds take turns on a GPU, and commands that draw do too."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import pytest
+from filelock import FileLock, Timeout
+from typer.testing import CliRunner
+
+from flows import device_slot as slot
+from flows.cli import drawing
+from flows.cli.main import app
+from tasks.pipeline import device
+from tasks.settings import Settings
+
+
+def test_a_gpu_is_held_against_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "gpu_name", lambda name: "gpu-of-this-test")
+    with device.device_lock("cuda") as held, pytest.raises(Timeout):
+        FileLock(held.lock_file, timeout=0).acquire()
+    with FileLock(held.lock_file, timeout=0):
+        pass  # it is free again
+
+
+def test_a_cpu_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "gpu_name", lambda name: None)
+    assert isinstance(device.device_lock("cpu"), nullcontext)
+
+
+def test_a_build_holds_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = []
+
+    @contextmanager
+    def lock(name: str) -> Iterator[None]:
+        held.append(name)
+        yield
+        held.append("free")
+
+    monkeypatch.setattr(slot, "gpu_name", lambda name: None)
+    monkeypatch.setattr(slot, "device_lock", lock)
+    with slot.device_slot("cuda:1"):
+        assert held == ["cuda:1"]
+    assert held == ["cuda:1", "free"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("imagine", "a <fox>"),
+        ("edit", "p.png", "a <fox>", "--mask", "m.png"),
+        ("reimagine", "p.png", "a <fox>", "--concept", "fox"),
+        ("compose",),
+        ("spread", "a {}", "dog", "--over", "red,blue"),
+    ],
+)
+def test_a_command_that_draws_holds_the_lock(settings: Settings, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
+    monkeypatch.setattr(drawing, "load_settings", lambda: settings)
+
+    @contextmanager
+    def lock(name: str) -> Iterator[None]:
+        raise ValueError(f"waiting for {name}")
+        yield
+
+    monkeypatch.setattr(drawing, "device_lock", lock)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "waiting for auto" in str(result.exception) + result.output

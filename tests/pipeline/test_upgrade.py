@@ -1,0 +1,73 @@
+"""A catalog of an older layout goes on with what it has."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.pipeline import graph, repository, upgrade
+from tasks.pipeline.graph import STAGES
+from tests.support.catalogs import CONCEPTS, dvc
+
+
+def older(text: str) -> str:
+    """A dvc.yaml or dvc.lock as releases wrote them that kept editions in tasks/versions.yaml."""
+    return re.sub(r" --edition \d+", "", text)
+
+
+def make_older() -> None:
+    """Turn a catalog into one of the older layout, as it would be had it been built then."""
+    document = yaml.safe_load(Path("dvc.yaml").read_text())
+    for name, stage in document["stages"].items():
+        stage.get("do", stage)["params"].append({"tasks/versions.yaml": [name]})
+    Path("dvc.yaml").write_text(older(yaml.safe_dump(document, sort_keys=False)))
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    for name, entry in lock["stages"].items():
+        stage = name.partition("@")[0]
+        entry["params"] = entry["params"] | {"tasks/versions.yaml": {stage: graph.edition(stage)}}
+    Path("dvc.lock").write_text(older(yaml.safe_dump(lock, sort_keys=False)))
+    Path("tasks").mkdir(exist_ok=True)
+    Path("tasks/versions.yaml").write_text(yaml.safe_dump({name: graph.edition(name) for name in graph.declared()}))
+    Path("prefect.yaml").write_text("deployments:\n  - entrypoint: flows.build_catalog.build_batch\n")
+
+
+@pytest.mark.slow
+def test_nothing_is_built_anew_for_an_upgrade(catalog: Path) -> None:
+    from flows.build_catalog import build_catalog
+
+    build_catalog()
+    make_older()
+    with pytest.raises(ValueError, match="wordmint upgrade"):
+        repository.open_repo()
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"]["score@ink"]["params"]["tasks/versions.yaml"]["score"] = graph.edition("score") - 1
+    Path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    new = upgrade.upgrades()
+    assert {str(path) for path in new} == {"dvc.yaml", "dvc.lock", "prefect.yaml"}
+    assert any(line.startswith("+") and "--edition 3" in line for line in upgrade.differences(new))
+    upgrade.upgrade(new)
+    assert upgrade.upgrades() == {} and not Path("tasks/versions.yaml").exists()
+    assert "flows.batches.build_batch" in Path("prefect.yaml").read_text()
+    with repository.open_repo() as repo:
+        stale = repository.stale(repo, list(CONCEPTS), STAGES)
+    assert list(stale) == ["score@ink"]  # its edition was another one
+    outcome = build_catalog()
+    assert outcome.ran == {"ink": ["score"]} or outcome.ran == {"ink": ["score", "register"]}
+    dvc("repro")
+    with repository.open_repo() as repo:
+        assert repository.stale(repo, list(CONCEPTS), STAGES) == {}
+
+
+def test_an_owners_stages_and_comments_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"has no dvc.yaml to upgrade; run wordmint in the root of a catalog"):
+        upgrade.upgrades()
+    mine = "# ours\nstages:\n  invert:\n    cmd: old\n  mine:  # by hand\n    cmd: echo mine\n"
+    Path("dvc.yaml").write_text(mine)
+    ((path, content),) = upgrade.upgrades().items()
+    text = content.decode()
+    assert path == Path("dvc.yaml") and "# ours" in text and "mine:  # by hand" in text
+    stages = yaml.safe_load(text)["stages"]
+    assert stages["mine"] == {"cmd": "echo mine"}
+    assert {name: stages[name] for name in graph.declared()} == graph.declared()
