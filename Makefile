@@ -16,7 +16,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 # A core for each process of tests.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: catalog test test-services check repro study wheel lock help
+.PHONY: catalog test test-services check repro study docs wheel lock help
 
 catalog: .venv/installed  ## build every stale concept and say where the report lies
 	@wordmint build
@@ -35,6 +35,9 @@ repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 
 study: .venv/studied  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1: minutes, and no verdicts
 	@python -m flows.study $(if $(QUICK),--quick)
+
+docs: .venv/installed  ## write the reference pages docs/settings.md and docs/commands.md anew
+	@python -m flows.cli.reference
 
 wheel: .venv/installed  ## build dist/*.whl, which brings the embedded models along
 	@$(BIN)/uv build --quiet --wheel --out-dir dist && rm -rf build && ls dist/*.whl

@@ -17,11 +17,7 @@ CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def check_concept_key(key: str) -> str:
-    """Return `key`, which is at once a path, a stage name, a model name and a shell word.
-
-    Raises:
-        ValueError: it has other characters than these places allow.
-    """
+    """Return `key` if it can be a path, a stage name, a model name and a shell word at once; raise a ValueError otherwise."""
     if not CONCEPT_KEY.fullmatch(key):
         raise ValueError(f"concept key {key!r} must match {CONCEPT_KEY.pattern}: use lower-case letters, digits, - and _")
     return key
@@ -50,36 +46,36 @@ class Base(Section):
     model: str
     """A diffusers folder, a hub id, or `emoji-ldm`, which comes with wordmint."""
     revision: str | None
-    """Of a hub model its commit; of a folder the first digits of its weights' SHA-256, which is then enforced."""
+    """The commit of a hub model, or the first digits of the SHA-256 of a folder's weights; other weights are then refused."""
 
 
 class Scorer(Section):
     model: str
     """An open_clip model name, `local-dir:FOLDER`, or `emoji-clip`, which comes with wordmint."""
     pretrained: str | None
-    """Of an open_clip model the tag of its weights; of a folder the first digits of their SHA-256, which is then enforced."""
+    """The tag of an open_clip model's weights, or the first digits of the SHA-256 of a folder's weights; other weights are then refused."""
 
 
 class Curate(Section):
     min_images: int = Field(ge=1)
     """Fewer usable pictures than this is an error."""
     min_side: int = Field(ge=1)
-    """px of the shorter side."""
+    """Pictures with a shorter side below this many px are dropped."""
     min_sharpness: float = Field(ge=0)
-    """Standard deviation of the Laplacian in grey levels, at the base model's resolution."""
+    """Blurrier pictures are dropped: the standard deviation of the Laplacian in grey levels, at the base model's resolution."""
     max_pixels: int = Field(ge=1)
-    """Larger pictures are dropped before they are decoded."""
+    """Pictures with more pixels are dropped before they are decoded."""
     near_duplicate_distance: int = Field(ge=0, le=64)
     """Hamming distance of two 64-bit perceptual hashes up to which pictures count as the same."""
     min_similarity: float = Field(ge=-1, le=1)
-    """Mean CLIP cosine with the rest of the set, below which a picture is an outlier."""
+    """A picture whose mean CLIP cosine with the rest of the set is lower is dropped as an outlier."""
 
 
 class Prompts(Section):
     object: Suite
-    """For things: the first measures reconstruction, the others editability."""
+    """Prompts for things. The first measures reconstruction, the others measure editability."""
     style: Suite
-    """For styles, likewise."""
+    """Prompts for styles, by the same rule."""
 
 
 class Sample(Section):
@@ -91,15 +87,17 @@ class Sample(Section):
     reference_pictures: int = Field(ge=2)
     """For each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
     seed: int = Field(ge=0)
-    """Of the first picture of a prompt; the next pictures count on."""
+    """The seed of a prompt's first picture; the next pictures count on."""
     prompts: Prompts
 
 
 class Score(Section):
     bootstrap_samples: int = Field(ge=100)
+    """Resamplings from which an interval is taken."""
     confidence: float = Field(gt=0, lt=1)
-    """Of the bootstrap interval."""
+    """The share of bootstrap samples that an interval holds."""
     seed: int = Field(ge=0)
+    """The seed of the bootstrap."""
 
 
 class Register(Section):
@@ -111,8 +109,9 @@ class Source(Section):
     """The file that a word came in. Its digest is what DVC compares, so the invert stage is stale when it changes."""
 
     file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
-    """Below data/imported/<concept>/."""
+    """The file's name below data/imported/KEY/."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """The file's digest; another file is refused."""
 
 
 class Concept(Section):

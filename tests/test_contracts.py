@@ -198,7 +198,15 @@ def test_no_stage_is_a_library() -> None:
 
 
 def test_tests_mirror_what_they_test() -> None:
-    whole = {"test_contracts", "test_families", "test_golden", "test_strangers", "test_team", "test_tuned_words"}  # of the product as a whole
+    whole = {
+        "test_contracts",
+        "test_docs",
+        "test_families",
+        "test_golden",
+        "test_strangers",
+        "test_team",
+        "test_tuned_words",
+    }  # of the product as a whole
     for path in sources("tests"):
         place = path.relative_to(ROOT / "tests")
         if place.parts[0] != "support" and path.name.startswith("test_"):

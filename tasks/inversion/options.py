@@ -14,11 +14,11 @@ class EarlyStop(Section):
     every: int = Field(ge=1)
     """Optimizer steps between two looks at the fixed batch's loss."""
     pictures: int = Field(ge=1)
-    """In the fixed batch."""
+    """Pictures in the fixed batch."""
     window: int = Field(ge=2)
     """Looks whose variance is compared."""
     ratio: float = Field(gt=0, lt=1)
-    """Of the variance of all looks, below which the last ones' is nothing but noise."""
+    """Training stops when the last looks vary less than this share of the variance of all looks."""
 
 
 class Pick(Section):
@@ -27,18 +27,20 @@ class Pick(Section):
     every: int = Field(ge=1)
     """Optimizer steps between two probes."""
     pictures: int = Field(ge=1)
-    """For each of three prompts."""
+    """Pictures of each of three prompts."""
     num_inference_steps: int = Field(ge=1, le=500)
+    """DDIM steps of a probe's picture."""
     guidance_scale: float = Field(ge=1)
+    """Guidance of a probe's picture."""
     model: str
     """The scorer: an open_clip model name, or `local-dir:FOLDER`."""
     pretrained: str | None
-    """Of an open_clip model the tag of its weights; of a folder the first digits of their SHA-256."""
+    """The tag of an open_clip model's weights, or the first digits of the SHA-256 of a folder's weights."""
 
 
 class Invert(Section):
     method: str
-    """A name in the package tasks.inversion.methods."""
+    """One of the methods in docs/methods.md, or the dotted name of a module with a method of your own."""
     options: SerializeAsAny[Section]
     """The method's own settings, the `Options` of its module."""
     num_vectors: int = Field(ge=1, le=64)
@@ -48,7 +50,7 @@ class Invert(Section):
     batch_size: int = Field(ge=1)
     """Pictures in a step, drawn with replacement."""
     learning_rate: float = Field(gt=0)
-    """Of AdamW, constant."""
+    """The constant rate of AdamW."""
     timesteps: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
     """The part of the noise schedule that is trained on, in shares from no noise to pure noise; the paper takes all of it."""
     average_last: float = Field(ge=0, le=1)
@@ -56,8 +58,9 @@ class Invert(Section):
     early_stop: EarlyStop | None
     """When to stop before the cap; null never does."""
     pick: Pick | None
-    """Which of the steps is published: the one that scored best in a small probe; null takes the last."""
+    """Publishes the step that scored best in a small probe; null publishes the last."""
     seed: int = Field(ge=0)
+    """The seed of a word's pictures, captions, noise and timesteps."""
 
     @field_validator("options", mode="before")
     @classmethod

@@ -53,7 +53,7 @@ def test_nothing_is_built_anew_for_an_upgrade(catalog: Path) -> None:
         stale = repository.stale(repo, list(CONCEPTS), STAGES)
     assert list(stale) == ["score@ink"]  # its edition was another one
     outcome = build_catalog()
-    assert outcome.ran == {"ink": ["score"]} or outcome.ran == {"ink": ["score", "register"]}
+    assert set(outcome.ran | outcome.restored) == {"ink"}
     dvc("repro")
     with repository.open_repo() as repo:
         assert repository.stale(repo, list(CONCEPTS), STAGES) == {}

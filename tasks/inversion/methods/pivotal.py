@@ -15,8 +15,9 @@ class Options(Section):
     steps: int = Field(ge=1)
     """Optimizer steps of the tuning, with the word held fast."""
     rank: int = Field(ge=1, le=128)
-    """Of the LoRA."""
+    """Rank of the LoRA."""
     learning_rate: float = Field(gt=0)
+    """The constant rate of AdamW."""
 
 
 def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # settings are read before torch is needed
 
 class Options(Section):
     weight: float = Field(gt=0)
-    """Of the squared distance to the coarse word."""
+    """Weight of the squared distance to the coarse word."""
 
 
 def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":

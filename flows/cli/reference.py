@@ -1,0 +1,132 @@
+"""The reference pages, docs/settings.md and docs/commands.md, from the code that they describe: `python -m flows.cli.reference`."""
+
+import ast
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from tasks.inversion.methods import METHODS, method
+from tasks.settings import Settings, load_settings
+from tasks.shipped import shipped
+
+DOCS = Path("docs")
+WRITTEN = "<!-- written by `python -m flows.cli.reference`; edit the docstrings instead -->\n"
+
+
+def settings_page() -> str:
+    """Return docs/settings.md: every field of params.yaml with its rule, its meaning and what is shipped."""
+    shown = load_settings(shipped("params.yaml")).model_dump(mode="json")
+    lines = ["# Settings", "", WRITTEN]
+    lines += ["`params.yaml` holds every number of a catalog. A key that is unknown or missing is an error that names its place.", ""]
+    for name, field in Settings.model_fields.items():
+        model = model_of(field.annotation)
+        if model is not None:
+            value = next(iter(shown[name].values())) if name == "concepts" else shown[name]
+            lines += section("concepts.KEY" if name == "concepts" else name, model, value)
+    for name in METHODS:
+        options = method(name).Options
+        if options.model_fields:
+            lines += section(f"invert.options of `{name}`", options, {})
+    return "\n".join(lines)
+
+
+def section(title: str, model: type[BaseModel], shown: dict[str, Any]) -> list[str]:
+    """Return a heading and a table of a model's fields; a field that is a model has a table of its own."""
+    lines, nested, said = [f"## {title}", "", "| key | values | shipped | meaning |", "|---|---|---|---|"], list[str](), meanings(model)
+    for name, field in model.model_fields.items():
+        value = f"`{json.dumps(shown[name])}`" if name in shown else ""
+        inner = model_of(field.annotation)
+        lines.append(f"| `{name}` | {rule(field)} | {value if len(value) < 60 else 'see params.yaml'} | {said.get(name, '')} |")
+        if inner is not None and inner.model_fields:
+            nested += section(f"{title}.{name}", inner, shown.get(name) or {})
+    return [*lines, "", *nested]
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model in a field's annotation: the annotation itself, one of a union, or a dict's values."""
+    inside = [inner for outer in get_args(annotation) for inner in (outer, *get_args(outer))]
+    for part in (annotation, *inside):
+        if inspect.isclass(part) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def rule(field: FieldInfo) -> str:
+    """Return a field's type and the rules on its value, in a cell of a table."""
+    names = {"int": "whole number", "float": "number", "str": "text", "NoneType": "null", "dict": "section", "tuple": "list"}
+    annotation = field.annotation
+    options = [option for part in (annotation, *get_args(annotation)) for option in get_args(part) if isinstance(option, str)]
+    kinds = [names.get(part.__name__, "section") for part in (get_args(annotation) or [annotation]) if inspect.isclass(part)]
+    said = [" or ".join(f"`{option}`" for option in options) or " or ".join(dict.fromkeys(kinds)) or "list"]
+    signs = {"ge": ">= {}", "gt": "> {}", "le": "<= {}", "lt": "< {}", "min_length": "at least {} entries", "pattern": "`{}`"}
+    for rule_of in field.metadata:
+        for sign, text in signs.items():
+            if (bound := getattr(rule_of, sign, None)) is not None:
+                said.append(text.format(str(bound).replace("|", "\\|")))
+    return ", ".join(said)
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Return field -> the docstring below it, on one line."""
+    found: dict[str, str] = {}
+    for owner in reversed([base for base in model.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                found[ast.unparse(field.target)] = " ".join(str(below.value.value).split()).replace("|", "\\|")
+    return found
+
+
+def commands_page() -> str:
+    """Return docs/commands.md: every command of `wordmint` with its arguments and options."""
+    from flows.cli.main import app
+
+    command = typer.main.get_command(app)
+    lines = ["# Commands", "", WRITTEN, "Errors are one line on stderr and exit code 1. `WORDMINT_TRACEBACK=1` shows where one comes from.", ""]
+    commands: dict[str, Any] = getattr(command, "commands")  # noqa: B009, typer's group is no class of click's for mypy
+    for name in sorted(commands):
+        lines += [f"## wordmint {name}", "", *described(name, commands[name]), ""]
+    return "\n".join(lines)
+
+
+def described(name: str, command: Any) -> Iterator[str]:
+    """Yield the usage, the help and the parameters of a command."""
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    words = []
+    for argument in arguments:
+        word = (argument.metavar or argument.name.upper()).strip("[]") + ("..." if argument.nargs == -1 and not argument.metavar else "")
+        words.append(word if argument.required else f"[{word}]")
+    yield f"`{' '.join(['wordmint', name, *words])}`"
+    yield ""
+    yield " ".join(command.help.split())
+    rows = [(f"`{word}`", argument.help or "") for word, argument in zip(words, arguments, strict=True)]
+    for option in (parameter for parameter in command.params if parameter.param_type_name == "option"):
+        default = option.default if isinstance(option.default, int | float) and not isinstance(option.default, bool) else None
+        rows.append(
+            (", ".join(f"`{flag}`" for flag in option.opts), (option.help or "") + (f"; {default} by default" if default is not None else ""))
+        )
+    if rows:
+        yield from [
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {re.sub(r'(?<!`)<', '&lt;', said).replace('|', chr(92) + '|')} |" for name, said in rows),
+        ]
+
+
+def pages() -> dict[Path, str]:
+    return {DOCS / "settings.md": settings_page().rstrip() + "\n", DOCS / "commands.md": commands_page().rstrip() + "\n"}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
