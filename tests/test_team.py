@@ -92,13 +92,8 @@ class Team:
         return [run["name"] for run in json.load(urllib.request.urlopen(request)) if run["name"].startswith("invert")]
 
 
-def seed_repository(folder: Path, base: Path, scorer: Path) -> None:
-    """Commit this wordmint with tiny models, settings that take seconds, and one concept, whose pictures lie in the remote inside it."""
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in names.splitlines():
-        if not name.startswith(("data/base/", "data/remote/", "data/images/")) and (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+def seed_catalog(folder: Path, base: Path, scorer: Path) -> None:
+    """Give a new catalog tiny models, settings that take seconds, and one concept, whose pictures lie in a remote inside it."""
     shutil.copytree(base, folder / "data/base/tiny")
     shutil.copytree(scorer, folder / "data/base/tiny-clip")
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
@@ -114,7 +109,7 @@ def seed_repository(folder: Path, base: Path, scorer: Path) -> None:
     for number in range(3):
         draw_picture(folder / f"data/images/teapot/{number}.png", number)
     (folder / "data/images/teapot.yaml").write_text("undeclared: drawn for this test", encoding="utf-8")
-    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
+    (folder / ".dvc/config").write_text("[core]\n    remote = example\n['remote \"example\"']\n    url = ../data/remote\n", encoding="utf-8")
     with repository.Repo(str(folder)) as repo:
         repo.add([str(folder / "data/images/teapot")])
         repo.push()
@@ -141,8 +136,9 @@ def team(
         preloaded = stack.enter_context(
             started([sys.executable, "-m", "tests.support.preloaded", str(folder / "socket")], folder / "preloaded.log", env=own, cwd=ROOT)
         )
-        seed_repository(folder / "server", tiny_base_folder, tiny_scorer_folder)
-        team.say("server", "git add --all && git commit -qm 'An empty catalog'")
+        wait_for(preloaded, (folder / "socket").exists, folder / "preloaded.log")
+        team.run("server makes")
+        seed_catalog(folder / "server/catalog", tiny_base_folder, tiny_scorer_folder)
         team.say("server", team.take("git"))
         mlflow = stack.enter_context(started(["bash", "-ec", team.take("mlflow")], folder / "mlflow.log", env=in_bucket))
         prefect = stack.enter_context(started(["bash", "-ec", team.take("prefect")], folder / "prefect.log", env=own))
