@@ -1,79 +1,24 @@
-"""Loading a frozen text-to-image model of any family in `FAMILIES`; every number about it comes from its own config."""
+"""Loading a frozen text-to-image model of any family; every number about it comes from its own config."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
+from tasks.diffusion.families import family_of
+from tasks.diffusion.families.parts import Condition, Family, TextEncoder
 from tasks.diffusion.group_norm import use_channels_last_norms
+from tasks.diffusion.noise import NoiseProcess, noise_process, scheduler_for
 from tasks.shipped import folder_of
-
-
-class Family(NamedTuple):
-    """Where a pipeline class of diffusers keeps its parts."""
-
-    architecture: str
-    """As ModelSpec names it."""
-    encoders: tuple[tuple[str, str], ...]
-    """(tokenizer, text encoder), in the order in which their outputs are joined."""
-    vae: str
-
-
-FAMILIES = {
-    # Stable Diffusion 1.x and 2.x: which of them, and whether it predicts the noise or v, is in the configs.
-    "StableDiffusionPipeline": Family("stable-diffusion-v1", (("tokenizer", "text_encoder"),), "vae"),
-    "StableDiffusionXLPipeline": Family("stable-diffusion-xl-v1-base", (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")), "vae"),
-    # The paper's own model.
-    "LDMTextToImagePipeline": Family("latent-diffusion", (("tokenizer", "bert"),), "vqvae"),
-}
-
-
-class Condition(NamedTuple):
-    """What the denoiser reads of prompts."""
-
-    hidden: Tensor
-    """encoder_hidden_states: (prompts, length, dim)."""
-    pooled: Tensor | None = None
-    """(prompts, dim), of families that have it."""
-
-    def rows(self, index: slice | list[int]) -> "Condition":
-        """Return the condition of some of the prompts."""
-        return Condition(self.hidden[index], None if self.pooled is None else self.pooled[index])
-
-    def repeat(self, count: int) -> "Condition":
-        """Return the condition of one prompt `count` times."""
-        return Condition(self.hidden.expand(count, -1, -1), None if self.pooled is None else self.pooled.expand(count, -1))
-
-    def followed_by(self, other: "Condition") -> "Condition":
-        """Return these prompts and then the others."""
-        pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
-        return Condition(torch.cat([self.hidden, other.hidden]), pooled)
-
-
-class TextEncoder(NamedTuple):
-    """A frozen text encoder and its tokenizer."""
-
-    tokenizer: PreTrainedTokenizerBase
-    model: PreTrainedModel
-
-    @property
-    def table_owner(self) -> tuple[nn.Module, str]:
-        """The module that holds the embedding table, and the name under which it does."""
-        table = self.table
-        return next((module, name) for module in self.model.modules() for name, child in module.named_children() if child is table)
-
-    @property
-    def table(self) -> nn.Embedding:
-        """The frozen embedding table."""
-        return self.model.get_input_embeddings()
 
 
 @dataclass(frozen=True)
@@ -84,11 +29,11 @@ class BaseModel:
     text_encoders: tuple[TextEncoder, ...]
     vae: AutoencoderKL
     unet: UNet2DConditionModel
-    noise_scheduler: DDIMScheduler
+    noise_scheduler: SchedulerMixin
     identity: dict[str, str | None]
     """model and revision as in params.yaml, and weights_sha256."""
-    zeros_for_nothing: bool = False
-    """Whether no prompt at all is zeros instead of the empty prompt, as SDXL was trained."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The pipeline's own, which a family may read."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -106,10 +51,13 @@ class BaseModel:
 
     @property
     def architecture(self) -> str:
-        """As ModelSpec names it; Stable Diffusion 2 has 1's classes, a wider text encoder, and two kinds."""
-        if self.family is not FAMILIES["StableDiffusionPipeline"] or self.widths != [1024]:
-            return self.family.architecture
-        return "stable-diffusion-v2-768-v" if self.noise_scheduler.config.prediction_type == "v_prediction" else "stable-diffusion-v2-512"
+        """As ModelSpec names it."""
+        return self.family.architecture(self)
+
+    @property
+    def noise(self) -> NoiseProcess:
+        """How noise comes into latents and is taken out of them."""
+        return noise_process(self.noise_scheduler)
 
     @property
     def resolution(self) -> int:
@@ -127,16 +75,9 @@ class BaseModel:
         weights = [encoder.table.weight for encoder in self.text_encoders]
         return torch.cat(weights, dim=1) if len(weights) > 1 else weights[0]
 
-    def denoise(self, latents: Tensor, timesteps: Tensor | int, condition: Condition) -> Tensor:
+    def denoise(self, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
         """Return the denoiser's prediction for noisy latents (batch, channels, height, width), in float32."""
-        weight, added = self.unet.conv_in.weight, {}
-        in_rows = weight.is_contiguous(memory_format=torch.channels_last)
-        latents = latents.to(weight.dtype, memory_format=torch.channels_last if in_rows else torch.contiguous_format)
-        if condition.pooled is not None:
-            side = self.resolution
-            sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=weight.dtype, device=weight.device)  # of the original, its crop, the target
-            added = {"text_embeds": condition.pooled.to(weight.dtype), "time_ids": sizes.expand(len(latents), -1)}
-        return self.unet(latents, timesteps, condition.hidden.to(weight.dtype), added_cond_kwargs=added).sample.float()
+        return self.family.denoise(self, latents, timesteps, condition)
 
 
 def pick_device(device: str) -> str:
@@ -183,18 +124,6 @@ def base_resolution(model: str, revision: str | None) -> int:
     return unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
 
 
-def family_of(model_index: dict[str, Any], model: str) -> Family:
-    """Return the family of a pipeline's model_index.json.
-
-    Raises:
-        ValueError: the pipeline is of no family that words can be learned for.
-    """
-    name = model_index["_class_name"]
-    if name not in FAMILIES:
-        raise ValueError(f"{model} is a {name}; base.model in params.yaml takes a {', a '.join(FAMILIES)}")
-    return FAMILIES[name]
-
-
 def model_folder(model: str, revision: str | None) -> Path:
     """Return where a base model lies: the folder that it is, or the hub's copy, which is downloaded unless it is there."""
     return folder_of(model) or Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
@@ -221,27 +150,22 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         raise ValueError(f"base.revision is {revision}, but the weights in {model} are {weights[:12]}; restore the folder or change params.yaml")
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()
-    unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
-    pipeline = DiffusionPipeline.from_pretrained(folder, **unused, dtype=torch.float32, low_cpu_mem_usage=False)  # which would need accelerate
+    pipeline = family.load(folder)
     place, vae = pick_device(device), getattr(pipeline, family.vae)
-    encoders = tuple(TextEncoder(getattr(pipeline, tokenizer), getattr(pipeline, model)) for tokenizer, model in family.encoders)
+    encoders = tuple(TextEncoder(getattr(pipeline, tokenizer), getattr(pipeline, model)) for tokenizer, model in family.text_encoders)
     for part in (*(encoder.model for encoder in encoders), vae, pipeline.unet):
         part.to(place, memory_format=torch.channels_last).eval().requires_grad_(False)
         if place == "cpu":
             use_channels_last_norms(part)
-    if len(encoders) > 1:
-        # SDXL's config calls the end token 2, and transformers then pools at the greatest id: a new word's, so what follows it would be lost.
-        encoders[-1].model.text_model.eos_token_id = encoders[-1].tokenizer.eos_token_id
+    family.repair(encoders)
     if place != "cpu" and fast_bfloat16(torch.device(place)):
         pipeline.unet.to(torch.bfloat16)
-    if pipeline.scheduler.config.get("rescale_betas_zero_snr") and pipeline.scheduler.config.prediction_type == "epsilon":
-        raise ValueError(f"{model} predicts epsilon at zero terminal SNR, where it tells nothing of the picture; use one that predicts v there")
     return BaseModel(
         family=family,
         text_encoders=encoders,
         vae=vae,
         unet=pipeline.unet,
-        noise_scheduler=DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False),  # latents have no range
+        noise_scheduler=scheduler_for(pipeline.scheduler, model),
         identity={"model": model, "revision": revision, "weights_sha256": weights},
-        zeros_for_nothing=bool(pipeline.config.get("force_zeros_for_empty_prompt", False)),
+        config=dict(pipeline.config),
     )

@@ -1,4 +1,4 @@
-"""DDIM sampling with classifier-free guidance, one generator per picture."""
+"""Sampling with classifier-free guidance, one generator per picture."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,25 +8,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tasks.diffusion.base_model import BaseModel, Condition, fast_bfloat16
-from tasks.diffusion.objective import add_noise, to_clean, to_epsilon
+from tasks.diffusion.base_model import BaseModel, fast_bfloat16
+from tasks.diffusion.families.parts import Condition
 from tasks.diffusion.words import encode_prompts, unconditional
 
 AfterStep = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What becomes of the latents after a step, given them, the noise that sampling started from, and their alpha_bar."""
+"""What becomes of the latents after a step, given them, the noise that sampling started from, and their level of noise."""
 
 
-def as_it_is(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+def as_it_is(latents: Tensor, noise: Tensor, level: Tensor) -> Tensor:
     return latents
-
-
-def ddim_step(x_t: Tensor, prediction: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor, prediction_type: str = "epsilon") -> Tensor:
-    """One deterministic DDIM step (Song et al. 2021, eq. 12 with sigma = 0).
-
-    x_t, prediction: (batch, channels, height, width) latents. Returns x_{t-1}, same shape.
-    """
-    x_0 = to_clean(prediction, x_t, alpha_bar_t, prediction_type)
-    return add_noise(x_0, to_epsilon(prediction, x_t, alpha_bar_t, prediction_type), alpha_bar_prev)
 
 
 def guided(conditional: Tensor, unconditional: Tensor, guidance_scale: float) -> Tensor:
@@ -40,15 +31,6 @@ def initial_noise(base: BaseModel, seeds: Sequence[int]) -> Tensor:
     return torch.stack(noise).to(base.device)
 
 
-def noise_levels(base: BaseModel, num_inference_steps: int) -> list[tuple[int, Tensor, Tensor]]:
-    """Return (timestep, alpha_bar at it, alpha_bar after it) of each DDIM step, from noise to picture."""
-    scheduler = base.noise_scheduler
-    scheduler.set_timesteps(num_inference_steps)
-    alphas = scheduler.alphas_cumprod
-    stride = scheduler.config.num_train_timesteps // num_inference_steps
-    return [(t, alphas[t], alphas[t - stride] if t >= stride else scheduler.final_alpha_cumprod) for t in scheduler.timesteps.tolist()]
-
-
 @torch.inference_mode()
 def ddim_sample(
     base: BaseModel,
@@ -59,7 +41,7 @@ def ddim_sample(
     guidance_scale: float,
     after_step: AfterStep = as_it_is,
 ) -> Tensor:
-    """Denoise latents with DDIM.
+    """Denoise latents with the sampler of the model's noise process, which is DDIM but for rectified flow.
 
     noise: (batch, channels, height, width). prompts: as many rows. nothing: the one row of no prompt. Returns latents like `noise`.
     Where a processor multiplies in bfloat16 the denoiser does, half as fast again; words are learned in float32 there.
@@ -67,15 +49,15 @@ def ddim_sample(
     latents = noise
     in_bfloat16 = base.device.type == "cpu" and fast_bfloat16(base.device)  # on a GPU the weights are
     both = nothing.repeat(len(noise)).followed_by(prompts)
-    for t, alpha_bar_t, alpha_bar_prev in noise_levels(base, num_inference_steps):
+    process = base.noise
+    for step in process.steps(num_inference_steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
             if guidance_scale == 1:
-                prediction = base.denoise(latents, t, prompts)
+                prediction = base.denoise(latents, step.timestep, prompts)
             else:
-                without, within = base.denoise(torch.cat([latents, latents]), t, both).chunk(2)
+                without, within = base.denoise(torch.cat([latents, latents]), step.timestep, both).chunk(2)
                 prediction = guided(within, without, guidance_scale)
-        stepped = ddim_step(latents, prediction, alpha_bar_t, alpha_bar_prev, base.noise_scheduler.config.prediction_type)
-        latents = after_step(stepped, noise, alpha_bar_prev)
+        latents = after_step(process.step(latents, prediction, step), noise, step.after)
     return latents
 
 

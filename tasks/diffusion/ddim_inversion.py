@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from tasks.diffusion.base_model import BaseModel, Condition
-from tasks.diffusion.ddim import ddim_step, noise_levels
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.families.parts import Condition
 
 PREDICTIONS = 2  # for each step: of the autoencoder's PSNR 50 steps give back 0.95 with one, 0.998 with two
 
@@ -18,18 +18,10 @@ def ddim_invert(base: BaseModel, latents: Tensor, prompts: Condition, num_infere
 
     latents: (batch, channels, height, width). prompts: as many rows. Returns the same shape.
     """
-    for t, alpha_bar_t, alpha_bar_prev in reversed(noise_levels(base, num_inference_steps)):
+    process = base.noise
+    for step in reversed(process.steps(num_inference_steps)):
         start = latents
         for _ in range(PREDICTIONS):
-            prediction = base.denoise(latents, t, prompts)
-            latents = step_back(start, prediction, alpha_bar_t, alpha_bar_prev, base.noise_scheduler.config.prediction_type)
+            prediction = base.denoise(latents, step.timestep, prompts)
+            latents = process.step_back(start, prediction, step)
     return latents
-
-
-def step_back(x_prev: Tensor, prediction: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor, prediction_type: str) -> Tensor:
-    """Return the x_t from which `ddim_step` with this prediction leads to `x_prev`; of v also where `alpha_bar_t` is 0."""
-    if prediction_type == "v_prediction":  # a step is a turn by an angle (Salimans & Ho 2022, appendix D)
-        cosine = (alpha_bar_t * alpha_bar_prev).sqrt() + ((1 - alpha_bar_t) * (1 - alpha_bar_prev)).sqrt()
-        sine = (alpha_bar_prev * (1 - alpha_bar_t)).sqrt() - (alpha_bar_t * (1 - alpha_bar_prev)).sqrt()
-        return (x_prev + sine * prediction) / cosine
-    return ddim_step(x_prev, prediction, alpha_bar_prev, alpha_bar_t)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.ddim import AfterStep, encode, generate
-from tasks.diffusion.objective import add_noise
 
 EDITED = 128  # grey levels from which a pixel of a mask is edited
 
@@ -31,7 +30,7 @@ def blended(
     picture, mask: both of the model's resolution; the mask is white where the picture is edited. `learned` and `batch_size` as in `generate`.
     """
     edited = inside(mask)
-    after_step = outside_kept(encode(base, [picture])[0], latent_mask(base, edited))
+    after_step = outside_kept(base, encode(base, [picture])[0], latent_mask(base, edited))
     for drawn in generate(base, [prompt] * len(seeds), seeds, learned, num_inference_steps, guidance_scale, batch_size, after_step):
         # The autoencoder is not exact, so what is kept is taken from the picture itself.
         yield Image.composite(drawn, picture, edited)
@@ -48,9 +47,9 @@ def latent_mask(base: BaseModel, edited: Image.Image) -> Tensor:
     return (F.adaptive_max_pool2d(pixels, base.latent_shape[1:]) > 0).to(base.device)
 
 
-def outside_kept(latents: Tensor, edited: Tensor) -> AfterStep:
+def outside_kept(base: BaseModel, latents: Tensor, edited: Tensor) -> AfterStep:
     """Return what lays the picture, as noisy as the step left the latents, around them (algorithm 1).
 
     latents: (1, channels, height, width) of the picture. edited: (1, 1, height, width).
     """
-    return lambda drawn, noise, alpha_bar: torch.where(edited, drawn, add_noise(latents, noise, alpha_bar))
+    return lambda drawn, noise, level: torch.where(edited, drawn, base.noise.noisy(latents, noise, level))

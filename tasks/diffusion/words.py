@@ -1,43 +1,15 @@
 """New words beside a frozen vocabulary: token ids past its end read learned rows, and nothing else ever moves."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from tasks.diffusion.base_model import BaseModel, Condition, TextEncoder
-
-
-class SplicedEmbedding(nn.Module):
-    """A frozen embedding table continued by learned rows.
-
-    Equal to resizing the table and restoring its old rows after every step, but the optimizer holds only the new rows.
-    """
-
-    def __init__(self, frozen: nn.Embedding, first_id: int, learned: Tensor) -> None:
-        super().__init__()
-        self.frozen, self.first_id, self.learned = frozen, first_id, learned
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """(batch, length) token ids -> (batch, length, dim)."""
-        is_new = input_ids >= self.first_id
-        vocabulary = self.frozen(input_ids.masked_fill(is_new, 0))
-        learned = self.learned[(input_ids - self.first_id).clamp(min=0)]
-        return torch.where(is_new[..., None], learned.to(vocabulary.dtype), vocabulary)
-
-
-@contextmanager
-def spliced(encoder: TextEncoder, learned: Tensor) -> Iterator[None]:
-    """Let ids from the end of the vocabulary read `learned` (vectors, dim) while the block runs."""
-    (owner, name), frozen = encoder.table_owner, encoder.table
-    setattr(owner, name, SplicedEmbedding(frozen, len(encoder.tokenizer), learned))
-    try:
-        yield
-    finally:
-        setattr(owner, name, frozen)
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.families.parts import Condition, spliced
 
 
 def vector_tokens(placeholder_token: str, num_vectors: int) -> list[str]:
@@ -107,11 +79,7 @@ def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor) -> Condition
     with ExitStack() as splices:
         for encoder, part in zip(base.text_encoders, rows.split(base.widths, dim=1), strict=True):
             splices.enter_context(spliced(encoder, part))
-        if len(base.text_encoders) == 1:
-            return Condition(base.text_encoders[0].model(ids[0]).last_hidden_state)
-        # SDXL joins the last but one layers, and pools with its second encoder.
-        outputs = [encoder.model(part, output_hidden_states=True) for encoder, part in zip(base.text_encoders, ids, strict=True)]
-        return Condition(torch.cat([output.hidden_states[-2] for output in outputs], dim=-1), outputs[-1].text_embeds)
+        return base.family.encode(base.text_encoders, ids)
 
 
 @torch.inference_mode()
@@ -133,10 +101,7 @@ def encode_prompts(base: BaseModel, prompts: Sequence[str], learned: Mapping[str
 
 def unconditional(base: BaseModel) -> Condition:
     """Return the condition of no prompt at all, for classifier-free guidance: one row."""
-    empty = encode_prompts(base, [""])
-    if not base.zeros_for_nothing:
-        return empty
-    return Condition(torch.zeros_like(empty.hidden), None if empty.pooled is None else torch.zeros_like(empty.pooled))
+    return base.family.nothing(encode_prompts(base, [""]), base.config)
 
 
 def nearest_words(base: BaseModel, row: Tensor, count: int) -> list[tuple[str, float]]:

@@ -123,7 +123,7 @@ def watch(base: BaseModel, trainings: Sequence[Training], most: int) -> None:
     """Take the loss of each training on the batch that never changes, and note which may stop."""
     if not trainings:
         return
-    steps, batches = base.noise_scheduler.config.num_train_timesteps, []
+    steps, batches = base.noise.num_train_timesteps, []
     for training in trainings:
         assert training.schedule.early_stop is not None
         pictures, device = training.schedule.early_stop.pictures, training.trainable.rows.device

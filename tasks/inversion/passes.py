@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.objective import add_noise, per_picture_loss, target
+from tasks.diffusion.objective import per_picture_loss
 from tasks.diffusion.words import encode_tokens
 from tasks.inversion.data import Batch, draw_batch
 from tasks.inversion.training import Training
@@ -18,7 +18,7 @@ FREE_SHARE = 0.8  # of a GPU's free memory that may be filled
 def drawn(base: BaseModel, training: Training) -> Batch:
     """Draw a training's batch for its next step."""
     device = training.trainable.rows.device
-    return draw_batch(training.data, training.schedule.step, base.noise_scheduler.config.num_train_timesteps, device)
+    return draw_batch(training.data, training.schedule.step, base.noise.num_train_timesteps, device)
 
 
 def step(base: BaseModel, trainings: Sequence[Training], most: int) -> tuple[Tensor, int]:
@@ -59,16 +59,15 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
 
     most: pictures that go through the model at once.
     """
-    scheduler, pictures = base.noise_scheduler, []
+    process, pictures = base.noise, []
     joint, sizes = joint_batch(base, trainings, batches), [len(batch.latents) for batch in batches]
     weights = torch.cat([torch.full((size,), 1 / size, device=base.device) for size in sizes])
     for start in range(0, len(weights), most):
         part = slice(start, start + most)
         latents, noise, timesteps = joint.latents[part], joint.noise[part], joint.timesteps[part]
-        alpha_bar = scheduler.alphas_cumprod.to(base.device)[timesteps].view(-1, 1, 1, 1)
         condition = encode_tokens(base, joint.input_ids[part], torch.cat([training.trainable.rows for training in trainings]))
-        prediction = base.denoise(add_noise(latents, noise, alpha_bar), timesteps, condition)
-        losses = weights[part] * per_picture_loss(prediction, target(latents, noise, alpha_bar, scheduler.config.prediction_type))
+        prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, condition)
+        losses = weights[part] * per_picture_loss(prediction, process.target(latents, noise, timesteps))
         if torch.is_grad_enabled():
             losses.sum().backward()
         pictures.append(losses.detach())

@@ -10,8 +10,10 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from tasks.diffusion import ddim
-from tasks.diffusion.base_model import BaseModel, Condition, load_base_model
-from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, even_parts, generate, guided, initial_noise
+from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.ddim import ddim_sample, decode, even_parts, generate, guided, initial_noise
+from tasks.diffusion.families.parts import Condition
+from tasks.diffusion.noise.ddpm import ddim_step
 from tasks.diffusion.words import encode_prompts, unconditional
 
 PROMPT = "a painting of a fox on the moon"

@@ -8,10 +8,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from tasks.diffusion import ddim_inversion
-from tasks.diffusion.base_model import BaseModel, Condition, load_base_model
-from tasks.diffusion.ddim import ddim_sample, ddim_step, decode, encode, initial_noise
-from tasks.diffusion.ddim_inversion import ddim_invert, step_back
+from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.ddim import ddim_sample, decode, encode, initial_noise
+from tasks.diffusion.ddim_inversion import ddim_invert
 from tasks.diffusion.editing import blended, latent_mask, outside_kept
+from tasks.diffusion.families.parts import Condition
+from tasks.diffusion.noise.ddpm import ddim_step, step_back
 from tasks.diffusion.words import encode_prompts, initializer_row, unconditional
 from tasks.pretraining.scenes import paint_scene
 from tasks.similarity.scorer import load_scorer
@@ -91,12 +93,12 @@ def test_a_thin_mask_is_not_lost(base: BaseModel) -> None:
     assert found.nonzero().tolist() == [[0, 0, 9 // factor, 5 // factor]]
 
 
-def test_outside_the_latents_are_the_pictures_at_the_same_noise() -> None:
+def test_outside_the_latents_are_the_pictures_at_the_same_noise(base: BaseModel) -> None:
     generator = torch.Generator().manual_seed(0)
     picture, drawn, noise = (torch.randn(2, 4, 4, 4, generator=generator) for _ in range(3))
     edited = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     edited[..., :2] = True
-    blend = outside_kept(picture[:1], edited)(drawn, noise, torch.tensor(0.36))
+    blend = outside_kept(base, picture[:1], edited)(drawn, noise, torch.tensor(0.36))
     assert torch.equal(blend[..., :2], drawn[..., :2])
     torch.testing.assert_close(blend[..., 2:], (0.6 * picture[:1] + 0.8 * noise)[..., 2:])
 

@@ -1,0 +1,29 @@
+"""Stable Diffusion 1.x and 2.x (Rombach et al. 2022): one CLIP text encoder, a UNet that predicts the noise or v."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from tasks.diffusion.families.parts import Condition, Family, TextEncoder, unet_prediction
+
+WIDTH_OF_2 = 1024
+
+
+def encode(encoders: Sequence[TextEncoder], ids: Sequence[Tensor]) -> Condition:
+    """Return the text encoder's last layer."""
+    return Condition(encoders[0].model(ids[0]).last_hidden_state)
+
+
+def denoise(base: Any, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
+    return unet_prediction(base.unet, latents, timesteps, condition.hidden)
+
+
+def architecture(base: Any) -> str:
+    """Return ModelSpec's name. Stable Diffusion 2 has 1's classes, a wider text encoder, and two kinds."""
+    if base.widths != [WIDTH_OF_2]:
+        return "stable-diffusion-v1"
+    return "stable-diffusion-v2-768-v" if base.noise_scheduler.config.prediction_type == "v_prediction" else "stable-diffusion-v2-512"
+
+
+FAMILY = Family(text_encoders=(("tokenizer", "text_encoder"),), encode=encode, denoise=denoise, architecture=architecture)

@@ -1,0 +1,48 @@
+"""Stable Diffusion XL (Podell et al. 2023): two CLIP text encoders, a pooled prompt, and the sizes of the picture beside it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.diffusion.families.parts import Condition, Family, TextEncoder, unet_prediction
+
+
+def encode(encoders: Sequence[TextEncoder], ids: Sequence[Tensor]) -> Condition:
+    """Return the last but one layers of both encoders, end to end, and the pooled prompt of the second."""
+    outputs = [encoder.model(part, output_hidden_states=True) for encoder, part in zip(encoders, ids, strict=True)]
+    return Condition(torch.cat([output.hidden_states[-2] for output in outputs], dim=-1), outputs[-1].text_embeds)
+
+
+def denoise(base: Any, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
+    weight, side = base.unet.conv_in.weight, base.resolution
+    assert condition.pooled is not None
+    sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=weight.dtype, device=weight.device)  # of the original, its crop, the target
+    added = {"text_embeds": condition.pooled.to(weight.dtype), "time_ids": sizes.expand(len(latents), -1)}
+    return unet_prediction(base.unet, latents, timesteps, condition.hidden, added_cond_kwargs=added)
+
+
+def pool_at_the_end(encoders: Sequence[TextEncoder]) -> None:
+    """Name the end token of the second encoder, which pools there.
+
+    Its config calls that token 2, and transformers then pools at the greatest id. A new word has a greater one, so the rest would be lost.
+    """
+    encoders[-1].model.text_model.eos_token_id = encoders[-1].tokenizer.eos_token_id
+
+
+def nothing(empty: Condition, config: Mapping[str, Any]) -> Condition:
+    """Return zeros for no prompt where the pipeline was trained so, else the empty prompt."""
+    if not config.get("force_zeros_for_empty_prompt", False):
+        return empty
+    return Condition(torch.zeros_like(empty.hidden), None if empty.pooled is None else torch.zeros_like(empty.pooled))
+
+
+FAMILY = Family(
+    text_encoders=(("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")),
+    encode=encode,
+    denoise=denoise,
+    architecture=lambda base: "stable-diffusion-xl-v1-base",
+    repair=pool_at_the_end,
+    nothing=nothing,
+)
