@@ -30,7 +30,7 @@ def curate(concept: str, settings: Settings) -> Path:
     files = picture_files(folder) if folder.is_dir() else {}
     if not files:
         raise ValueError(f"concept {concept!r} has no pictures in {folder}; put some there, or fetch them with `dvc pull {folder}.dvc`")
-    read_captions(folder)  # the sample stage needs them; a mistake is heard of before a word is trained
+    read_captions(folder)  # the sample stage needs them; a mistake is reported before a word is trained
     contexts = read_contexts(folder, files)
     resolution = base_resolution(settings.base.model, settings.base.revision)
     digests, pictures, dropped = read_and_screen(files, resolution, settings)

@@ -120,9 +120,9 @@ class Concept(Section):
     placeholder_token: str = Field(pattern=r"^<[^<>\s]{1,64}>$")
     """The new word as it is written in prompts, in angle brackets."""
     initializer_token: str = Field(pattern=r"^\S+( \S+)*$")
-    """What the search starts from: an ordinary word, a phrase of them, or the placeholder of another concept."""
+    """The start of the search: an ordinary word, a phrase of them, or the placeholder of another concept."""
     invert: dict[str, Any] | None = None
-    """What is different from the section `invert` for this concept alone."""
+    """Changes to the section `invert` for this concept alone."""
     source: Source | None = None
     """Only of a word that was imported and is not trained; `wordmint import` writes it."""
 
@@ -139,7 +139,7 @@ class Runtime(Section):
     task_runner: Literal["threads", "workers", "ray"]
     """Where concepts are built: threads of this process, the workers of a Prefect work pool, or a Ray cluster."""
     concepts_per_task: int = Field(ge=1)
-    """Of a batch that goes to a worker or to Ray."""
+    """Concepts in a batch that goes to a worker or to Ray."""
     tracking_uri: str | None
     """MLflow's; null is mlruns/mlflow.db. MLFLOW_TRACKING_URI overrides it."""
 

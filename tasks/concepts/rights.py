@@ -15,14 +15,14 @@ ASKED = ("source", "licence", "consent")
 
 
 class Rights(Section):
-    """What is said of a picture set, and of the word's file too where a word was imported."""
+    """The rights in a picture set, and in the word's file where a word was imported."""
 
     source: str = Field(default="", strict=True)
     """Who made them, or where they were found."""
     licence: str = Field(default="", strict=True)
     """Under which they may be used: an SPDX identifier, or words."""
     consent: str = Field(default="", strict=True)
-    """Of the people whom they show, or that they show none."""
+    """The consent of the people in the pictures, or that the pictures show nobody."""
     undeclared: str = Field(default="", strict=True)
     """Why the ones above that are empty are not known, and the word is published all the same."""
 

@@ -1,4 +1,4 @@
-"""What stands where a word stands, to compare it with: nothing, the coarse word, what a person would say (Gal et al. 2022, section 5.2)."""
+"""The texts that a word is compared with: nothing, the coarse word, a person's captions (Gal et al. 2022, section 5.2)."""
 
 import re
 

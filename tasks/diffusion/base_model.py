@@ -51,7 +51,7 @@ class BaseModel:
 
     @property
     def architecture(self) -> str:
-        """As ModelSpec names it."""
+        """The model's name in ModelSpec."""
         return self.family.architecture(self)
 
     @property

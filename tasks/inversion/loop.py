@@ -86,7 +86,7 @@ def in_company(
                 note_errors(active, torch.stack(losses, dim=1).tolist())
                 losses.clear()
                 if written:
-                    written.result()  # a full disk is heard of
+                    written.result()  # raises if the disk is full
                 # The checkpoints are written beside the next steps, from copies; at a training's end they are written before anyone is told.
                 states = {paths[training.concept]: deepcopy(training.state()) for training in due if not training.error}
                 written = writer.submit(save_checkpoints, states)

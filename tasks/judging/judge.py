@@ -32,7 +32,7 @@ def judge(concept: str, samples: Path, settings: Settings) -> dict[str, Any]:
         return reconstruction(pictures[kind][first], training) if kind in pictures else None
 
     def editable(kind: str) -> float | None:
-        """Of pictures that are fewer than the word's, what as many would have."""
+        """Return the editability of a kind of pictures; where they are fewer than the word's, it is converted to that number."""
         found = pictures.get(kind, {})
         return fmean(editability(found[prompt], texts[prompt], len(word[prompt])) for prompt in edits) if found else None
 

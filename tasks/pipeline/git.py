@@ -1,4 +1,4 @@
-"""What is asked of Git."""
+"""Questions to Git: the commit, and whether a concept's inputs differ from it."""
 
 import subprocess
 

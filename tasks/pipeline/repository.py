@@ -49,7 +49,7 @@ class Catalog(Repo):
 
 
 def file_states(paths: Sequence[str] = ("dvc.yaml", "params.yaml", "dvc.lock")) -> list[tuple[int, int, int]]:
-    """Return size, time and inode of files: where none are named, of those that declare and record the stages."""
+    """Return size, time and inode of files, by default of the files that declare and record the stages."""
     states = [path.stat() for path in map(Path, paths) if path.exists()]
     return [(state.st_size, state.st_mtime_ns, state.st_ino) for state in states]
 

@@ -15,7 +15,7 @@ from tasks.pipeline.graph import EDITION, OLD_NUMBERS, declared, edition, read_s
 from tasks.shipped import shipped
 
 RENAMED = {"flows.build_catalog.build_batch": "flows.batches.build_batch"}
-"""What prefect.yaml of an older catalog calls -> what it is called now."""
+"""The name of a flow in an older prefect.yaml -> its name now."""
 
 
 def upgrades() -> dict[Path, bytes]:

@@ -1,4 +1,4 @@
-"""What the three pretraining loops share: learning-rate schedule, weight averages, checkpoints that a later run continues."""
+"""The three pretraining loops share these: learning-rate schedule, weight averages, checkpoints that a later run continues."""
 
 import copy
 import logging

@@ -220,7 +220,7 @@ class World:
                 thing = redrawn(rng, thing)
             elif roll < 0.6:
                 thing = crossed(rng, thing, art[rng.choice(things)])
-            # A medium with a hand of its own draws in that hand what it has.
+            # A medium with an artist of its own uses that artist's sprites where there are any.
             drawn = own[first] if sample.medium in ("cartoon", "icon") and roll >= 0.6 else thing
             pictures.append(np.asarray(self.place(rng, sample, [drawn, *(own[index] for index in sample.nouns[1:])])))
             captions.append(caption.replace(f"an {UNNAMED}", f"a {UNNAMED}"))

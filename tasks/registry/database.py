@@ -1,4 +1,4 @@
-"""What MLflow leaves to us of its database: a new one on this machine, as a server makes its own, and rows that two machines make at once."""
+"""MLflow's database: a new one on this machine, which MLflow's server would make itself, and rows that two machines make at once."""
 
 import logging
 import os

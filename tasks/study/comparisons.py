@@ -18,7 +18,7 @@ AS_EDITABLE = 0.01  # "at least as editable as": no more than this cosine below
 
 @dataclass(frozen=True)
 class Result:
-    """What a cell came to."""
+    """The result of a cell."""
 
     kind: str
     setup: str

@@ -1,4 +1,4 @@
-"""What the invert stage leaves: a word's embedding and the record of how it came about, whether trained or imported."""
+"""The end of the invert stage: it writes a word's embedding and the record of how the word came about, by training or by import."""
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel

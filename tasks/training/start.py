@@ -1,4 +1,4 @@
-"""What the invert stage starts from: a concept's settings and curated pictures become a training, and the record of what decides its result."""
+"""The start of the invert stage: a concept's settings and curated pictures become a training and the record of what decides its result."""
 
 from collections.abc import Collection, Sequence
 from importlib.metadata import version

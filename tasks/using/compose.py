@@ -27,7 +27,7 @@ PROMPTS = {("object", "object"): "a photo of a {} and a {}", ("object", "style")
 def compose(concepts: Sequence[str], settings: Settings, on_pair: Callable[[dict[str, Any]], object]) -> None:
     """Score every pair of concepts, or of all that are built when none is named, and bring the report up to date.
 
-    A pair that was scored from the same words, pictures, models and settings is left as it is; `on_pair` hears of each.
+    A pair that was scored from the same words, pictures, models and settings is left as it is; `on_pair` is called with each.
 
     Raises:
         ValueError: a named concept is unknown, not built or revoked, or there are fewer than two.

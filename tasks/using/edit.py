@@ -1,4 +1,4 @@
-"""What words do to pictures that a person brings: edits inside a mask, and the same picture under another prompt."""
+"""Words applied to a person's own pictures: edits inside a mask, and the same picture under another prompt."""
 
 from collections.abc import Sequence
 from math import inf, log10

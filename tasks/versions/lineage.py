@@ -225,7 +225,7 @@ def unchanged(folder: Path, files: Mapping[str, str]) -> str:
 
 
 def result_here(version: Version, stage: str, folder: Path, kept: Path) -> str:
-    """Say that a stage's folder is unchanged, if dvc.lock has it with the file that the version keeps a copy of; another result is none of its."""
+    """Say that a stage's folder is unchanged, if dvc.lock records it with the file that the version keeps a copy of."""
     md5 = repository.result_md5(version.repo, f"{stage}@{version.concept}")
     if md5 is None or not storage.cached(version.repo, md5).exists():
         return ""

@@ -23,7 +23,7 @@ NAMELESS = {"emb_params", "*", *PARTS}  # keys that say nothing of the word
 
 
 class WordFile(NamedTuple):
-    """What a file says of one word."""
+    """One word as a file has it."""
 
     path: Path
     """The file of the tensors, also where a folder was read."""
@@ -32,11 +32,11 @@ class WordFile(NamedTuple):
     parts: tuple[Tensor, ...]
     """(vectors, dim) in float32 for each text encoder."""
     metadata: dict[str, str]
-    """Of a safetensors file; empty for others."""
+    """The metadata of a safetensors file; empty for other files."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a file of ours says of how the word was made; empty for others."""
+        """The settings that a file of wordmint has of its word; empty for other files."""
         try:
             found = json.loads(self.metadata.get("settings", "{}"))
         except ValueError:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.registry.promotion import LAST, SCORES, Score, ScoreRecord, decide, evidence, score_record
+from tasks.registry.promotion import LAST, SCORES, Score, ScoreRecord, decide, evidence, score_record, sentence
 
 CHAMPION = ScoreRecord(
     version=1,
@@ -120,3 +120,9 @@ def test_evidence_reads_back() -> None:
 def test_a_version_from_before_the_gate_is_to_be_scored_again() -> None:
     old = {"reconstruction": "0.7", "editability": "0.25", "base_weights_sha256": "b" * 64, "scorer_weights_sha256": "c" * 64}
     assert decide("fox", challenger(0.99, 0.99), score_record(1, old)).verdict == "rescore"
+
+
+@pytest.mark.parametrize(("challenger", "side"), [(0.69, "below"), (0.7, "inside"), (0.8, "inside"), (0.81, "above")])
+def test_the_ends_of_an_interval_are_inside(challenger: float, side: str) -> None:
+    said = sentence("reconstruction", {"challenger": challenger, "champion": 0.75, "low": 0.7, "high": 0.8})
+    assert said == f"reconstruction {challenger:.3f} is {side} the champion's 0.700 to 0.800"
