@@ -1,27 +1,27 @@
-# `make catalog` and `make test` need Python >= 3.11, git and a package index; everything else is brought by the lock.
+# `make catalog` and `make test` need Python 3.11 to 3.13, git and a package index; the lock brings everything else.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tools find each other on this path: `dvc repro` starts `python`.
+# Tools start each other by this path: `dvc repro` runs `python`.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # The ephemeral Prefect server may be slow to start on a busy machine; the default gives up after 20 s.
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 180
 
-# No telemetry unless the user turned it on, as of the wordmint command.
+# Telemetry is off unless the user turned it on, as in the wordmint command.
 export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DVC_NO_ANALYTICS ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-# A core for each process of tests.
+# One core for each test process.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: catalog test test-services check repro study docs wheel lock help
 
-catalog: .venv/installed  ## build every stale concept and say where the report lies
+catalog: .venv/installed  ## build every stale concept and print where the report is
 	@wordmint build
 
-test: .venv/tested  ## run the test suite without what test-services runs
+test: .venv/tested  ## run the test suite without the tests of test-services
 	@$(PYTEST) -m "not services"
 
 test-services: .venv/tested  ## run the tests with Prefect servers and workers of their own, within 10 minutes
@@ -52,8 +52,8 @@ help:  ## this list
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "wordmint needs Python 3.11 to 3.13, this is " + sys.version)'
 	@$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv
 
-# Bytecode is compiled at once and in parallel: importing torch and diffusers without it takes 20 s, in every process of a build.
-# One lock holds every extra's versions; as a constraint it pins what each command installs.
+# Bytecode is compiled at installation, in parallel: without it every process of a build takes 20 s to import torch and diffusers.
+# One lock has the package versions of every extra; as a constraint it pins what each command installs.
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint requirements.lock --editable
 
 .venv/installed: .venv/bin/uv requirements.lock pyproject.toml

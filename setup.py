@@ -1,4 +1,4 @@
-"""Puts what a catalog starts from into the wheel; the rest stands in pyproject.toml."""
+"""Puts the files that a new catalog starts from into the wheel; everything else is in pyproject.toml."""
 
 import shutil
 from pathlib import Path
@@ -8,20 +8,20 @@ from setuptools.command.build_py import build_py
 
 FILES = ("dvc.yaml", "params.yaml", "prefect.yaml", ".gitignore", ".gitattributes", ".dvcignore", "data/.gitignore")
 FOLDERS = ("data/base", "data/images", "data/remote")
-NOT_PICTURES = shutil.ignore_patterns("*.png", "*.jpg", "*.jpeg", "*.webp")  # a checkout may have them; the wheel has them once, in data/remote
+NOT_PICTURES = shutil.ignore_patterns("*.png", "*.jpg", "*.jpeg", "*.webp")  # a checkout may have pictures; the wheel has them once, in data/remote
 
 
 class BuildWithCatalog(build_py):
     def run(self) -> None:
         super().run()
         if self.editable_mode:
-            return  # the checkout itself has them
-        root, place = Path(__file__).parent, Path(self.build_lib, "tasks", "shipped")
+            return  # an editable install uses the checkout's files
+        root, shipped = Path(__file__).parent, Path(self.build_lib, "tasks", "shipped")
         for file in FILES:
-            (place / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / file, place / file)
+            (shipped / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / file, shipped / file)
         for folder in FOLDERS:
-            shutil.copytree(root / folder, place / folder, dirs_exist_ok=True, ignore=NOT_PICTURES if folder == "data/images" else None)
+            shutil.copytree(root / folder, shipped / folder, dirs_exist_ok=True, ignore=NOT_PICTURES if folder == "data/images" else None)
 
 
 setup(cmdclass={"build_py": BuildWithCatalog})

@@ -1,6 +1,6 @@
 """Why the embedded denoiser is as it is: `python -m benchmarks.ablations [--only NAME] [--json]`, after `flows.pretrain_base --only generator`.
 
-Each design is trained anew for the same few optimizer steps on the cached latents of named composites. `DESIGNS` says what differs.
+Each design is trained from scratch for the same few optimizer steps on the cached latents of named composites. `DESIGNS` lists what differs.
 """
 
 import json
@@ -45,7 +45,7 @@ NO_PORTRAITS = np.empty((0, PORTRAIT_SIZE, PORTRAIT_SIZE, 3), np.uint8)
 
 @dataclass(frozen=True)
 class Design:
-    """What a design changes."""
+    """The differences of a design from the shipped one."""
 
     unet: dict[str, Any] = field(default_factory=dict)
     noise: dict[str, Any] = field(default_factory=dict)
@@ -69,7 +69,7 @@ DESIGNS: dict[str, Design] = {
 
 
 def train_and_judge(name: str, work: Path, data: dict[str, Any], steps: int) -> dict[str, float]:
-    """Train a design and return what it reached; a design that is done is read from its record."""
+    """Train a design and return its figures; those of a finished design are read from its record."""
     design = DESIGNS[name]
     folder = work / "ablations" / f"{name.replace(' ', '-')}-{steps}-{crc32(repr((UNET, design)).encode()):08x}"  # the shipped design changes
     record = folder / "figures.json"
@@ -105,17 +105,17 @@ def train_and_judge(name: str, work: Path, data: dict[str, Any], steps: int) -> 
 
 
 def judge(pipeline: Path, nouns: list[str]) -> dict[str, float]:
-    """Return top-1 nouns and scenes of pictures that a pipeline makes, by the shipped scorer, and how fast it makes them."""
+    """Return the top-1 rates of nouns and scenes in a pipeline's pictures, by the shipped scorer, and the pictures per second."""
     settings, rng = load_settings(), np.random.default_rng(UNSEEN + 6)
     base, scorer = load_base_model(str(pipeline), None, "auto"), load_scorer(settings.scorer.model, settings.scorer.pretrained, "auto")
     shown = [str(noun) for noun in rng.choice(nouns, 48, replace=False)]
     started = time.monotonic()
     pictures = draw(base, [f"a photo of {with_article(noun)}" for noun in shown for _ in range(2)], range(96))
     pace = 96 / (time.monotonic() - started)
-    places = [place for place in SCENES if place != "plain"] * 2
-    texts = [crossed("a photo of", with_article(noun), SCENES[place][0]) for noun, place in zip(shown, places, strict=False)]
+    scenes = [scene for scene in SCENES if scene != "plain"] * 2
+    texts = [crossed("a photo of", with_article(noun), SCENES[scene][0]) for noun, scene in zip(shown, scenes, strict=False)]
     placed = draw(base, texts, range(len(texts)))
-    candidates = [f"a photo of {SCENES[place][0]}" for place in places[: len(places) // 2]]
+    candidates = [f"a photo of {SCENES[scene][0]}" for scene in scenes[: len(scenes) // 2]]
     return {
         "noun_top1": top1(scorer, pictures, noun_texts(), [ALL_NOUNS.index(noun) for noun in shown for _ in range(2)]),
         "scene_top1": top1(scorer, placed, candidates, [index % len(candidates) for index in range(len(texts))]),
@@ -129,7 +129,7 @@ def main(
     steps: Annotated[int, typer.Option(help="optimizer steps of each design")] = 1500,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Train every design for the same few steps and hold it against the shipped one."""
+    """Train every design for the same few steps and compare it with the shipped one."""
     settings = load_settings()
     latents = sorted(work.glob("latents-*.pt"), key=lambda path: path.stat().st_mtime)
     if not latents:
@@ -142,7 +142,7 @@ def main(
     figures = {name: train_and_judge(name, work, data, steps) for name in dict.fromkeys(["shipped", *([only] if only else DESIGNS)])}
     units = {"noun_top1": "% top-1 noun", "scene_top1": "% top-1 scene", "validation_loss": "loss", "pictures_per_second": "trained/s"}
     units["sampled_per_second"] = "sampled/s"
-    rows = [Row(f"{name}: {what}", found[what], figures["shipped"][what], unit) for what, unit in units.items() for name, found in figures.items()]
+    rows = [Row(f"{name}: {what}", row[what], figures["shipped"][what], unit) for what, unit in units.items() for name, row in figures.items()]
     show("ablations", rows, "shipped", as_json)
 
 

@@ -1,6 +1,6 @@
 """How good the embedded models are: `python -m benchmarks.base_model [--art FOLDER] [--sheet FILE] [--json]`.
 
-The generator is judged by the scorer, which shares nothing with it. Composites are drawn anew with seeds that no training used.
+The generator is judged by the scorer, which shares nothing with it. Composites are drawn with seeds that no training used.
 """
 
 import time
@@ -35,7 +35,7 @@ GUIDANCE_SCALE, NUM_INFERENCE_STEPS = 4.0, 50
 
 
 def draw(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-    """Generate one picture for each prompt and its seed."""
+    """Generate one picture for each prompt, with the seed at the same index."""
     return list(generate(base, prompts, seeds, {}, NUM_INFERENCE_STEPS, GUIDANCE_SCALE, batch_size=128))
 
 
@@ -59,7 +59,7 @@ def judge_autoencoder(base: BaseModel, world: World, count: int) -> Row:
 
 
 def judge_scorer(scorer: Scorer, world: World, styles: Sequence[str], layouts: Sequence[str], count: int, case: str, mark: float) -> Row:
-    """Top-1 noun among all nouns on single things in every scene, medium and colour."""
+    """Return the top-1 rate among all nouns on single things in every scene, medium and colour."""
     rng = np.random.default_rng(UNSEEN + 1)
     samples = [draw_sample(rng, range(len(ALL_NOUNS)), layouts) for _ in range(count)]
     pictures = [world.render(rng, sample, str(rng.choice(styles)) if styles else None) for sample in samples]
@@ -67,9 +67,9 @@ def judge_scorer(scorer: Scorer, world: World, styles: Sequence[str], layouts: S
 
 
 def judge_nouns(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[str], seeds: int) -> list[Row]:
-    """Is the thing the one that was asked for, and do three judges that share nothing rank the pictures alike?"""
+    """Does a picture show the noun of its prompt, and do three judges that share nothing rank the pictures alike?"""
     prompts = [f"a photo of {with_article(noun)}" for noun in nouns for _ in range(seeds)]
-    asked = [ALL_NOUNS.index(noun) for noun in nouns for _ in range(seeds)]
+    truth = [ALL_NOUNS.index(noun) for noun in nouns for _ in range(seeds)]
     started = time.monotonic()
     pictures = draw(base, prompts, [UNSEEN + index for index in range(len(prompts))])
     pace = len(prompts) / (time.monotonic() - started)
@@ -81,14 +81,14 @@ def judge_nouns(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[s
         *(
             Row(
                 f"generator, {len(nouns)} nouns x {seeds} seeds, judged by {name}",
-                100 * float(np.mean(similarity.argmax(1) == asked)),
+                100 * float(np.mean(similarity.argmax(1) == truth)),
                 75,
                 "% top-1 noun",
             )
             for name, similarity in judged.items()
         ),
         *(
-            Row(f"{one} and {other} agree", rank_correlation(confidence(judged[one], asked), confidence(judged[other], asked)), 1, "rank correlation")
+            Row(f"{one} and {other} agree", rank_correlation(confidence(judged[one], truth), confidence(judged[other], truth)), 1, "rank correlation")
             for one, other in combinations(judged, 2)
         ),
         Row("sampling, 50 DDIM steps, guidance 4", pace, 6, "pictures/s"),
@@ -96,7 +96,7 @@ def judge_nouns(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[s
 
 
 def judge_pairs(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[str], count: int) -> list[Row]:
-    """Are both things of a pair among the five nouns that a picture is most like? Real composites of the same pairs say how far the judge sees."""
+    """Are both things of a pair among the five nouns that a picture is most like? Real composites of the same pairs show the limit of the judge."""
     rng = np.random.default_rng(UNSEEN + 4)
     pairs = [[ALL_NOUNS.index(noun) for noun in rng.choice(nouns, 2, replace=False)] for _ in range(count)]
     texts = [f"a photo of {things(pair, (None, None), 'and')}" for pair in pairs]
@@ -112,7 +112,7 @@ def judge_pairs(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[s
 
 
 def judge_attributes(base: BaseModel, scorer: Scorer, world: World, nouns: Sequence[str], count: int) -> list[Row]:
-    """Is the colour, the size or number, the relation the one that was asked for? Real composites, judged alike, are the mark."""
+    """Does a picture show the colour, the size or number, the relation of its prompt? Real composites, judged alike, are the mark."""
     singles = [name for name, layout in LAYOUTS.items() if layout.phrase.count("{}") == 1]
     relations = [name for name in LAYOUTS if name not in singles and name != "and"]
     rng, rows = np.random.default_rng(UNSEEN + 5), []
@@ -136,19 +136,19 @@ def judge_attributes(base: BaseModel, scorer: Scorer, world: World, nouns: Seque
 
 
 def judge_bias(base: BaseModel, scorer: Scorer, count: int) -> list[Row]:
-    """How often a thing keeps its own colour when none is named, against how often it does in training."""
+    """How often does a thing keep its own colour when none is named, compared with the training pictures?"""
     rows = []
     for noun, share in BIASED.items():
         texts = [f"a picture of {with_article(f'{colour} {noun}')}" for colour in THING_COLOURS] + [f"a picture of {with_article(noun)}"]
         pictures = draw(base, [f"a photo of {with_article(noun)}"] * count, range(count))
         best = (scorer.image_features(pictures) @ scorer.text_features(texts).T).argmax(dim=1)
-        own = float(((best == len(THING_COLOURS)) | (best == THING_COLOURS.index("red"))).float().mean())
-        rows.append(Row(f"generator, {count} of {with_article(noun)} that are red or unpainted", 100 * own, 100 * (1 - share * 6 / 7), "%"))
+        own_share = float(((best == len(THING_COLOURS)) | (best == THING_COLOURS.index("red"))).float().mean())
+        rows.append(Row(f"generator, {count} of {with_article(noun)} that are red or unpainted", 100 * own_share, 100 * (1 - share * 6 / 7), "%"))
     return rows
 
 
 def judge_crossed(base: BaseModel, scorer: Scorer, nouns: Sequence[str], each: int) -> list[Row]:
-    """Every drawn scene crossed with every medium: is the scene, is the medium the one that was asked for?"""
+    """Does a picture show the scene and the medium of its prompt, for every drawn scene crossed with every medium?"""
     rng = np.random.default_rng(UNSEEN + 2)
     cases = [(medium, scene, with_article(str(rng.choice(nouns)))) for medium in MEDIA for scene in DRAWN_SCENES for _ in range(each)]
     prompts = [crossed(MEDIA[medium].words, thing, SCENES[scene][0]) for medium, scene, thing in cases]
@@ -165,19 +165,19 @@ def judge_crossed(base: BaseModel, scorer: Scorer, nouns: Sequence[str], each: i
 
 
 def contact_sheet(base: BaseModel, path: Path) -> list[str]:
-    """Draw 60 uncurated samples, six rows of ten, and return what they were asked to show, in reading order."""
+    """Draw 60 samples without selection, six rows of ten, and return the nouns of their prompts in reading order."""
     rng = np.random.default_rng(UNSEEN + 12)
-    asked = [str(noun) for noun in rng.choice(TRAINED_NOUNS, 60, replace=False)]
-    pictures = draw(base, [f"a photo of {with_article(noun)}" for noun in asked], range(60))
+    nouns = [str(noun) for noun in rng.choice(TRAINED_NOUNS, 60, replace=False)]
+    pictures = draw(base, [f"a photo of {with_article(noun)}" for noun in nouns], range(60))
     sheet = grid(pictures, columns=10)
     sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path, optimize=True)
-    return asked
+    return nouns
 
 
 def main(
     art_folder: ArtFolder = art.ART_FOLDER,
     sheet: Annotated[Path | None, typer.Option(help="draw 60 uncurated samples to this file instead of measuring")] = None,
-    quick: Annotated[bool, typer.Option(help="a fifth of the nouns, one seed")] = False,
+    quick: Annotated[bool, typer.Option(help="a fifth of the nouns, with one seed each")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure the embedded models against their marks."""

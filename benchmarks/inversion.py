@@ -1,9 +1,9 @@
 """Many words at once against one word at a time: `python -m benchmarks.inversion [--steps N] [--json]`.
 
-The peer is a minimal re-statement of diffusers' example `textual_inversion.py`: the whole embedding table under AdamW, its old rows copied
-back after every step, the pictures encoded anew in every step, one concept after the other. Its pictures are decoded and resized beforehand,
-which favours it. Both see the same model, pictures, batch size and number of optimizer steps; rounds alternate, so that a noisy machine
-is noisy for both.
+The peer is a minimal version of diffusers' example `textual_inversion.py`: AdamW trains the whole embedding table, its old rows are copied
+back after every step, the pictures are encoded again in every step, and one concept follows the other. Its pictures are decoded and resized
+beforehand, which favours it. Both use the same model, pictures, batch size and number of optimizer steps. Rounds alternate, so that noise of
+the machine affects both.
 """
 
 import tempfile
@@ -72,7 +72,7 @@ def train_like_the_example(pipeline: DiffusionPipeline, pictures: list[Image.Ima
     tokenizer, text_encoder, vae, unet = pipeline.tokenizer, pipeline.text_encoder, pipeline.vae, pipeline.unet
     tokenizer.add_tokens("<peer>")
     new_id = tokenizer.convert_tokens_to_ids("<peer>")
-    text_encoder.float().resize_token_embeddings(len(tokenizer))  # the frozen parts may be in halves
+    text_encoder.float().resize_token_embeddings(len(tokenizer))  # the frozen parts may be in float16
     table = text_encoder.get_input_embeddings().weight
     with torch.no_grad():
         table[new_id] = table[tokenizer.encode(WORD, add_special_tokens=False)[0]]
@@ -82,7 +82,7 @@ def train_like_the_example(pipeline: DiffusionPipeline, pictures: list[Image.Ima
     text_encoder.train()
     optimizer = torch.optim.AdamW([table], lr=learning_rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    original, kept = table.detach().clone(), torch.arange(len(tokenizer)) != new_id
+    original, old_rows = table.detach().clone(), torch.arange(len(tokenizer)) != new_id
     pixels = torch.stack([torch.from_numpy(np.asarray(picture)).permute(2, 0, 1).to(unet.dtype) / 127.5 - 1 for picture in pictures]).to(table.device)
     for _ in range(steps):
         chosen = torch.randint(len(pixels), (batch_size,))
@@ -98,11 +98,11 @@ def train_like_the_example(pipeline: DiffusionPipeline, pictures: list[Image.Ima
         optimizer.step()
         optimizer.zero_grad()
         with torch.no_grad():
-            table[kept] = original[kept]
+            table[old_rows] = original[old_rows]
 
 
 def measured(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds that `work` took and, on a GPU, the peak of its memory in GB; a CPU's heap does not tell whose a page is."""
+    """Return the seconds that `work` took and, on a GPU, its peak memory in GB; on a CPU memory is not measured, since the heap is shared."""
     if not torch.cuda.is_available():
         started = time.monotonic()
         work()
@@ -116,8 +116,8 @@ def measured(work: Callable[[], object]) -> tuple[float, float]:
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, side: int = 8192) -> float:
     """Return the operations per second of a large matrix product on a GPU."""
-    one = torch.randn(side, side, device=device, dtype=dtype)
-    seconds = min(measured(lambda: one @ one)[0] for _ in range(10))
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
+    seconds = min(measured(lambda: matrix @ matrix)[0] for _ in range(10))
     return 2 * side**3 / seconds
 
 
@@ -149,8 +149,8 @@ def main(
         rows.append(Row(f"{concepts} concepts in a batch", concepts * steps / min(ours)[0], steps / min(theirs)[0], "concept-steps/s"))
         if torch.cuda.is_available():
             rows.append(Row(f"{concepts} concepts in a batch, peak", max(memory for _, memory in ours), max(memory for _, memory in theirs), "GB"))
-            done = concepts * steps * rules.batch_size * picture_flops / min(ours)[0]
-            rows.append(Row(f"{concepts} concepts in a batch, of the measured matrix peak", done / 1e12, peak / 1e12, "10^12 operations/s"))
+            reached = concepts * steps * rules.batch_size * picture_flops / min(ours)[0]
+            rows.append(Row(f"{concepts} concepts in a batch, of the measured matrix peak", reached / 1e12, peak / 1e12, "10^12 operations/s"))
     show("inversion", rows, "diffusers' way", as_json)
 
 

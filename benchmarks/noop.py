@@ -1,7 +1,7 @@
-"""A catalog with nothing to do: `python -m benchmarks.noop [--json]`, seconds of `wordmint build` against `dvc status` on the same catalog.
+"""An up-to-date catalog: `python -m benchmarks.noop [--json]`, seconds of `wordmint build` against `dvc status` on the same catalog.
 
-The concepts' files are stand-ins of a few bytes, eleven of each concept; params.yaml, dvc.yaml, dvc.lock and the registry are real, and
-DVC itself says at the start that the catalog is up to date.
+Each concept has eleven stand-in files of a few bytes; params.yaml, dvc.yaml, dvc.lock and the registry are real. DVC confirms at the start
+that the catalog is up to date.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ PROMPTS = ("one", "two", "three", "four", "five")
 
 
 def make_catalog(folder: Path, count: int) -> None:
-    """Write a catalog of `count` built concepts below `folder`, which becomes the current one."""
+    """Write a catalog of `count` built concepts in `folder`, which becomes the working directory."""
     os.chdir(folder)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, name)
@@ -54,7 +54,7 @@ def make_catalog(folder: Path, count: int) -> None:
 
 
 def register(concepts: list[str]) -> None:
-    """Give every concept one version in a registry of the catalog's own."""
+    """Register one version of every concept in the catalog's own registry."""
     connection.connect(tracking_uri(load_settings()))
     client = mlflow.MlflowClient()
     for concept in concepts:
@@ -66,7 +66,7 @@ def register(concepts: list[str]) -> None:
 
 
 def write_lock(params: dict[str, Any]) -> None:
-    """Write the dvc.lock that a build would have left."""
+    """Write the dvc.lock that a build would have written."""
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     entries = {}
     for stage, definition in stages.items():
@@ -77,9 +77,9 @@ def write_lock(params: dict[str, Any]) -> None:
             outs = [out for kind in ("outs", "metrics") for out in declared.get(kind, [])]
             entries[f"{stage}@{concept}" if concept else stage] = {
                 "cmd": declared["cmd"],
-                "deps": [hashed(Path(place)) for place in declared["deps"]],
+                "deps": [hashed(Path(dep)) for dep in declared["deps"]],
                 "params": {"params.yaml": {name: value_of(params, name) for name in sections}},
-                "outs": [hashed(Path(place)) for place in outs],
+                "outs": [hashed(Path(out)) for out in outs],
             }
     Path("dvc.lock").write_text(yaml.dump({"schema": "2.0", "stages": entries}, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8")
 
@@ -94,45 +94,45 @@ def hashed(path: Path) -> dict[str, Any]:
     if path.is_file():
         return {"path": path.as_posix(), "hash": "md5", "md5": cached(path.read_bytes()), "size": path.stat().st_size}
     files = sorted((file for file in path.rglob("*") if file.is_file()), key=lambda file: file.relative_to(path).as_posix())
-    listed = [{"md5": cached(file.read_bytes()), "relpath": file.relative_to(path).as_posix()} for file in files]
+    listing = [{"md5": cached(file.read_bytes()), "relpath": file.relative_to(path).as_posix()} for file in files]
     size = sum(file.stat().st_size for file in files)
-    return {"path": path.as_posix(), "hash": "md5", "md5": cached(json.dumps(listed).encode(), ".dir"), "size": size, "nfiles": len(files)}
+    return {"path": path.as_posix(), "hash": "md5", "md5": cached(json.dumps(listing).encode(), ".dir"), "size": size, "nfiles": len(files)}
 
 
 def cached(data: bytes, suffix: str = "") -> str:
     """Put bytes into DVC's cache and return their name there."""
     name = hashlib.md5(data).hexdigest() + suffix
-    place = Path(".dvc/cache/files/md5") / name[:2] / name[2:]
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+    path = Path(".dvc/cache/files/md5") / name[:2] / name[2:]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     return name
 
 
 def seconds(*command: str) -> tuple[float, str]:
-    """Run a command and return its seconds and what it said."""
+    """Run a Python module with arguments and return its seconds and its output."""
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-800:]}")
-    return time.monotonic() - started, done.stdout
+    process = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {process.stderr[-800:]}")
+    return time.monotonic() - started, process.stdout
 
 
 def main(
     counts: Annotated[list[int] | None, typer.Argument(help="concepts of a catalog")] = None, as_json: Annotated[bool, typer.Option("--json")] = False
 ) -> None:
-    """Measure builds with nothing to do."""
+    """Measure builds of an up-to-date catalog."""
     rows, home = [], Path.cwd()
     for count in counts or [10, 200, 1000]:
         with tempfile.TemporaryDirectory() as folder:
             make_catalog(Path(folder), count)
-            peer, said = seconds("dvc", "status")
-            if "up to date" not in said:
-                raise RuntimeError(f"the catalog is not up to date: {said[:500]}")
-            first, said = seconds("flows.cli.main", "build")
+            peer, output = seconds("dvc", "status")
+            if "up to date" not in output:
+                raise RuntimeError(f"the catalog is not up to date: {output[:500]}")
+            first, output = seconds("flows.cli.main", "build")
             again, _ = seconds("flows.cli.main", "build")
-            if "nothing to do" not in said:
-                raise RuntimeError(f"a build found something to do: {said[:500]}")
+            if "nothing to do" not in output:
+                raise RuntimeError(f"a build found something to do: {output[:500]}")
             rows.append(Row(f"{count} concepts, unknown to us", first, peer, "s"))
             rows.append(Row(f"{count} concepts", again, peer, "s"))
             os.chdir(home)

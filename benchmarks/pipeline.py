@@ -1,8 +1,8 @@
 """What the flow adds to its stages: `python -m benchmarks.pipeline [COUNT...] [--json]`, after `make catalog`.
 
-A catalog of COUNT concepts with tiny settings is built through `wordmint build`, with its interpreter's start, Prefect, DVC and MLflow. The same
-catalog is then computed by the stages' bare functions in this process, which has imported everything: that is the peer. Registering is no
-computation and so counts as added.
+A catalog of COUNT concepts with tiny settings is built by `wordmint build`, including the interpreter's start, Prefect, DVC and MLflow. The peer
+computes the same catalog with the stages' bare functions in this process, which has imported everything. Registering is not a computation,
+so it counts as added.
 """
 
 import os
@@ -31,18 +31,18 @@ ADDED_SHARE, ADDED_SECONDS = 1.10, 15.0  # what the flow may add
 
 
 def make_catalog(folder: Path, count: int) -> None:
-    """Write a catalog of `count` concepts that nobody built, with the shipped pictures in turn; its folder becomes the current one."""
+    """Write a catalog of `count` unbuilt concepts in `folder`, with the shipped pictures in turn; it becomes the working directory."""
     os.chdir(folder)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, changes in TINY.items():
         params[section] |= changes
-    shown, params["concepts"] = [params["concepts"][name] | {"pictures": name} for name in params["concepts"]], {}
+    shipped, params["concepts"] = [params["concepts"][name] | {"pictures": name} for name in params["concepts"]], {}
     for number in range(count):
-        chosen, name = dict(shown[number % len(shown)]), f"c{number}"
-        pictures = chosen.pop("pictures")
+        entry, name = dict(shipped[number % len(shipped)]), f"c{number}"
+        pictures = entry.pop("pictures")
         shutil.copytree(ROOT / artifacts.images(pictures), artifacts.images(name))
         shutil.copy(ROOT / artifacts.rights(pictures), artifacts.rights(name))
-        params["concepts"][name] = chosen | {"placeholder_token": f"<{name}>"}
+        params["concepts"][name] = entry | {"placeholder_token": f"<{name}>"}
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
     shutil.copytree(ROOT / "tasks", "tasks", ignore=shutil.ignore_patterns("__pycache__"))
@@ -53,7 +53,7 @@ def make_catalog(folder: Path, count: int) -> None:
 
 
 def compute() -> float:
-    """Return the seconds that the stages' functions take for the current catalog, one after the other in this process."""
+    """Return the seconds that the stages' functions take for the catalog in the working directory, one after the other in this process."""
     settings, started = load_settings(), time.monotonic()
     for concept in settings.concepts:
         curate.fn(concept, settings)
@@ -68,21 +68,22 @@ def main(
     counts: Annotated[list[int] | None, typer.Argument(help="concepts of a catalog")] = None, as_json: Annotated[bool, typer.Option("--json")] = False
 ) -> None:
     """Measure whole builds."""
-    rows, home, each = [], Path.cwd(), {}
+    rows, home, costs = [], Path.cwd(), {}
     for count in counts or [2, 10, 50]:
         with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as bare:
             make_catalog(Path(ours), count)
             wall, _ = seconds("flows.cli.main", "build")
             make_catalog(Path(bare), count)
-            alone = compute()
+            peer = compute()
             os.chdir(home)
-        each[count] = wall / count
-        rows.append(Row(f"{count} concepts, wall against compute", wall, alone, "s"))
+        costs[count] = wall / count
+        rows.append(Row(f"{count} concepts, wall against compute", wall, peer, "s"))
         rows.append(
-            Row(f"{count} concepts, wall against {ADDED_SHARE:.2f} x compute + {ADDED_SECONDS:.0f} s", wall, ADDED_SHARE * alone + ADDED_SECONDS, "s")
+            Row(f"{count} concepts, wall against {ADDED_SHARE:.2f} x compute + {ADDED_SECONDS:.0f} s", wall, ADDED_SHARE * peer + ADDED_SECONDS, "s")
         )
-    fewest = next(iter(each))
-    rows += [Row(f"a concept among {count}, against one among {fewest}", cost, each[fewest], "s") for count, cost in each.items() if count != fewest]
+    fewest = next(iter(costs))
+    least = costs[fewest]
+    rows += [Row(f"a concept among {count}, against one among {fewest}", cost, least, "s") for count, cost in costs.items() if count != fewest]
     show("pipeline", rows, "compute", as_json)
 
 

@@ -1,7 +1,7 @@
 """Recording in a large catalog: `python -m benchmarks.recording [COUNT...] [--json]`, CPU seconds of one stage of one concept among COUNT.
 
-The peer is what DVC's own commands do in the same process: `Repo.stage.collect` and `status` to ask, `Repo.commit` to record. Both have read the
-catalog before. A build asks and records once a stage, and takes the stage's inputs twice.
+The peer is what DVC's own commands call in the same process: `Repo.stage.collect` and `status` to ask, `Repo.commit` to record. Both have read the
+catalog before. A build asks and records once for each stage, and hashes the stage's inputs twice.
 """
 
 import os
@@ -22,23 +22,23 @@ STAGE = "curate@c1"
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Return the CPU time of this process in a call."""
+    """Return the CPU seconds that this process spends in a call."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
-def theirs_to_ask(repo: repository.Repo) -> None:
+def ask_as_dvc_does(repo: repository.Repo) -> None:
     (stage,) = repo.stage.collect(STAGE)
     with repo.lock:
         stage.status(check_updates=False)
 
 
 def measured(count: int) -> list[Row]:
-    """Return the rows of the current catalog, which has `count` concepts."""
+    """Return the rows of the catalog in the working directory, which has `count` concepts."""
     with repository.open_repo() as repo:
         repository.why(repo, "curate@c0")
-        asked = seconds_of(lambda: repository.why(repo, STAGE)), seconds_of(lambda: theirs_to_ask(repo))
+        asked = seconds_of(lambda: repository.why(repo, STAGE)), seconds_of(lambda: ask_as_dvc_does(repo))
         artifacts.write_bytes(artifacts.manifest("c1"), b"new")
         before = repository.snapshot(repo, STAGE)
         recorded = seconds_of(lambda: repository.record(repo, STAGE, before)), seconds_of(lambda: repo.commit(STAGE, force=True))

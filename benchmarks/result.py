@@ -1,4 +1,4 @@
-"""How every benchmark prints: a table for a person, or one JSON object for a script."""
+"""The output of every benchmark: a table for a person, or one JSON object for a script."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def machine() -> str:
 
 
 def show(benchmark: str, rows: list[Row], peer: str, as_json: bool) -> None:
-    """Print rows; `peer` heads the column of what ours is held against."""
+    """Print rows; `peer` is the heading of the column of the peers."""
     if as_json:
         print(json.dumps({"benchmark": benchmark, "machine": machine(), "rows": [asdict(row) | {"ratio": row.ratio} for row in rows]}, indent=2))
         return

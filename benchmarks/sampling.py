@@ -1,6 +1,6 @@
 """Our DDIM loop against `StableDiffusionPipeline.__call__`: `python -m benchmarks.sampling [--json]`.
 
-Same model, prompts, seeds, steps and guidance; the pipeline gets all pictures in one call. Rounds alternate; the best of each counts.
+Both use the same model, prompts, seeds, steps and guidance; the pipeline draws all pictures in one call. Rounds alternate; the best of each counts.
 """
 
 import time
@@ -24,19 +24,19 @@ def plain_pipeline(base: BaseModel) -> DiffusionPipeline:
 
 
 def main(
-    pictures: Annotated[int, typer.Option(help="pictures of a round")] = 64,
+    pictures: Annotated[int, typer.Option(help="pictures in a round")] = 64,
     rounds: Annotated[int, typer.Option(help="the best round of each counts")] = 3,
     model: Annotated[str | None, typer.Option(help="another base model's folder")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Measure pictures per second, and how far the two sets of pictures are apart."""
+    """Measure pictures per second, and the mean difference between the two sets of pictures."""
     settings = load_settings()
     rules = settings.sample
     base = load_base_model(model or settings.base.model, None, settings.runtime.device)
     pipeline = plain_pipeline(base)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    prompts = [f"a photo of a {noun} on the {place}" for noun in ("cat", "car", "apple", "rocket") for place in ("moon", "beach")]
+    prompts = [f"a photo of a {noun} on the {scene}" for noun in ("cat", "car", "apple", "rocket") for scene in ("moon", "beach")]
     prompts = [prompts[index % len(prompts)] for index in range(pictures)]
     seeds = list(range(pictures))
     ours, theirs = [], []
@@ -48,10 +48,10 @@ def main(
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         peer = pipeline(prompts, num_inference_steps=rules.num_inference_steps, guidance_scale=rules.guidance_scale, generator=generators).images
         theirs.append(pictures / (time.monotonic() - started))
-    apart = np.mean([np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean() for one, other in zip(drawn, peer, strict=True)])
+    difference = np.mean([np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean() for a, b in zip(drawn, peer, strict=True)])
     rows = [
         Row(f"{pictures} pictures, {rules.num_inference_steps} steps, guidance {rules.guidance_scale:g}", max(ours), max(theirs), "pictures/s"),
-        Row("mean difference of the pictures, one grey level allowed", float(apart), 1.0, "grey levels"),
+        Row("mean difference of the pictures, one grey level allowed", float(difference), 1.0, "grey levels"),
     ]
     show("sampling", rows, "diffusers", as_json)
 

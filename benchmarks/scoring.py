@@ -16,7 +16,7 @@ from tasks.similarity.scorer import Scorer, load_scorer
 
 @torch.inference_mode()
 def plain_loop(scorer: Scorer, pictures: list[Image.Image], batch_size: int) -> torch.Tensor:
-    """As open_clip's README does it."""
+    """Return the features of pictures, computed as in open_clip's README."""
     parts = []
     for start in range(0, len(pictures), batch_size):
         pixels = torch.stack([scorer.preprocess(picture) for picture in pictures[start : start + batch_size]])
@@ -25,7 +25,7 @@ def plain_loop(scorer: Scorer, pictures: list[Image.Image], batch_size: int) -> 
 
 
 def main(
-    count: Annotated[int, typer.Option(help="pictures of a round")] = 512,
+    count: Annotated[int, typer.Option(help="pictures in a round")] = 512,
     rounds: Annotated[int, typer.Option(help="the best round of each counts")] = 3,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:

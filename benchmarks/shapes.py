@@ -1,4 +1,4 @@
-"""What real base models cost: `python -m benchmarks.shapes [--json]` counts the operations of a training step and of a picture.
+"""The cost of real base models: `python -m benchmarks.shapes [--json]` counts the operations of a training step and of a picture.
 
 `python -m benchmarks.shapes --write sd15 FOLDER` writes a pipeline of that shape with random weights, since speed does not depend on their
 values; `python -m benchmarks.inversion --model FOLDER` and `benchmarks.sampling --model FOLDER` then measure it on a GPU.
@@ -35,15 +35,15 @@ UNETS: dict[str, dict[str, Any]] = {
 VIT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "projection_dim": 768}
 BIG_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "projection_dim": 1280}
 PROMPT_LENGTH = 77
-STEPS, BATCH = 3000, 4  # of a concept; the README's cap for Stable Diffusion is 5000, and its early stop ends before
+STEPS, BATCH = 3000, 4  # for a concept; the README's cap for Stable Diffusion is 5000, and the early stop ends before it
 SAMPLE_STEPS = 50
 PEAKS = {"RTX 3060": 51, "RTX 4090": 165, "A100": 312, "H100": 989}
-"""bf16 matrix operations with float32 sums, dense, in 10^12 a second: the makers' data sheets."""
-USED = 0.4  # of the peak, assumed
+"""Peak rates of dense bf16 matrix operations with float32 sums, in 10^12 per second, from the makers' data sheets."""
+USED = 0.4  # the assumed share of the peak
 
 
 def write_pipeline(shape: str, folder: Path) -> None:
-    """Write a diffusers folder of a shape in float16, with random weights and the embedded model's tokenizer."""
+    """Write a pipeline of a shape as a diffusers folder in float16, with random weights and the embedded model's tokenizer."""
     tokenizer = CLIPTokenizer.from_pretrained(load_settings().base.model, subfolder="tokenizer", model_max_length=PROMPT_LENGTH)
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     vae = AutoencoderKL(
@@ -80,10 +80,12 @@ def flops(config: dict[str, Any], backward: bool) -> float:
 
 def main(
     write: Annotated[str | None, typer.Option(help="the shape to write instead: sd15 or sdxl")] = None,
-    folder: Annotated[Path | None, typer.Argument(help="where to")] = None,
+    folder: Annotated[Path | None, typer.Argument(help="the folder to write it to")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Count what a concept costs, or write a pipeline of a shape."""
+    if bool(write) != bool(folder):
+        raise typer.BadParameter("--write and FOLDER go together: the shape, and where it is written")
     if write and folder:
         write_pipeline(write, folder)
         return

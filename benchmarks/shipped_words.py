@@ -1,4 +1,4 @@
-"""How good the words of the built catalog are: `python -m benchmarks.shipped_words [--art FOLDER] [--json]`, after `make catalog`."""
+"""The quality of the words of the built catalog: `python -m benchmarks.shipped_words [--art FOLDER] [--json]`, after `make catalog`."""
 
 from statistics import fmean
 from typing import Annotated
@@ -20,30 +20,30 @@ from tasks.settings import Settings, load_settings
 from tasks.similarity.scorer import Scorer, load_scorer
 from tasks.similarity.scores import bootstrap, editability, reconstruction
 
-ASKED = {
+CONTENTS = {
     "a photo of a {} on the moon": ((), "one", "moon", "photo"),
     "a photo of a {} on the beach": ((), "one", "beach", "photo"),
     "an oil painting of a {}": ((), "one", "plain", "oil"),
     "a photo of a {} and an apple": (("apple",), "and", "plain", "photo"),
 }
-"""Prompt -> what it asks for besides the word: other things, layout, scene and medium, as `Sample` has them."""
+"""Prompt -> what its pictures show besides the word: other things, layout, scene and medium, as in `Sample`."""
 
 
 def composite_editability(settings: Settings, scorer: Scorer, world: World, concept: str) -> float:
-    """Return the editability of what a perfect word would draw: real composites of a thing in what the prompts ask for."""
+    """Return the editability of a perfect word: that of real composites which show the thing as the prompts say."""
     _, *edits = settings.prompts(concept)
-    rng, count, found = np.random.default_rng(settings.sample.seed), settings.sample.pictures_per_prompt, []
+    rng, count, scores = np.random.default_rng(settings.sample.seed), settings.sample.pictures_per_prompt, []
     for prompt in edits:
-        others, layout, scene, medium = ASKED[prompt]
-        nouns = tuple(ALL_NOUNS.index(each) for each in (concept, *others))
+        others, layout, scene, medium = CONTENTS[prompt]
+        nouns = tuple(ALL_NOUNS.index(noun) for noun in (concept, *others))
         sample = Sample(nouns, (None,) * len(nouns), layout, scene, medium, prompt)
         features = scorer.image_features([world.render(rng, sample, SETS[concept][0]) for _ in range(count)])
-        found.append(editability(features, scorer.text_features([without_word(prompt)])[0]))
-    return fmean(found)
+        scores.append(editability(features, scorer.text_features([without_word(prompt)])[0]))
+    return fmean(scores)
 
 
 def judge_objects(settings: Settings, scorer: Scorer, world: World) -> list[Row]:
-    """Held-out objects whose pictures show mostly the thing itself: shares of the bounds, averaged."""
+    """Compare held-out objects with their bounds, on average; objects whose pictures all show a scene are left out."""
     shown = {concept: pictures for concept, (_, pictures) in SETS.items() if concept in settings.concepts}
     objects = [concept for concept, pictures in shown.items() if concept in HELD_OUT and any(scene == "plain" for _, scene in pictures)]
     scores = [artifacts.read_json(artifacts.scores(concept)) for concept in objects]
@@ -61,7 +61,7 @@ def judge_objects(settings: Settings, scorer: Scorer, world: World) -> list[Row]
 
 
 def judge_styles(settings: Settings, scorer: Scorer) -> list[Row]:
-    """Things that the style's pictures do not show: their likeness to those pictures with the word and without."""
+    """Compare the likeness of unseen things to the style's pictures, with the word and without it."""
     rules, rows = settings.score, []
     for concept in [name for name, chosen in settings.concepts.items() if chosen.kind == "style"]:
         edits = artifacts.read_json(artifacts.samples_record(concept))["prompts"][1:]
@@ -82,7 +82,7 @@ def judge_styles(settings: Settings, scorer: Scorer) -> list[Row]:
 
 
 def main(art_folder: ArtFolder = art.ART_FOLDER, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Hold the shipped words against their marks."""
+    """Compare the shipped words with their marks."""
     settings = load_settings()
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     art.fetch(art_folder)

@@ -1,4 +1,4 @@
-"""Building a batch of concepts in this process: the stages of each, and the words trained in company."""
+"""Building a batch of concepts in this process: the stages of each concept, and all words in one training."""
 
 import logging
 import time
@@ -24,22 +24,22 @@ RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20], "retry_condition_fn": t
 
 
 def load_stages() -> dict[str, Task]:
-    """Import the stages in the graph's order: torch and diffusers take many seconds, and finding nothing to do needs neither."""
+    """Import the stages in the graph's order; here, because torch and diffusers take many seconds and an up-to-date catalog needs neither."""
     from tasks.curate import curate
     from tasks.invert import invert
     from tasks.register import register
     from tasks.sample import sample
     from tasks.score import score
 
-    # A training is not tried again: what stopped it would stop it again.
+    # A training is not retried: what stopped it would stop it again.
     return {stage.fn.__name__: stage if stage is invert else stage.with_options(**RETRIES) for stage in (curate, invert, sample, score, register)}
 
 
 @flow(name="build-batch")
 def build_batch(concepts: list[str], push: bool = False) -> Outcome:
-    """Build concepts in the catalog that this process runs in: what a worker does with a batch.
+    """Build a batch of concepts in the catalog of this process, as a worker does.
 
-    push: bring the results to the DVC remote, for a catalog that is a clone of the one where the batch was made up.
+    push: send the results to the DVC remote; needed where the worker's catalog is a clone.
 
     Raises:
         ValueError: params.yaml is not valid, or a concept is not in it.
@@ -61,20 +61,20 @@ def build_batch(concepts: list[str], push: bool = False) -> Outcome:
 
 @task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
 def push_results(repo: repository.Repo, names: Sequence[str]) -> None:
-    """Send the results of stages, and the run-cache that finds them by their inputs, to the DVC remote; each kind has its own way to be away."""
+    """Send the results of stages, and the run-cache that finds them by their inputs, to the DVC remote."""
     repo.push(targets=list(names), run_cache=True)
 
 
 def build_concepts(repo: repository.Repo, concepts: list[str], settings: Settings, outcome: Outcome, names: Sequence[str] = STAGES) -> None:
     """Build concepts through the stages of these names and note in `outcome` what ran, what failed and how long it took.
 
-    The words are trained in company; every other stage takes one concept after the other.
+    The words are trained together; every other stage takes one concept after the other.
     """
     stages = {name: stage for name, stage in load_stages().items() if name in names}
-    with device_slot(settings.runtime.device), counted(concepts) as done, ThreadPoolExecutor(1) as beside:
+    with device_slot(settings.runtime.device), counted(concepts) as done, ThreadPoolExecutor(1) as background:
         if "register" in stages:
-            # A new database takes a second, which the words' training hides.
-            beside.submit(connection.connect, tracking_uri(settings)).add_done_callback(warn_of_a_failure)
+            # Creating a database takes a second, which the words' training hides.
+            background.submit(connection.connect, tracking_uri(settings)).add_done_callback(warn_of_a_failure)
             track(repo, concepts, outcome)
         for concept in concepts:
             build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
@@ -85,27 +85,27 @@ def build_concepts(repo: repository.Repo, concepts: list[str], settings: Setting
 
 
 def warn_of_a_failure(connected: Future) -> None:
-    """Say at once that MLflow cannot be used; registering tries again, and fails for each concept if that fails too."""
+    """Warn early that MLflow cannot be used; registering tries again, and each concept fails if that fails too."""
     if error := connected.exception():
         log.warning("%s; registering will try again when the words are trained", error)
 
 
 def track(repo: repository.Repo, concepts: list[str], outcome: Outcome) -> None:
-    """Record the pictures of concepts whose rights are declared; better now than after an hour of training."""
+    """Put the pictures of concepts under DVC and fail those without declared rights, before an hour of training instead of after it."""
     for concept in concepts:
         with accounted(outcome, concept):
             read_rights(concept)
     declared = [concept for concept in concepts if concept not in outcome.failed]
     try:
         storage.track_inputs(repo, declared)
-    except Exception:  # whose fault it is, each tells of itself
+    except Exception:  # one by one, so that only the concepts at fault fail
         for concept in declared:
             with accounted(outcome, concept):
                 storage.track_inputs(repo, [concept])
 
 
 def build_stages(repo: repository.Repo, concept: str, settings: Settings, stages: dict[str, Task], outcome: Outcome) -> None:
-    """Run the stale ones of some stages of one concept and record each in DVC; a concept that failed before is left alone."""
+    """Run the stale ones among `stages` for one concept and record each in DVC; a concept that failed before is skipped."""
     if concept in outcome.failed:
         return
     with accounted(outcome, concept):
@@ -117,7 +117,10 @@ def build_stages(repo: repository.Repo, concept: str, settings: Settings, stages
 
 
 def restored(repo: repository.Repo, stage: str, concept: str, outcome: Outcome) -> bool:
-    """Bring back what a stage made of these inputs before, and tell whether it did; what is registered lies in MLflow and is never assumed."""
+    """Restore the result that a stage had with these inputs before, and tell whether there was one.
+
+    A registration is never restored: its result lies in MLflow, which DVC cannot check.
+    """
     if stage == "register" or not repository.restore(repo, f"{stage}@{concept}"):
         return False
     outcome.restored.setdefault(concept, []).append(stage)
@@ -125,28 +128,28 @@ def restored(repo: repository.Repo, stage: str, concept: str, outcome: Outcome) 
 
 
 def invert_stale(repo: repository.Repo, concepts: list[str], settings: Settings, invert: Task, outcome: Outcome) -> None:
-    """Train the stale words among some concepts and record each in DVC as soon as it is written."""
-    before = {}
+    """Train the stale words among `concepts` and record each in DVC as soon as it is written."""
+    snapshots = {}
     for concept in concepts:
         with accounted(outcome, concept):
             if repository.why(repo, name := f"invert@{concept}") and not restored(repo, "invert", concept, outcome):
-                before[concept] = repository.snapshot(repo, name)
-    if not before:
+                snapshots[concept] = repository.snapshot(repo, name)
+    if not snapshots:
         return
 
     started = time.monotonic()
     with stage_bars("invert"):
         try:
-            for concept, error in invert(list(before), settings):
+            for concept, error in invert(list(snapshots), settings):
                 with accounted(outcome, concept):
                     if error:
                         raise error
-                    repository.record(repo, f"invert@{concept}", before[concept])
+                    repository.record(repo, f"invert@{concept}", snapshots[concept])
                     outcome.ran.setdefault(concept, []).append("invert")
-        except Exception as error:  # of the batch as a whole, such as a base model that is not there
-            for concept in before:
+        except Exception as error:  # the whole batch failed, such as for a missing base model
+            for concept in snapshots:
                 if concept not in outcome.failed and "invert" not in outcome.ran.get(concept, []):
                     with accounted(outcome, concept):
                         raise error
-    for concept in before:
-        outcome.seconds[concept] += (time.monotonic() - started) / len(before)
+    for concept in snapshots:
+        outcome.seconds[concept] += (time.monotonic() - started) / len(snapshots)

@@ -14,7 +14,7 @@ from tasks.settings import Settings, load_settings
 def build_catalog(concepts: list[str] | None = None) -> Outcome:
     """Curate, invert, sample, score and register every stale concept.
 
-    A concept that fails leaves the others alone; the flow goes on and fails at its end, naming it. A revoked one is skipped.
+    A concept that fails does not stop the others; the flow fails at its end and names it. A revoked concept is skipped.
 
     Raises:
         ValueError: params.yaml is not valid, or a concept is not in it.
@@ -24,12 +24,12 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
     chosen = settings.chosen(concepts)
     if settings.runtime.task_runner == "workers":
         workers.wait_for_earlier()
-    known = fingerprints.fingerprints_of(list(settings.concepts))
-    suspects = freshness.suspects(chosen, known, settings)
+    current = fingerprints.fingerprints_of(list(settings.concepts))
+    suspects = freshness.suspects(chosen, current, settings)
     with repository.open_repo() as repo:
         storage.fetch_inputs(repo, suspects)
-        stale = freshness.stale_ones(repo, suspects, known)
-        outcome.revoked = freshness.revoked_ones(stale, settings)
+        stale = freshness.stale_concepts(repo, suspects, current)
+        outcome.revoked = freshness.revoked_concepts(stale, settings)
         stale = [concept for concept in stale if concept not in outcome.revoked]
         if stale and settings.runtime.task_runner == "threads":
             build_concepts(repo, stale, settings, outcome)
@@ -43,7 +43,7 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
 
 
 def build_report(repo: repository.Repo, settings: Settings) -> None:
-    """Write the page if what it shows changed."""
+    """Write the report if what it shows has changed."""
     before = fingerprints.report_fingerprint(fingerprints.fingerprints_of(list(settings.concepts)))
     if not fingerprints.changed(before):
         return

@@ -16,13 +16,13 @@ LEASE = 60  # seconds after which the slot of a build that was killed is free ag
 
 @contextmanager
 def device_slot(device: str) -> Iterator[None]:
-    """Hold a GPU: the file lock, which `dvc repro` takes too, and on a Prefect server the slot that shows there who has it and who waits.
+    """Hold a GPU: its file lock, which `dvc repro` takes too, and a slot on the Prefect server, which shows who has the GPU and who waits.
 
-    A server that is away for a while ends no training: the file lock still holds.
+    A training survives a server that is away for a while: the file lock still holds.
     """
     name = gpu_name(device)
     with ExitStack() as held:
-        if name and PREFECT_API_URL.value():  # a temporary server has nobody to show it to
+        if name and PREFECT_API_URL.value():  # nobody looks at a temporary server
             held.enter_context(gpu_slot(name))
         held.enter_context(device_lock(device))
         yield
@@ -30,8 +30,8 @@ def device_slot(device: str) -> Iterator[None]:
 
 @contextmanager
 def gpu_slot(name: str) -> Iterator[None]:
-    """Hold the one slot of a global concurrency limit, which is made when it is not there."""
-    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):  # a person may have changed it: 0 keeps builds off this GPU
+    """Hold the one slot of a global concurrency limit; create the limit when it is missing."""
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):  # an existing limit stays: 0 keeps builds off this GPU
         client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
     with concurrency(name, strict=True, lease_duration=LEASE, raise_on_lease_renewal_failure=False):
         yield

@@ -13,19 +13,19 @@ from tasks.settings import Settings
 from tasks.versions.records import keep_record
 
 
-def suspects(chosen: Sequence[str], known: Mapping[str, str], settings: Settings) -> list[str]:
-    """Return the chosen concepts that DVC has to be asked about: changed since it found them up to date, or lost by the registry.
+def suspects(chosen: Sequence[str], current: Mapping[str, str], settings: Settings) -> list[str]:
+    """Return the chosen concepts that DVC has to check: those that changed since it found them up to date, and those that the registry lost.
 
-    known: the fingerprints of all concepts. A registry that is new lacks every concept, not only those that are built now.
+    current: the fingerprints of all concepts. A new registry lacks every concept, not only the chosen ones.
     """
-    changed = fingerprints.changed({concept: known[concept] for concept in chosen})
+    changed = fingerprints.changed({concept: current[concept] for concept in chosen})
     filled = connection.exists(tracking_uri(settings))
     lost = forget_unregistered(changed if filled else list(settings.concepts), settings)
     return [concept for concept in chosen if concept in changed or concept in lost]
 
 
 def forget_unregistered(concepts: Sequence[str], settings: Settings) -> set[str]:
-    """Delete the records of versions that the registry does not have, whatever DVC remembers, and return their concepts."""
+    """Delete the records of versions that the registry does not have, so that DVC registers them again, and return their concepts."""
     records = {concept: artifacts.read_json(artifacts.registered(concept)) for concept in concepts if artifacts.registered(concept).exists()}
     registered: set[tuple[str, int, str]] = set()
     if records and connection.exists(tracking_uri(settings)):
@@ -38,15 +38,15 @@ def forget_unregistered(concepts: Sequence[str], settings: Settings) -> set[str]
     return lost
 
 
-def stale_ones(repo: repository.Repo, concepts: Sequence[str], known: Mapping[str, str]) -> list[str]:
-    """Ask DVC which concepts are stale; what is up to date is remembered as it was before the question."""
+def stale_concepts(repo: repository.Repo, concepts: Sequence[str], current: Mapping[str, str]) -> list[str]:
+    """Ask DVC which concepts are stale; remember the fingerprints that the others had before DVC was asked."""
     stale = [concept for concept in concepts if repository.stale(repo, [concept], STAGES)]
-    fingerprints.remember({concept: known[concept] for concept in concepts if concept not in stale})
+    fingerprints.remember({concept: current[concept] for concept in concepts if concept not in stale})
     return stale
 
 
-def revoked_ones(concepts: Sequence[str], settings: Settings) -> dict[str, str]:
-    """Ask the registry which of some concepts are revoked and why; that the shared one knows is enough."""
+def revoked_concepts(concepts: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Return why each revoked concept among `concepts` is revoked, by the registry; this machine need not have seen the revocation."""
     if not concepts or not connection.exists(tracking_uri(settings)):
         return {}
     connection.connect(tracking_uri(settings))

@@ -23,19 +23,19 @@ class Outcome:
     ran: dict[str, list[str]] = field(default_factory=dict)
     """concept -> the stages that ran."""
     restored: dict[str, list[str]] = field(default_factory=dict)
-    """concept -> the stages that had run on these very inputs before, here or elsewhere, so that DVC brought back what they made."""
+    """concept -> the stages whose results DVC restored, since they had run on the same inputs before, here or elsewhere."""
     seconds: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     """concept -> its error."""
     revoked: dict[str, str] = field(default_factory=dict)
-    """concept -> why; stale, and left as it is."""
+    """stale concept that was not built -> why it is revoked."""
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Note what a row of another build's table says."""
+        """Add a row of another build's table."""
         concept = row["concept"]
-        for told, stages in ((self.ran, row["ran"]), (self.restored, row["restored"])):
+        for by_concept, stages in ((self.ran, row["ran"]), (self.restored, row["restored"])):
             if stages:
-                told[concept] = stages.split(", ")
+                by_concept[concept] = stages.split(", ")
         self.seconds[concept] = row.get("seconds", 0.0)
         if "error" in row:
             self.failed[concept] = row["error"]
@@ -51,7 +51,7 @@ class BuildFailed(RuntimeError):
 
 @contextmanager
 def accounted(outcome: Outcome, concept: str) -> Iterator[None]:
-    """Add the block's time to a concept's, and note its error instead of raising it."""
+    """Add the block's time to the concept's seconds, and keep its error in `outcome` instead of raising it."""
     started = monotonic()
     try:
         yield
@@ -63,25 +63,25 @@ def accounted(outcome: Outcome, concept: str) -> Iterator[None]:
 
 
 def show(outcome: Outcome, concepts: Sequence[str]) -> None:
-    """Leave the run's table in Prefect; concepts with which there was nothing to do are one line, for there may be thousands."""
-    told = [concept for concept in concepts if concept in outcome.seconds or concept in outcome.failed or concept in outcome.revoked]
-    rows = [row(outcome, concept) for concept in told]
-    if len(told) < len(concepts):
-        rows.append({"concept": f"{len(concepts) - len(told)} others", "skipped": "up to date"})
+    """Publish the run's table in Prefect; the up-to-date concepts share one row, since there may be thousands."""
+    touched = [concept for concept in concepts if concept in outcome.seconds or concept in outcome.failed or concept in outcome.revoked]
+    rows = [row(outcome, concept) for concept in touched]
+    if len(touched) < len(concepts):
+        rows.append({"concept": f"{len(concepts) - len(touched)} others", "skipped": "up to date"})
     create_table_artifact(rows, key="build")
 
 
 def row(outcome: Outcome, concept: str) -> dict[str, Any]:
-    """Return {concept, ran, restored, skipped, reconstruction, editability, seconds, version, error}; what is not known is left out."""
+    """Return {concept, ran, restored, skipped, reconstruction, editability, seconds, version, error}; unknown values are left out."""
     ran, restored = outcome.ran.get(concept, []), outcome.restored.get(concept, [])
     cells: dict[str, Any] = {"concept": concept, "ran": ", ".join(ran), "restored": ", ".join(restored)}
-    left = [stage for stage in STAGES if stage not in ran + restored]
+    up_to_date = [stage for stage in STAGES if stage not in ran + restored]
     if concept in outcome.revoked:
         cells["skipped"] = f"revoked: {outcome.revoked[concept]}"
     elif concept in outcome.failed:
         cells |= {"skipped": "not reached, or up to date", "error": outcome.failed[concept]}
-    elif left:
-        cells["skipped"] = f"{', '.join(left)}: up to date"
+    elif up_to_date:
+        cells["skipped"] = f"{', '.join(up_to_date)}: up to date"
     if concept not in outcome.failed and artifacts.scores(concept).exists() and artifacts.registered(concept).exists():
         scores = artifacts.read_json(artifacts.scores(concept))
         cells |= {name: scores[name]["value"] for name in ("reconstruction", "editability")}
@@ -92,5 +92,5 @@ def row(outcome: Outcome, concept: str) -> dict[str, Any]:
 def rows_of(flow_run: UUID) -> list[dict[str, Any]]:
     """Return the rows of another run's table, or none where it left no table."""
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run])))
-    return [row for artifact in found if artifact.key == "build" for row in json.loads(str(artifact.data))]
+        artifacts_of_run = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run])))
+    return [row for artifact in artifacts_of_run if artifact.key == "build" for row in json.loads(str(artifact.data))]

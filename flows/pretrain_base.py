@@ -1,7 +1,7 @@
 """How the embedded base model and its scorer were made: `python -m flows.pretrain_base`.
 
 Every part leaves a checkpoint in the work folder and continues it; raise a step count to train on. Without checkpoints `--from-shipped` starts
-from the weights in data/base. The parts are independent enough to run side by side: `--only scorer` in one shell and `--only generator` in another.
+from the weights in data/base. The generator and the scorer can be trained side by side: `--only scorer` in one shell, `--only generator` in another.
 """
 
 import logging
@@ -44,7 +44,7 @@ def fetch_art(work: Path) -> Path:
 
 @task(cache_policy=NO_CACHE)
 def make_tokenizer(work: Path, from_shipped: bool) -> CLIPTokenizer:
-    """Learn the vocabulary from captions of the whole world, held-out nouns too: they are ordinary words."""
+    """Learn the vocabulary from captions of the whole world, held-out nouns included, since they are ordinary words."""
     folder = GENERATOR / "tokenizer" if from_shipped else work / "tokenizer"
     if folder.exists():
         return CLIPTokenizer.from_pretrained(folder)
@@ -58,7 +58,7 @@ def generator_composites(art_folder: Path, composites: int) -> tuple[np.ndarray,
 
 
 def shipped_parts() -> tuple[AutoencoderKL, TextToLatents]:
-    """Return the shipped autoencoder and denoiser, ready to be trained on."""
+    """Return the shipped autoencoder and denoiser, ready for more training."""
     pipeline = StableDiffusionPipeline.from_pretrained(GENERATOR, safety_checker=None, torch_dtype=torch.float32)
     unet = build_unet()
     unet.load_state_dict(pipeline.unet.state_dict())
@@ -66,14 +66,14 @@ def shipped_parts() -> tuple[AutoencoderKL, TextToLatents]:
 
 
 def trained_autoencoder(work: Path, art_folder: Path, composites: int, steps: int) -> AutoencoderKL:
-    """Return the autoencoder; one that is finished is read from its checkpoint, without drawing a single composite."""
+    """Return the autoencoder; a finished one is read from its checkpoint, and no composite is drawn."""
     if finished(work, "autoencoder", steps):
         return train_autoencoder(np.empty(0), work, steps)
     return train_autoencoder(generator_composites(art_folder, composites)[0], work, steps)
 
 
 def encoded_composites(cache: Path, art_folder: Path, autoencoder: AutoencoderKL, composites: int, unnamed: int) -> dict[str, Any]:
-    """Return the posteriors and captions of composites, the unnamed ones last, and the portraits of these."""
+    """Return the posteriors and captions of composites, the unnamed ones last, and the portraits of the unnamed ones."""
     if not cache.exists():
         pictures, drawn = generator_composites(art_folder, composites)
         named = encode(autoencoder, pictures)
@@ -111,7 +111,7 @@ def train_generator(
 
 @task(cache_policy=NO_CACHE)
 def sharpen(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, decoder_steps: int) -> Path:
-    """Train the shipped generator's decoder on, on every medium equally often: what it blurs is no medium but a photo."""
+    """Train the shipped generator's decoder further, on every medium equally often, since it blurs every medium but the photo."""
     autoencoder, model = shipped_parts()
     world, rng = World(art_folder), np.random.default_rng(SEEDS["decoder"])
     drawn = [replace(draw_sample(rng, TRAINED, others=OTHER_THINGS), medium=str(rng.choice(list(MEDIA)))) for _ in range(composites)]
@@ -161,7 +161,7 @@ def main(
     work: Annotated[Path, typer.Option(help="checkpoints and fetched art")] = Path(".cache/pretraining"),
     only: Annotated[str | None, typer.Option(help="generator, decoder or scorer")] = None,
     composites: int = 60_000,
-    unnamed: Annotated[int, typer.Option(help="composites of the generator whose thing only a portrait tells")] = 140_000,
+    unnamed: Annotated[int, typer.Option(help="composites of the generator that show a thing by a portrait and not by a noun")] = 140_000,
     autoencoder_steps: int = 6_000,
     denoiser_steps: int = 41_000,
     decoder_steps: int = 6_000,

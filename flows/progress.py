@@ -26,7 +26,7 @@ def progress(console: Console) -> Iterator[None]:
 
 @contextmanager
 def counted(concepts: Sequence[str]) -> Iterator[Callable[[], object]]:
-    """Give what is called when a concept is done."""
+    """Yield a function to call when a concept is done."""
     bar = BAR.get()
     if bar is None:
         yield lambda: None
@@ -37,7 +37,7 @@ def counted(concepts: Sequence[str]) -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def stage_bars(stage: str) -> Iterator[None]:
-    """Draw a line for each concept of which the stage in this block tells how far it is."""
+    """Draw a line for each concept whose progress the stage in this block reports."""
     bar = BAR.get()
     if bar is None:
         yield

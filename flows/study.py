@@ -1,4 +1,4 @@
-"""The study of the methods, `make study`: every cell is a concept of a catalog below data/study/, built by the stages that build any other."""
+"""The study of the methods, `make study`: every cell is a concept of a catalog below data/study/, built by the usual stages."""
 
 import contextlib
 from pathlib import Path
@@ -27,24 +27,24 @@ def study(quick: bool = False) -> Outcome:
     """Train, sample and score every stale cell, log each as an MLflow run, and write the page.
 
     Raises:
-        ValueError: the plan is not valid, or names what is not there.
-        BuildFailed: cells failed; the others are kept, and the page is as it was.
+        ValueError: the plan is not valid, or names a concept or pictures that are missing.
+        BuildFailed: cells failed; the others are kept, and the page does not change.
     """
     plan, settings, outcome = load_plan(quick), load_settings(), Outcome()
     with repository.open_repo() as repo:
         storage.fetch(repo, [folder(concept) for concept in plan.concepts for folder in (artifacts.images, artifacts.larger)])
-    cells, folder, uri, stale = list(cells_of(plan)), page_of(quick).absolute(), tracking_uri(settings), []
+    cells, folder, uri, stale = list(cells_of(plan)), page_folder(quick).absolute(), tracking_uri(settings), []
     parts = {
-        place_of(quick): [cell for cell in cells if cell.kind != "guided"],
-        place_of(quick, guided=True): [cell for cell in cells if cell.kind == "guided"],
+        catalog_folder(quick): [cell for cell in cells if cell.kind != "guided"],
+        catalog_folder(quick, guided=True): [cell for cell in cells if cell.kind == "guided"],
     }
-    for place, part in parts.items():
-        lay_out(part, plan, settings, place)
-        with contextlib.chdir(place), repository.open_repo() as repo:
-            its = [cell.key for cell in part if repository.stale(repo, [cell.key], STAGES)]
-            if its:
-                build_concepts(repo, its, load_settings(), outcome, STAGES)
-            stale += its
+    for root, part in parts.items():
+        lay_out(part, plan, settings, root)
+        with contextlib.chdir(root), repository.open_repo() as repo:
+            stale_keys = [cell.key for cell in part if repository.stale(repo, [cell.key], STAGES)]
+            if stale_keys:
+                build_concepts(repo, stale_keys, load_settings(), outcome, STAGES)
+            stale += stale_keys
     if outcome.failed:
         raise BuildFailed(outcome)
     if stale or not written(folder, cells):
@@ -52,14 +52,14 @@ def study(quick: bool = False) -> Outcome:
     return outcome
 
 
-def place_of(quick: bool, guided: bool = False) -> Path:
+def catalog_folder(quick: bool, guided: bool = False) -> Path:
     """Return the folder of a study's catalog."""
     return artifacts.DATA / "study" / f"{'quick' if quick else 'full'}{'-guided' if guided else ''}"
 
 
-def page_of(quick: bool) -> Path:
-    """Return the folder of the study's page; a quick one does not replace what is published."""
-    return place_of(quick) / "page" if quick else PLAN.parent
+def page_folder(quick: bool) -> Path:
+    """Return the folder of the study's page; a quick study does not replace the published one."""
+    return catalog_folder(quick) / "page" if quick else PLAN.parent
 
 
 def written(folder: Path, cells: list[Cell]) -> bool:
@@ -68,20 +68,20 @@ def written(folder: Path, cells: list[Cell]) -> bool:
 
 
 def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, command: str) -> None:
-    """Write the page and its numbers, and log what was not logged yet."""
+    """Write the page and its numbers, and log the cells that are not logged yet."""
     from tasks.registry import connection
     from tasks.registry.publishing import log_cells
     from tasks.study.comparisons import Result
     from tasks.study.page import write
     from tasks.study.results import results
 
-    found: dict[Cell, Result] = {}
-    for place, part in parts.items():
-        with contextlib.chdir(place):
-            found |= zip(part, results(part, load_settings()), strict=True)
+    result_of: dict[Cell, Result] = {}
+    for root, part in parts.items():
+        with contextlib.chdir(root):
+            result_of |= zip(part, results(part, load_settings()), strict=True)
     with contextlib.chdir(next(iter(parts))):
-        write(folder, plan, list(found), list(found.values()), command)
-    numbers = {cell.key: result.numbers() for cell, result in found.items()}
+        write(folder, plan, list(result_of), list(result_of.values()), command)
+    numbers = {cell.key: result.numbers() for cell, result in result_of.items()}
     artifacts.write_json(folder / RESULTS, numbers)
     connection.connect(uri)
     log_cells(numbers)
@@ -95,7 +95,7 @@ def main(quick: Annotated[bool, typer.Option(help="a smaller plan of a few minut
                 outcome = study(quick)
         except BuildFailed as error:
             raise ValueError(str(error)) from error
-    console.print(f"{len(outcome.ran) or 'no'} cells ran: {page_of(quick) / 'README.md'}", soft_wrap=True)
+    console.print(f"{len(outcome.ran) or 'no'} cells ran: {page_folder(quick) / 'README.md'}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Batches of concepts for others to build: the workers of a Prefect work pool, which prefect.yaml declares, or a Ray cluster."""
+"""Sending batches of concepts to the workers of a Prefect work pool, which prefect.yaml declares, or to a Ray cluster."""
 
 import os
 import time
@@ -33,33 +33,33 @@ from tasks.pipeline.graph import STAGES
 from tasks.settings import Runtime, Settings
 
 DEPLOYMENT = "build-batch/worker"
-SILENCE = timedelta(seconds=90)  # after which a batch counts as lost; prefect.yaml has it send a sign of life every 30 s
+SILENCE = timedelta(seconds=90)  # a batch that is silent for longer counts as lost; prefect.yaml sets a heartbeat every 30 s
 UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 POLL = 5  # seconds
 
 
 class WorkerLost(RuntimeError):
-    """A worker, or its machine, went away in the middle of a batch."""
+    """A worker or its machine disappeared in the middle of a batch."""
 
 
 def build_elsewhere(concepts: list[str], settings: Settings, outcome: Outcome) -> None:
-    """Have others build concepts in batches, and take over what they made where their catalog is not this one."""
+    """Have workers build concepts in batches, and take over their results where their catalog is not this one."""
     with counted(concepts) as done:
         for batch, rows in built(concepts, settings.runtime):
             for row in rows:
                 outcome.add(row)
-            with repository.open_repo() as repo:  # opened anew, for others have written dvc.lock
+            with repository.open_repo() as repo:  # opened anew, because workers have written dvc.lock
                 take_over(repo, [concept for concept in batch if concept not in outcome.failed], settings, outcome)
             for _ in batch:
                 done()
 
 
 def take_over(repo: repository.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
-    """Record here what others built of the very same inputs and pushed."""
-    away = repository.stale(repo, concepts, STAGES)
-    if away:
+    """Record here the results that workers built from the same inputs and pushed."""
+    stale = repository.stale(repo, concepts, STAGES)
+    if stale:
         storage.fetch_runs(repo)
-    for concept in dict.fromkeys(name.partition("@")[2] for name in away):
+    for concept in dict.fromkeys(name.partition("@")[2] for name in stale):
         with accounted(outcome, concept):
             for stage in STAGES[:-1]:
                 if repository.why(repo, name := f"{stage}@{concept}") and not repository.restore(repo, name, pull=True):
@@ -70,9 +70,9 @@ def take_over(repo: repository.Repo, concepts: list[str], settings: Settings, ou
 
 
 def built(concepts: Sequence[str], runtime: Runtime) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:
-    """Send concepts away in batches; yield each batch when it ended, with the rows of its table.
+    """Send concepts to workers in batches; yield each batch when it has ended, with the rows of its table.
 
-    Workers take one batch after the other, so a slow one holds up no other. The batch of a lost worker goes to another.
+    Each worker takes one batch after the other, so a slow worker holds up no other. The batch of a lost worker goes to another one.
     """
     size = runtime.concepts_per_task
     batches = [list(concepts[start : start + size]) for start in range(0, len(concepts), size)]
@@ -83,12 +83,12 @@ def built(concepts: Sequence[str], runtime: Runtime) -> Iterator[tuple[list[str]
             try:
                 rows = future.result()
             except Exception as error:  # a worker that is lost for good, a server that is away: the other batches go on
-                rows = failed(batch, f"{type(error).__name__}: {error}")
+                rows = failed_rows(batch, f"{type(error).__name__}: {error}")
             yield batch, rows
 
 
-def failed(concepts: Sequence[str], error: str) -> list[dict[str, Any]]:
-    """Return the rows of concepts of which their own build told nothing."""
+def failed_rows(concepts: Sequence[str], error: str) -> list[dict[str, Any]]:
+    """Return rows for concepts that are in no table of their build."""
     return [{"concept": concept, "ran": "", "restored": "", "error": error} for concept in concepts]
 
 
@@ -99,21 +99,21 @@ def failed(concepts: Sequence[str], error: str) -> list[dict[str, Any]]:
     retry_condition_fn=lambda task, run, state: isinstance(state.result(raise_on_failure=False), WorkerLost),
 )
 def send(concepts: list[str]) -> list[dict[str, Any]]:
-    """Have a worker build a batch and return the rows of its table; it is sent again when the worker is lost."""
+    """Have a worker build a batch and return the rows of its table; a batch whose worker is lost is sent again."""
     run = run_deployment(DEPLOYMENT, parameters={"concepts": concepts}, poll_interval=POLL)
-    said = f"batch {run.name!r} ended {run.state.name}: {run.state.message}"
+    message = f"batch {run.name!r} ended {run.state.name}: {run.state.message}"
     if run.state.is_crashed():
-        raise WorkerLost(said)
+        raise WorkerLost(message)
     rows = rows_of(run.id)
-    told = {row["concept"] for row in rows}
-    return rows + failed([concept for concept in concepts if concept not in told], said)
+    reported = {row["concept"] for row in rows}
+    return rows + failed_rows([concept for concept in concepts if concept not in reported], message)
 
 
 @contextmanager
 def on_ray(runtime: Runtime) -> Iterator[Callable[[list[str]], PrefectFuture]]:
-    """Connect to the Ray cluster of RAY_ADDRESS, or start one of this machine, and give what sends a batch to it.
+    """Connect to the Ray cluster at RAY_ADDRESS, or start one on this machine, and yield the function that submits a batch to it.
 
-    Where the cluster has GPUs a batch holds one; Ray itself starts the batch of a lost process again.
+    A batch holds one GPU where the cluster has any. Ray itself restarts the batch of a lost process.
 
     Raises:
         ValueError: Ray is not installed.
@@ -133,7 +133,7 @@ def on_ray(runtime: Runtime) -> Iterator[Callable[[list[str]], PrefectFuture]]:
 @task(task_run_name="batch-of-{concepts[0]}", cache_policy=NO_CACHE)
 def build_in(catalog: str, concepts: list[str]) -> list[dict[str, Any]]:
     """Build a batch in the catalog of this folder and return the rows of its table."""
-    os.chdir(catalog)  # Ray starts its processes where it likes
+    os.chdir(catalog)  # Ray chooses the working directory of its processes
     try:
         outcome = build_batch(concepts)
     except BuildFailed as error:
@@ -142,7 +142,7 @@ def build_in(catalog: str, concepts: list[str]) -> list[dict[str, Any]]:
 
 
 def wait_for_earlier() -> None:
-    """Wait for the batches of a build that was killed itself, so that none is sent twice; and have lost ones noticed.
+    """Wait for the batches of an earlier build that was killed, so that none is sent twice; lost batches do not hold this up.
 
     Raises:
         ValueError: the Prefect server has no such deployment.
@@ -155,27 +155,27 @@ def wait_for_earlier() -> None:
                 f"runtime.task_runner is workers, but the Prefect server has no deployment {DEPLOYMENT}; make it with `prefect deploy --all`"
             ) from error
         notice_lost_batches(str(deployment.id))
-        theirs = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
+        of_deployment = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
         unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)))
-        while runs := client.read_flow_runs(deployment_filter=theirs, flow_run_filter=unfinished):
+        while runs := client.read_flow_runs(deployment_filter=of_deployment, flow_run_filter=unfinished):
             get_run_logger().info("waiting for %d batches of an earlier build", len(runs))
             time.sleep(POLL)
 
 
 def notice_lost_batches(deployment: str) -> None:
-    """Have the server call a batch crashed that gives no sign of life; a worker whose machine went away cannot say so itself."""
+    """Have the server mark a silent batch as crashed; a worker whose machine disappeared cannot report it."""
     name = f"wordmint: batches of {deployment} that fall silent have crashed"
     try:
         Automation.read(name=name)
         return
     except ValueError:  # there is none
         pass
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    final_events = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
     Automation(
         name=name,
         trigger=EventTrigger(
             after={"prefect.flow-run.Pending", "prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *ends},
+            expect={"prefect.flow-run.heartbeat", *final_events},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             match_related=ResourceSpecification({"prefect.resource.id": [f"prefect.deployment.{deployment}"]}),
             for_each={"prefect.resource.id"},

@@ -1,4 +1,4 @@
-"""Where things lie under data/, and how they get there whole; the only module that knows."""
+"""The paths under data/, which no other module spells out, and writing files there atomically."""
 
 import hashlib
 import json
@@ -67,13 +67,13 @@ def registered(concept: str) -> Path:
     return DATA / "registered" / f"{concept}.json"
 
 
-def composition(one: str, other: str) -> Path:
-    """Return the folder of what two words give together; no concept has a + in its key."""
-    return COMPOSITIONS / f"{one}+{other}"
+def composition(first: str, second: str) -> Path:
+    """Return the folder of the pictures that two words give together; a concept key has no +."""
+    return COMPOSITIONS / f"{first}+{second}"
 
 
-def composition_record(one: str, other: str) -> Path:
-    return composition(one, other) / "composition.json"
+def composition_record(first: str, second: str) -> Path:
+    return composition(first, second) / "composition.json"
 
 
 def checkpoints() -> Path:
@@ -90,12 +90,12 @@ def pointer(folder: Path) -> Path:
 
 
 def inputs(concept: str) -> tuple[Path, Path]:
-    """Return the folders that a concept is made from: its pictures, and the file that it was imported from."""
+    """Return the folders that a concept is made from: the one of its pictures, and the one of the file that it was imported from."""
     return images(concept), imported(concept)
 
 
 def md5(path: Path) -> str:
-    """Return a file's md5 as DVC counts it, from the bytes and not from what DVC remembers of them."""
+    """Return a file's md5 as DVC computes it, from the bytes and not from DVC's cache of digests."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -135,22 +135,28 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of `path` when the block ends well; after an error `path` is as it was."""
+    """Yield a temporary folder that replaces `path` when the block succeeds; after an error `path` is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    previous = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(previous, ignore_errors=True)
     try:
         yield temporary
-        previous = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
             os.replace(path, previous)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if previous.exists():
+                os.replace(previous, path)
+            raise
         shutil.rmtree(previous, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def prompt_slug(prompt: str) -> str:
-    """Return the folder name of a prompt's pictures: its words without the placeholder."""
+    """Return the folder name for a prompt's pictures: its words without the placeholder."""
     return "-".join("".join(letter if letter.isalnum() else " " for letter in prompt.lower()).split())[:80]

@@ -24,7 +24,7 @@ def curate(concept: str, settings: Settings) -> Path:
     Raises:
         ValueError: there are no pictures, or fewer than `curate.min_images` are usable; each dropped file is named.
     """
-    from tasks.diffusion.base_model import base_resolution  # torch takes seconds to import, and listing needs none of it
+    from tasks.diffusion.base_model import base_resolution  # torch takes seconds to import, and most commands do not need it
 
     folder = artifacts.images(concept)
     files = picture_files(folder) if folder.is_dir() else {}
@@ -43,17 +43,17 @@ def curate(concept: str, settings: Settings) -> Path:
             f" (dropped: {reasons or 'none'}); add pictures to {folder} or relax the rules under curate in params.yaml"
         )
     outputs = output_names(usable)
-    records: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     with artifacts.new_folder(artifacts.curated(concept)) as new:
         for name in files:
-            records.append({"source": name, "sha256": digests.get(name), "kept": name not in dropped})
+            entries.append({"source": name, "sha256": digests.get(name), "kept": name not in dropped})
             if name in dropped:
-                records[-1] |= {"reason": dropped[name]}
+                entries[-1] |= {"reason": dropped[name]}
             else:
-                records[-1] |= {"file": outputs[name], "transform": pictures[name].record()}
-                records[-1] |= {"context": contexts[name]} if name in contexts else {}
+                entries[-1] |= {"file": outputs[name], "transform": pictures[name].entry()}
+                entries[-1] |= {"context": contexts[name]} if name in contexts else {}
                 pictures[name].image.save(new / outputs[name])
-        artifacts.write_json(new / artifacts.manifest(concept).name, {"concept": concept, "resolution": resolution, "pictures": records})
+        artifacts.write_json(new / artifacts.manifest(concept).name, {"concept": concept, "resolution": resolution, "pictures": entries})
     return artifacts.manifest(concept)
 
 

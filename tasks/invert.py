@@ -1,4 +1,4 @@
-"""invert: the curated pictures become a learned embedding; of an imported word its file does."""
+"""invert: train a word's embedding on the curated pictures, or take an imported word's from its file."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ def invert(concepts: Sequence[str], settings: Settings) -> Iterator[Inverted]:
     """Find the embeddings of many concepts, as many at once as a batch holds, and yield each when it is written or has failed."""
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     failed: set[str] = set()
-    for company in rounds(concepts, settings):
-        for ended in invert_together(company, settings, base, failed):
-            failed |= {ended.concept} if ended.error else set()
-            yield ended
+    for independent in rounds(concepts, settings):
+        for inverted in invert_together(independent, settings, base, failed):
+            failed |= {inverted.concept} if inverted.error else set()
+            yield inverted
 
 
 def invert_one(concept: str, settings: Settings) -> Path:
@@ -31,9 +31,9 @@ def invert_one(concept: str, settings: Settings) -> Path:
     Raises:
         FloatingPointError: the loss became NaN or infinite; the last checkpoint is kept.
     """
-    for ended in invert.fn([concept], settings):
-        if ended.error:
-            raise ended.error
+    for inverted in invert.fn([concept], settings):
+        if inverted.error:
+            raise inverted.error
     return artifacts.learned_embeds(concept)
 
 

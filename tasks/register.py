@@ -22,11 +22,11 @@ from tasks.versions.origin import origin, picture_set
 
 @task(task_run_name="register-{concept}", cache_policy=NO_CACHE)
 def register(concept: str, settings: Settings) -> Path:
-    """Publish the learned embedding and return the record of its version; the same bytes are one version, however often.
+    """Publish the learned embedding and return the path of its version's record; the same bytes are published as one version only.
 
     Raises:
-        ValueError: the scores belong to another embedding, the stored bytes are not those that were sent, the concept is revoked, its
-            pictures are not under DVC, or it is not said whose they are.
+        ValueError: the scores belong to another embedding, the stored bytes are not those that were sent, the concept is revoked, or its
+            pictures are not tracked by DVC or have undeclared rights.
     """
     embedding = artifacts.learned_embeds(concept)
     train, scores, samples = map(artifacts.read_json, (artifacts.train_record(concept), artifacts.scores(concept), artifacts.samples_record(concept)))
@@ -63,7 +63,7 @@ def register(concept: str, settings: Settings) -> Path:
 
 
 def model_config(placeholder_token: str, base: dict[str, Any], samples: dict[str, Any]) -> dict[str, Any]:
-    """Return what a registered model needs to find its base and to draw as its samples were drawn; no path of this machine is among it."""
+    """Return what a registered model needs to find its base model and to draw as its samples were drawn, without paths of this machine."""
     return {
         "base_model": base["model"],
         "base_is_folder": folder_of(base["model"]) is not None,

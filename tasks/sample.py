@@ -1,4 +1,4 @@
-"""sample: the word is used in the prompts of its suite, beside what the prompts give without it."""
+"""sample: draw the prompts of a word's suite with the word, and without it for comparison."""
 
 from pathlib import Path
 

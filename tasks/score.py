@@ -1,4 +1,4 @@
-"""score: how faithful the word is to its pictures and how well it obeys prompts, between two bounds."""
+"""score: measure how faithful a word is to its pictures and how well it obeys prompts, between two bounds."""
 
 from pathlib import Path
 

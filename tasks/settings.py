@@ -85,7 +85,7 @@ class Sample(Section):
     """Classifier-free guidance; 1 is the plain conditional prediction."""
     pictures_per_prompt: int = Field(ge=1)
     reference_pictures: int = Field(ge=2)
-    """For each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
+    """Pictures of each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
     seed: int = Field(ge=0)
     """The seed of a prompt's first picture; the next pictures count on."""
     prompts: Prompts
@@ -106,7 +106,7 @@ class Register(Section):
 
 
 class Source(Section):
-    """The file that a word came in. Its digest is what DVC compares, so the invert stage is stale when it changes."""
+    """The file that a word was imported from. DVC compares its digest, so another file makes the invert stage stale."""
 
     file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
     """The file's name below data/imported/KEY/."""
@@ -120,11 +120,11 @@ class Concept(Section):
     placeholder_token: str = Field(pattern=r"^<[^<>\s]{1,64}>$")
     """The new word as it is written in prompts, in angle brackets."""
     initializer_token: str = Field(pattern=r"^\S+( \S+)*$")
-    """The start of the search: an ordinary word, a phrase of them, or the placeholder of another concept."""
+    """The start of the search: an ordinary word, a phrase, or the placeholder of another concept."""
     invert: dict[str, Any] | None = None
     """Changes to the section `invert` for this concept alone."""
     source: Source | None = None
-    """Only of a word that was imported and is not trained; `wordmint import` writes it."""
+    """The file of an imported word, which is not trained; `wordmint import` writes this entry."""
 
 
 class Runtime(Section):
@@ -133,7 +133,7 @@ class Runtime(Section):
     concepts_per_batch: int | None = Field(ge=1)
     """Words trained at once; each brings `invert.batch_size` pictures to a step. null: as many as a GPU's free memory holds."""
     pictures_per_batch: int = Field(ge=1)
-    """Generated at once; guidance doubles it inside the denoiser."""
+    """Pictures generated at once; guidance doubles the number inside the denoiser."""
     device: str
     """auto, cpu, cuda, cuda:1 ..."""
     task_runner: Literal["threads", "workers", "ray"]
@@ -141,10 +141,10 @@ class Runtime(Section):
     concepts_per_task: int = Field(ge=1)
     """Concepts in a batch that goes to a worker or to Ray."""
     tracking_uri: str | None
-    """MLflow's; null is mlruns/mlflow.db. MLFLOW_TRACKING_URI overrides it."""
+    """The URI of MLflow; null is mlruns/mlflow.db. The variable MLFLOW_TRACKING_URI overrides it."""
 
 
-# It is a method of pydantic's metaclass, which no instance has; sections are named after their stages.
+# The field `register` shadows only a method of pydantic's metaclass, which no instance has; sections are named after their stages.
 warnings.filterwarnings("ignore", message='Field name "register" in "Settings" shadows')
 
 
@@ -163,21 +163,21 @@ class Settings(Section):
     def placeholders_differ(self) -> "Settings":
         owners: dict[str, str] = {}
         for key, concept in self.concepts.items():
-            other = owners.setdefault(concept.placeholder_token, key)
-            if other != key:
-                raise ValueError(f"placeholder_token {concept.placeholder_token!r} belongs to {other} and to {key}; give one of them another")
+            owner = owners.setdefault(concept.placeholder_token, key)
+            if owner != key:
+                raise ValueError(f"placeholder_token {concept.placeholder_token!r} belongs to {owner} and to {key}; give one of them another")
         return self
 
     @model_validator(mode="after")
     def every_word_has_a_start(self) -> "Settings":
         for key, concept in self.concepts.items():
-            seen = [key]
-            while (word := self.concepts[seen[-1]].initializer_token).startswith("<"):
-                if (other := self.origin(seen[-1])) is None:
-                    raise ValueError(f"initializer_token {word!r} of {seen[-1]} is no word of this catalog; take one that is, or an ordinary one")
-                if other in seen:
+            chain = [key]
+            while (word := self.concepts[chain[-1]].initializer_token).startswith("<"):
+                if (origin := self.origin(chain[-1])) is None:
+                    raise ValueError(f"initializer_token {word!r} of {chain[-1]} is no word of this catalog; take one that is, or an ordinary one")
+                if origin in chain:
                     raise ValueError(f"initializer_token {concept.initializer_token!r} of {key} leads back to itself; give it an ordinary word")
-                seen.append(other)
+                chain.append(origin)
         return self
 
     @model_validator(mode="after")
@@ -187,12 +187,12 @@ class Settings(Section):
         return self
 
     def inversion(self, key: str) -> Invert:
-        """Return how one concept is inverted."""
+        """Return the inversion settings of one concept."""
         changes = self.concept(key).invert
         return Invert.model_validate(self.invert.model_dump() | changes) if changes else self.invert
 
     def origin(self, key: str) -> str | None:
-        """Return the concept that another one starts as, if it starts as one."""
+        """Return the key of the concept that a concept starts as, or None where it starts as ordinary words."""
         word = self.concept(key).initializer_token
         return next((other for other, concept in self.concepts.items() if concept.placeholder_token == word), None)
 
@@ -207,7 +207,7 @@ class Settings(Section):
         return self.concepts[key]
 
     def chosen(self, keys: Sequence[str] | None) -> list[str]:
-        """Return the concepts of these keys, by default all; raise as `concept` does."""
+        """Return the given keys, by default those of all concepts; raise as `concept` does."""
         for key in keys or []:
             self.concept(key)
         return list(self.concepts if keys is None else keys)
@@ -221,7 +221,7 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
     """Read params.yaml.
 
     Raises:
-        ValueError: a key is unknown or missing, or a value breaks its rule; every such place is named.
+        ValueError: a key is unknown or missing, or a value breaks its rule; every fault is named.
     """
     return parse_settings(read_params(path), path)
 
@@ -235,8 +235,8 @@ def read_params(path: Path = Path("params.yaml")) -> Any:
     if not path.exists():
         raise ValueError(f"{path} is not in {Path.cwd()}; run wordmint in the root of a catalog")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # ten times as fast as the one in Python
-    except yaml.YAMLError as error:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # ten times as fast as SafeLoader, which is in Python
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -245,5 +245,5 @@ def parse_settings(document: Any, path: Path) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        places = [f"{'.'.join(map(str, fault['loc'])) or 'concepts'}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
-        raise ValueError(f"{path}: {'; '.join(places)}") from error
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'concepts'}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
+        raise ValueError(f"{path}: {'; '.join(faults)}") from error

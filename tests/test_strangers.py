@@ -68,8 +68,8 @@ def test_a_strangers_family_learns_and_draws(tmp_path: Path, monkeypatch: pytest
     assert (base.architecture, base.resolution) == ("strange", 16)
     word = make(base, "norm_held")
     (ended,) = train(base, [word], {word.concept: tmp_path / "word.pt"}, 100)
-    assert ended.ended is not None and not torch.equal(ended.ended.rows[0], initializer_row(base, "dog"))
+    assert ended.result is not None and not torch.equal(ended.result.rows[0], initializer_row(base, "dog"))
     known = encode_prompts(replace(base, family=stable_diffusion.FAMILY), ["a photo of a dog"]).hidden
     assert not torch.allclose(encode_prompts(base, ["a photo of a dog"]).hidden, known)
-    (picture,) = generate(base, ["a photo of a <fox>"], [0], {"<fox>": ended.ended.rows}, 2, 2.0, 1)
+    (picture,) = generate(base, ["a photo of a <fox>"], [0], {"<fox>": ended.result.rows}, 2, 2.0, 1)
     assert picture.size == (16, 16)

@@ -21,13 +21,13 @@ def init(
         from tasks.using.new_catalog import new_catalog
 
         new_catalog(folder, example)
-        following = "wordmint build" if example else "wordmint add NAME PICTURE... --word WORD"
-        console.print(f"made {folder}; next: cd {folder}, then {following}", soft_wrap=True, markup=False)
+        next_command = "wordmint build" if example else "wordmint add NAME PICTURE... --word WORD"
+        console.print(f"made {folder}; next: cd {folder}, then {next_command}", soft_wrap=True, markup=False)
 
 
 @app.command()
 def upgrade(yes: Annotated[bool, typer.Option("--yes", help="write what is shown")] = False) -> None:
-    """Show how the catalog's graph differs from what this wordmint runs, and bring it there with --yes; results that stay valid stay."""
+    """Show how the catalog's graph differs from the one this wordmint runs; --yes upgrades it and keeps the results that stay valid."""
     with one_line_errors():
         from tasks.pipeline.upgrade import differences, upgrade, upgrades
 
@@ -37,5 +37,5 @@ def upgrade(yes: Annotated[bool, typer.Option("--yes", help="write what is shown
         if yes and new:
             upgrade(new)
         names = ", ".join(map(str, new))
-        done = f"{names} upgraded; commit the change" if yes else f"{names} would change; nothing is written yet, --yes writes it"
-        console.print(done if new else "nothing to upgrade", soft_wrap=True)
+        message = f"{names} upgraded; commit the change" if yes else f"{names} would change; nothing is written yet, --yes writes it"
+        console.print(message if new else "nothing to upgrade", soft_wrap=True)

@@ -14,5 +14,5 @@ def print_json(value: Any) -> None:
 
 def interval(score: dict[str, float | None]) -> str:
     """Return a score with its interval, where it has one."""
-    ends = "" if score["low"] is None or score["high"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
-    return f"{score['value']:.3f}{ends}"
+    bounds = "" if score["low"] is None or score["high"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+    return f"{score['value']:.3f}{bounds}"

@@ -1,4 +1,4 @@
-"""How commands that draw begin: one at a time on a GPU, and errors in one line."""
+"""What every drawing command starts with: the settings, the device's lock, and errors in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from tasks.settings import Settings, load_settings
 
 @contextmanager
 def drawing() -> Iterator[Settings]:
-    """Give the settings, and hold the device as long as the block draws: a build or another command on the same GPU waits."""
+    """Yield the settings and hold the device while the block draws; a build or another command on the same GPU waits."""
     with one_line_errors():
         settings = load_settings()
         with device_lock(settings.runtime.device):

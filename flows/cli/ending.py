@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def swift_end() -> Iterator[None]:
-    """Let the process end, after a block that succeeds, without freeing its objects one by one, which takes seconds after torch and MLflow.
+    """End the process after a block that succeeds without freeing its objects one by one, which takes seconds with torch and MLflow.
 
-    What was to be done at the end before the block began is left out, but for the logs; what came later is done, Prefect's server among it.
+    Exit handlers that were registered before the block are skipped, except for the logs; those registered later run, such as Prefect's server's.
     """
 
     def leave() -> None:

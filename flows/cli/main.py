@@ -1,4 +1,4 @@
-"""The `wordmint` command; every import that costs time waits until its command runs."""
+"""The `wordmint` command; slow imports wait until a command needs them."""
 
 import gc
 import json
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.cli import catalog, pictures, schedule, sharing, versions, words
+from flows.cli import catalog, lineage, pictures, schedule, sharing, versions, words
 from flows.cli.console import console, interval
 from flows.cli.drawing import drawing
 from flows.cli.ending import swift_end
@@ -32,20 +32,20 @@ TELEMETRY = {
     "DVC_NO_ANALYTICS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""The switches of Prefect, MLflow, DVC and Ray."""
+"""The variables that turn off the telemetry of Prefect, MLflow, DVC and Ray."""
 
 app = typer.Typer(help="Mint new words of a text-to-image model from pictures, and keep them as a catalog.", no_args_is_help=True)
 
-# Read by Prefect when it is imported: a build shows its own progress, and a busy machine may need more than 20 s to start the server.
+# Prefect reads these on import. A build shows its own progress, and a busy machine may need more than 20 s to start the server.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-for tool, value in TELEMETRY.items():  # off unless the user turned it on; Prefect prints a traceback where it has no internet
-    os.environ.setdefault(tool, value)
+for variable, value in TELEMETRY.items():  # off unless the user turned it on; Prefect prints a traceback where it has no internet
+    os.environ.setdefault(variable, value)
 
 
 @app.command()
 def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of params.yaml; all when none is given")] = None) -> None:
-    """Build every stale concept, or the stale ones of those that are named."""
+    """Build every stale concept, or the stale ones among those that are named."""
     with one_line_errors():
         settings = load_settings()
         if not settings.chosen(concepts or None):
@@ -61,7 +61,7 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         try:
             with progress(console), ThreadPoolExecutor(1) as importer:
                 if settings.runtime.task_runner == "threads":
-                    # While Prefect's server starts, which takes as long; what fails here fails again where it is told.
+                    # Prefect's server takes as long to start. An error here occurs again, and is reported, when the build uses the module.
                     importer.submit(load_stages)
                     importer.submit(import_module, "mlflow")
                 outcome = build_catalog(concepts or None)
@@ -71,15 +71,15 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         print_catalog(settings, outcome.seconds, outcome.revoked, outcome.failed)
 
 
-def print_catalog(settings: Settings, took: Mapping[str, float], revoked: Mapping[str, str], failed: Collection[str]) -> None:
-    """Print every concept that is built, with its scores and their bounds, those that are revoked, and where the report lies."""
+def print_catalog(settings: Settings, durations: Mapping[str, float], revoked: Mapping[str, str], failed: Collection[str]) -> None:
+    """Print every built concept with its scores and their bounds, the revoked concepts, and the address of the report."""
     revoked = dict(revoked)
-    title = "" if took else "nothing to do: every concept is up to date"
+    title = "" if durations else "nothing to do: every concept is up to date"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     for heading in ("concept", "version", "reconstruction", "bounds", "editability", "bounds", "seconds"):
         table.add_column(heading, justify="left" if heading in ("concept", "version") else "right", no_wrap=True)
     for key in settings.concepts:
-        seconds = f"{took[key]:.0f}" if key in took else "-"
+        seconds = f"{durations[key]:.0f}" if key in durations else "-"
         if key in failed:
             table.add_row(key, "[red]failed", "", "", "", "", seconds)
         elif artifacts.scores(key).exists() and artifacts.registered(key).exists():
@@ -88,8 +88,8 @@ def print_catalog(settings: Settings, took: Mapping[str, float], revoked: Mappin
             table.add_row(key, " ".join([f"v{record['version']}", *record["aliases"]]), *cells, seconds)
             revoked |= {key: record["revoked"]} if "revoked" in record else {}
     console.print(table)
-    for key, why in revoked.items():
-        console.print(f"{key} is revoked and not built: {why}; `wordmint reinstate {key}` brings it back", soft_wrap=True, markup=False)
+    for key, reason in revoked.items():
+        console.print(f"{key} is revoked and not built: {reason}; `wordmint reinstate {key}` brings it back", soft_wrap=True, markup=False)
     index = artifacts.REPORT / "index.html"
     if index.exists():
         console.print(f"report: {index.absolute().as_uri()}", soft_wrap=True)
@@ -105,7 +105,7 @@ def bounds(score: dict[str, float]) -> str:
 def add(
     name: Annotated[str, typer.Argument(help="the concept's key")],
     pictures: Annotated[list[Path], typer.Argument(help="3-5 pictures of it")],
-    word: Annotated[str, typer.Option(help="an ordinary word of one token that comes near")],
+    word: Annotated[str, typer.Option(help="an ordinary word of one token with a similar meaning")],
     kind: Annotated[str, typer.Option(help="object or style")] = "object",
     source: Source = "",
     licence: Licence = "",
@@ -136,7 +136,7 @@ def list_concepts(as_json: AsJson = False) -> None:
 
 
 def registered_rows(settings: Settings) -> list[dict[str, Any]]:
-    """Return the registry's rows; a catalog that never registered anything has no database to open."""
+    """Return the registry's rows, or none where nothing was registered yet and so no database exists."""
     from tasks.registry import connection, reading
 
     uri = tracking_uri(settings)
@@ -148,7 +148,7 @@ def registered_rows(settings: Settings) -> list[dict[str, Any]]:
 
 @app.command()
 def show(name: str, as_json: AsJson = False) -> None:
-    """Show all that is known of one concept: settings, pictures, training, scores, versions."""
+    """Show everything about one concept: settings, pictures, training, scores, versions."""
     with one_line_errors():
         settings = load_settings()
         facts: dict[str, Any] = {"concept": name, **settings.concept(name).model_dump(exclude_none=True)}
@@ -166,7 +166,7 @@ def show(name: str, as_json: AsJson = False) -> None:
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """Print one concept for a person."""
+    """Print the facts of one concept as a table."""
     table = Table(show_header=False, box=None)
     for key in ("concept", "kind", "placeholder_token", "initializer_token"):
         table.add_row(key, str(facts[key]))
@@ -203,18 +203,18 @@ def status(as_json: AsJson = False) -> None:
             console.print("every concept is up to date")
         else:
             for concept in settings.concepts:
-                lines = {name.partition("@")[0]: reasons for name, reasons in stale.items() if name.endswith(f"@{concept}")}
-                if lines:
-                    said = "; ".join(f"{stage}: {', '.join(reasons)}" for stage, reasons in lines.items() if reasons != ["never built"])
-                    console.print(f"[bold]{concept}[/bold]  {said or 'never built'}", soft_wrap=True)
+                reasons_of = {name.partition("@")[0]: reasons for name, reasons in stale.items() if name.endswith(f"@{concept}")}
+                if reasons_of:
+                    text = "; ".join(f"{stage}: {', '.join(reasons)}" for stage, reasons in reasons_of.items() if reasons != ["never built"])
+                    console.print(f"[bold]{concept}[/bold]  {text or 'never built'}", soft_wrap=True)
 
 
 @app.command()
 def imagine(
     prompt: Annotated[str, typer.Argument(help='such as "a photo of <teapot> on the moon"')],
     number: Annotated[int, typer.Option("-n", "--keep", min=1, help="pictures")] = 4,
-    candidates: Annotated[int | None, typer.Option(min=1, help="draw so many and keep the best of them, judged by CLIP")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="of the first picture")] = 0,
+    candidates: Annotated[int | None, typer.Option(min=1, help="draw this many and keep the best of them, as CLIP ranks them")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="the seed of the first picture")] = 0,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
     any_base: AnyBase = False,
 ) -> None:
@@ -223,17 +223,17 @@ def imagine(
         from tasks.using.imagine import imagine_pictures
 
         for picture in imagine_pictures(prompt, number, seed, out, settings, any_base, candidates):
-            place = picture.path or f"seed {picture.seed} is not kept"
-            print(place, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
+            file = picture.path or f"seed {picture.seed} is not kept"
+            print(file, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
 
 
-for commands in (catalog.app, versions.app, words.app, pictures.app, sharing.app, schedule.app):
-    app.add_typer(commands)  # without a name: they stand beside these
+for commands in (catalog.app, versions.app, lineage.app, words.app, pictures.app, sharing.app, schedule.app):
+    app.add_typer(commands)  # without a name the commands are not nested
 
 
 def main() -> None:
     logging.basicConfig(level=logging.WARNING)
-    gc.set_threshold(50_000, 20, 20)  # what imports make stays; with Python's 700 a third of their time goes into looking through it again and again
+    gc.set_threshold(50_000, 20, 20)  # imported objects stay alive; at Python's threshold of 700 a third of the import time is spent scanning them
     with swift_end():
         app()
 

@@ -1,4 +1,4 @@
-"""The reference pages, docs/settings.md and docs/commands.md, from the code that they describe: `python -m flows.cli.reference`."""
+"""Writing the reference pages docs/settings.md and docs/commands.md from the code: `python -m flows.cli.reference`."""
 
 import ast
 import inspect
@@ -22,7 +22,7 @@ WRITTEN = "<!-- written by `python -m flows.cli.reference`; edit the docstrings 
 
 
 def settings_page() -> str:
-    """Return docs/settings.md: every field of params.yaml with its rule, its meaning and what is shipped."""
+    """Return docs/settings.md: every field of params.yaml with its rule, its shipped value and its meaning."""
     shown = load_settings(shipped("params.yaml")).model_dump(mode="json")
     lines = ["# Settings", "", WRITTEN]
     lines += ["`params.yaml` holds every number of a catalog. A key that is unknown or missing is an error that names its place.", ""]
@@ -40,11 +40,11 @@ def settings_page() -> str:
 
 def section(title: str, model: type[BaseModel], shown: dict[str, Any]) -> list[str]:
     """Return a heading and a table of a model's fields; a field that is a model has a table of its own."""
-    lines, nested, said = [f"## {title}", "", "| key | values | shipped | meaning |", "|---|---|---|---|"], list[str](), meanings(model)
+    lines, nested, meaning_of = [f"## {title}", "", "| key | values | shipped | meaning |", "|---|---|---|---|"], list[str](), meanings(model)
     for name, field in model.model_fields.items():
         value = f"`{json.dumps(shown[name])}`" if name in shown else ""
         inner = model_of(field.annotation)
-        lines.append(f"| `{name}` | {rule(field)} | {value if len(value) < 60 else 'see params.yaml'} | {said.get(name, '')} |")
+        lines.append(f"| `{name}` | {rule(field)} | {value if len(value) < 60 else 'see params.yaml'} | {meaning_of.get(name, '')} |")
         if inner is not None and inner.model_fields:
             nested += section(f"{title}.{name}", inner, shown.get(name) or {})
     return [*lines, "", *nested]
@@ -65,25 +65,25 @@ def rule(field: FieldInfo) -> str:
     annotation = field.annotation
     options = [option for part in (annotation, *get_args(annotation)) for option in get_args(part) if isinstance(option, str)]
     kinds = [names.get(part.__name__, "section") for part in (get_args(annotation) or [annotation]) if inspect.isclass(part)]
-    said = [" or ".join(f"`{option}`" for option in options) or " or ".join(dict.fromkeys(kinds)) or "list"]
+    rules = [" or ".join(f"`{option}`" for option in options) or " or ".join(dict.fromkeys(kinds)) or "list"]
     signs = {"ge": ">= {}", "gt": "> {}", "le": "<= {}", "lt": "< {}", "min_length": "at least {} entries", "pattern": "`{}`"}
-    for rule_of in field.metadata:
+    for constraint in field.metadata:
         for sign, text in signs.items():
-            if (bound := getattr(rule_of, sign, None)) is not None:
-                said.append(text.format(str(bound).replace("|", "\\|")))
-    return ", ".join(said)
+            if (bound := getattr(constraint, sign, None)) is not None:
+                rules.append(text.format(str(bound).replace("|", "\\|")))
+    return ", ".join(rules)
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
     """Return field -> the docstring below it, on one line."""
-    found: dict[str, str] = {}
+    docstrings: dict[str, str] = {}
     for owner in reversed([base for base in model.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]):
         body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, below in zip(body.body, body.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-                found[ast.unparse(field.target)] = " ".join(str(below.value.value).split()).replace("|", "\\|")
-    return found
+                docstrings[ast.unparse(field.target)] = " ".join(str(below.value.value).split()).replace("|", "\\|")
+    return docstrings
 
 
 def commands_page() -> str:
@@ -103,7 +103,7 @@ def described(name: str, command: Any) -> Iterator[str]:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     words = []
     for argument in arguments:
-        word = (argument.metavar or argument.name.upper()).strip("[]") + ("..." if argument.nargs == -1 and not argument.metavar else "")
+        word = (argument.metavar or argument.name.upper()) + ("..." if argument.nargs == -1 and not argument.metavar else "")
         words.append(word if argument.required else f"[{word}]")
     yield f"`{' '.join(['wordmint', name, *words])}`"
     yield ""
@@ -119,8 +119,13 @@ def described(name: str, command: Any) -> Iterator[str]:
             "",
             "| | |",
             "|---|---|",
-            *(f"| {name} | {re.sub(r'(?<!`)<', '&lt;', said).replace('|', chr(92) + '|')} |" for name, said in rows),
+            *(f"| {cell(name)} | {cell(re.sub(r'(?<!`)<', '&lt;', text))} |" for name, text in rows),
         ]
+
+
+def cell(text: str) -> str:
+    """Return a text as a table's cell, where a bar would end the cell."""
+    return text.replace("|", "\\|")
 
 
 def pages() -> dict[Path, str]:

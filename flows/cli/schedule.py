@@ -13,7 +13,7 @@ app = typer.Typer()
 
 @app.command()
 def serve(cron: Annotated[str, typer.Option(help="when to look for what is stale, in UTC")] = "0 3 * * *") -> None:
-    """Build what is stale on a schedule, until stopped; of runs that fall due together or during another one, one is done."""
+    """Build what is stale on a schedule, until stopped; a run that falls due together with another run, or during one, is skipped."""
     with one_line_errors():
         load_settings()
         os.environ.update({"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks"})  # there is no progress bar to show instead
@@ -25,5 +25,5 @@ def serve(cron: Annotated[str, typer.Option(help="when to look for what is stale
 
         if not PREFECT_API_URL.value():
             raise ValueError("a schedule needs a Prefect server; start one and set PREFECT_API_URL as docs/operations.md says")
-        one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-        build_catalog.serve(name="schedule", schedule=Cron(cron), global_limit=one)
+        one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+        build_catalog.serve(name="schedule", schedule=Cron(cron), global_limit=one_at_a_time)

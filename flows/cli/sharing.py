@@ -16,12 +16,12 @@ def push() -> None:
         from tasks.versions import sharing
 
         sharing.push(load_settings())
-        console.print("sent to DVC's default remote; what names it is for Git: commit it and push")
+        console.print("sent to DVC's default remote; now commit the files that name it and push Git")
 
 
 @app.command()
 def pull() -> None:
-    """Bring what Git names from DVC's default remote, and what others built already; pull Git before."""
+    """Fetch what Git names, and what others have built, from DVC's default remote; pull Git first."""
     with one_line_errors():
         from tasks.versions import sharing
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.console import console, interval, print_json
@@ -21,7 +20,7 @@ app = typer.Typer()
 
 @contextmanager
 def registered(name: str, changes: bool = True) -> Iterator[Settings]:
-    """Connect to the registry, and bring the concept's record under data/ in line with what the block did there; errors are one line."""
+    """Connect to the registry; after the block, bring the concept's record under data/ in line with the registry. Errors are one line."""
     with one_line_errors():
         settings = load_settings()
         check_concept_key(name)  # it becomes part of a filter
@@ -43,11 +42,11 @@ def registered(name: str, changes: bool = True) -> Iterator[Settings]:
 @app.command()
 def promote(
     name: Name,
-    version: Annotated[int | None, typer.Option(help="instead of the challenger")] = None,
-    accept: Annotated[str, typer.Option(help="why it may replace a champion of other pictures or another base, which scores cannot settle")] = "",
+    version: Annotated[int | None, typer.Option(help="the version to promote; the challenger by default")] = None,
+    accept: Annotated[str, typer.Option(help="why it may replace a champion of other pictures or another base, where scores cannot decide")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make the challenger champion if the gate lets it."""
+    """Make the challenger champion if the gate lets it pass."""
     with registered(name):
         from tasks.registry.lifecycle import promote
 
@@ -81,45 +80,49 @@ def rollback(name: Name, why: Why = "") -> None:
 
 
 @app.command()
-def rescore(name: Name, version: Annotated[int | None, typer.Option(help="instead of the champion")] = None, as_json: AsJson = False) -> None:
+def rescore(
+    name: Name,
+    version: Annotated[int | None, typer.Option(help="the version to score; the champion by default")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Sample and score a published version with the present scorer and prompts; nothing is trained."""
     with registered(name) as settings, device_lock(settings.runtime.device):
         from tasks.versions.rescore import rescore
 
-        found = rescore(name, settings, version)
+        rescored = rescore(name, settings, version)
         if as_json:
-            print_json({"concept": name, **found})
+            print_json({"concept": name, **rescored})
             return
-        said = ", ".join(f"{score} {interval(values)}" for score, values in found["scores"].items())
-        console.print(f"{name} v{found['version']}: {said}", soft_wrap=True)
+        scores = ", ".join(f"{score} {interval(values)}" for score, values in rescored["scores"].items())
+        console.print(f"{name} v{rescored['version']}: {scores}", soft_wrap=True)
 
 
 @app.command()
 def history(name: Name, as_json: AsJson = False) -> None:
-    """Show a concept's versions with their scores and aliases, and all that was decided about them."""
+    """Show a concept's versions with their scores and aliases, and every decision about them."""
     with registered(name, changes=False):
         from tasks.registry.lifecycle import history
 
-        found = history(name)
+        facts = history(name)
         if as_json:
-            print_json(found)
+            print_json(facts)
             return
-        if found["revoked"]:
-            console.print(f"revoked: {found['revoked']}", soft_wrap=True, markup=False)
+        if facts["revoked"]:
+            console.print(f"revoked: {facts['revoked']}", soft_wrap=True, markup=False)
         table = Table("version", "registered", "aliases", "reconstruction", "editability", box=None)
-        for row in found["versions"]:
+        for row in facts["versions"]:
             scores = [interval(row[score]) for score in ("reconstruction", "editability")]
             table.add_row(f"v{row['version']}", row["created"][:16], " ".join(row["aliases"]), *scores)
         console.print(table)
-        told = set()
-        for line in found["events"]:
+        printed = set()
+        for line in facts["events"]:
             fact = (line["event"], line["version"], line.get("against"), line.get("verdict"), line.get("reason"))
-            if line["event"] == "decision" and fact in told:
-                continue  # it was weighed again, to the same end
-            told.add(fact)
+            if line["event"] == "decision" and fact in printed:
+                continue  # the same decision was reached again
+            printed.add(fact)
             against = f" against v{line['against']}" if line.get("against") else ""
-            said = f"{line.get('verdict') or ''} {line.get('reason') or ''}".strip()
-            console.print(f"{line['at'][:16]}  {line['event']} v{line['version']}{against}  {said}", soft_wrap=True, markup=False, highlight=False)
+            verdict = f"{line.get('verdict') or ''} {line.get('reason') or ''}".strip()
+            console.print(f"{line['at'][:16]}  {line['event']} v{line['version']}{against}  {verdict}", soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()
@@ -151,97 +154,44 @@ def diff(
 
 
 @app.command()
-def lineage(
-    reference: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|vN]", help="a concept; its champion if nothing else is said")],
-    as_json: AsJson = False,
-) -> None:
-    """Show what a version was made from, down to its pictures, and check every link; one that is broken is an error."""
-    with registered(reference.partition("@")[0], changes=False):
-        from tasks.versions.lineage import BROKEN, trace
-
-        found = trace(reference)
-        if as_json:
-            print_json(found)
-        else:
-            print_lineage(found)
-        if broken := [f"{name}: {link['said']}" for name, link in found["links"].items() if link["verdict"] == BROKEN]:
-            raise ValueError(f"the lineage of {found['concept']} v{found['version']} is BROKEN at {'; '.join(broken)}")
-
-
-def print_lineage(found: dict[str, Any]) -> None:
-    """Print a version's lineage for a person."""
-    heading = f"{found['concept']} v{found['version']} {' '.join(found['aliases'])}, registered {found['created'][:16]}"
-    console.print(heading + (f", revoked: {found['revoked']}" if found["revoked"] else ""), soft_wrap=True, markup=False, highlight=False)
-    for name, link in found["links"].items():
-        colour = {"holds": "green", "open": "yellow"}.get(link["verdict"], "bold red")
-        console.print(f"[{colour}]{link['verdict']:<7}[/]{name:<10}", escape(link["said"]), soft_wrap=True, highlight=False)
-        for key, value in link["recorded"].items():
-            console.print(f"{'':<17}{key}: {value}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"{'settings':<17}" + ", ".join(f"{key} {value}" for key, value in found["settings"].items()), soft_wrap=True, markup=False)
-    console.print(f"{'flow run':<17}{found['flow_run']}", soft_wrap=True, markup=False, highlight=False)
-
-
-@app.command("made-from")
-def made_from(picture: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the file, byte for byte")], as_json: AsJson = False) -> None:
-    """Show which versions were made from a picture."""
-    with one_line_errors():
-        from tasks.registry import connection
-        from tasks.versions.made_from import versions_of
-
-        connection.connect(tracking_uri(load_settings()))
-        found = versions_of(picture)
-        if as_json:
-            print_json(found)
-        else:
-            for row in found["versions"]:
-                console.print(f"{row['concept']}@v{row['version']}  {row['file']}", soft_wrap=True, markup=False, highlight=False)
-            if not found["versions"]:
-                console.print("no version was made from it")
-        if found["unknown"]:
-            said = "; ".join(f"{row['concept']}@v{row['version']} ({row['file']})" for row in found["unknown"])
-            raise ValueError(f"the pictures of some versions cannot be had to look into: {said}")
-
-
-@app.command()
-def revoke(name: Name, why: Annotated[str, typer.Option(help="the reason, for everybody who meets the concept")]) -> None:
-    """Take a concept back: every alias goes, its versions are marked, and it is not trained again."""
+def revoke(name: Name, why: Annotated[str, typer.Option(help="the reason, which everyone who uses the concept is shown")]) -> None:
+    """Revoke a concept: its aliases are removed, its versions are marked, and it is not trained again."""
     with registered(name):
         from tasks.registry.lifecycle import revoke
 
-        taken = revoke(name, why)
-        said = ", ".join(f"{alias} v{version}" for alias, version in taken.items())
-        console.print(f"{name} is revoked ({said or 'it had no alias'}); `wordmint reinstate {name}` undoes it", soft_wrap=True)
+        removed = ", ".join(f"{alias} v{version}" for alias, version in revoke(name, why).items())
+        console.print(f"{name} is revoked ({removed or 'it had no alias'}); `wordmint reinstate {name}` undoes it", soft_wrap=True)
 
 
 @app.command()
 def reinstate(name: Name, why: Why = "") -> None:
-    """Undo a revocation: the aliases are as they were."""
+    """Undo a revocation and restore the aliases."""
     with registered(name):
         from tasks.registry.lifecycle import reinstate
 
-        said = ", ".join(f"{alias} v{version}" for alias, version in reinstate(name, why).items())
-        console.print(f"{name} is back: {said or 'it had no alias'}")
+        restored = ", ".join(f"{alias} v{version}" for alias, version in reinstate(name, why).items())
+        console.print(f"{name} is back: {restored or 'it had no alias'}")
 
 
 @app.command()
 def prune(
     yes: Annotated[bool, typer.Option("--yes", help="delete what is shown")] = False,
-    hours: Annotated[float, typer.Option(min=0, help="leave alone what was touched since; another machine may be at it")] = 24.0,
+    hours: Annotated[float, typer.Option(min=0, help="keep what has changed within this time; another machine may be writing it")] = 24.0,
     as_json: AsJson = False,
 ) -> None:
-    """Show what no version and no alias needs, half registrations and half-written files, and delete it with --yes."""
+    """Show what no version and no alias needs, unfinished registrations and half-written files; --yes deletes it."""
     with one_line_errors():
         from tasks.versions.pruning import delete, leftovers
 
-        found = leftovers(load_settings(), 60 * hours)
+        unneeded = leftovers(load_settings(), 60 * hours)
         if as_json:
-            print_json([{"what": leftover.what, "why": leftover.why, "deleted": yes} for leftover in found])
-        elif not found:
+            print_json([{"what": leftover.what, "why": leftover.why, "deleted": yes} for leftover in unneeded])
+        elif not unneeded:
             console.print("nothing to prune")
         else:
-            for leftover in found:
+            for leftover in unneeded:
                 console.print(f"{leftover.what}  {leftover.why}", soft_wrap=True, markup=False, highlight=False)
         if yes:
-            delete(found)
-        if found and not as_json:
-            console.print(f"{len(found)} deleted" if yes else f"{len(found)} to delete; nothing is gone yet, --yes deletes them")
+            delete(unneeded)
+        if unneeded and not as_json:
+            console.print(f"{len(unneeded)} deleted" if yes else f"{len(unneeded)} to delete; nothing is gone yet, --yes deletes them")

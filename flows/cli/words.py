@@ -1,4 +1,4 @@
-"""The commands of `wordmint` by which words come and go: export, import, neighbours."""
+"""The commands of `wordmint` that exchange and compare words: export, import, neighbours."""
 
 import json
 from pathlib import Path
@@ -18,11 +18,11 @@ app = typer.Typer()
 
 @app.command("export")
 def export(
-    reference: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|vN]", help="a concept; its champion if nothing else is said")],
+    reference: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|vN]", help="a concept; its champion unless an alias or a version is named")],
     style: Annotated[str, typer.Option("--format", help="diffusers, a1111, kohya, comfyui or sd-concepts-library")],
-    out: Annotated[Path | None, typer.Option(help="file or folder; below exported/ if not given")] = None,
+    out: Annotated[Path | None, typer.Option(help="file or folder; below exported/ by default")] = None,
 ) -> None:
-    """Write a registered word as another tool reads it."""
+    """Write a registered word in the format of another tool."""
     with one_line_errors():
         from tasks.using.exchange import export_word
 
@@ -32,9 +32,9 @@ def export(
 @app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="a word of another tool")],
-    name: Annotated[str | None, typer.Option(help="the concept's key; what the file says, else the file's name")] = None,
-    word: Annotated[str | None, typer.Option(help="an ordinary word of one token that comes near")] = None,
-    kind: Annotated[str | None, typer.Option(help="object or style; what the file says, else object")] = None,
+    name: Annotated[str | None, typer.Option(help="the concept's key; by default the name in the file, else the file's name")] = None,
+    word: Annotated[str | None, typer.Option(help="an ordinary word of one token with a similar meaning")] = None,
+    kind: Annotated[str | None, typer.Option(help="object or style; by default what the file says, else object")] = None,
     pictures: Annotated[list[Path] | None, typer.Option(help="a picture of it, or a folder of them; may be repeated")] = None,
     any_base: Annotated[bool, typer.Option("--any-base", help="take a word that was learned on another base model")] = False,
     source: Source = "",
@@ -42,7 +42,7 @@ def import_(
     consent: Consent = "",
     undeclared: Undeclared = "",
 ) -> None:
-    """Make a word that another tool learned a concept of this catalog."""
+    """Add a word that another tool learned to this catalog, as a concept."""
     with one_line_errors():
         from tasks.using.exchange import import_word
 
@@ -54,20 +54,20 @@ def import_(
 @app.command("neighbours")
 def neighbours(
     name: str,
-    number: Annotated[int, typer.Option("-n", min=1, help="words of each kind")] = 5,
+    number: Annotated[int, typer.Option("-n", min=1, help="how many words of the catalog, and of the base model")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Show which words of the catalog and of the base model are nearest to one."""
     with one_line_errors():
         from tasks.using import exchange
 
-        found = exchange.neighbours(name, load_settings(), number)
+        near = exchange.neighbours(name, load_settings(), number)
         if as_json:
-            print(json.dumps(found, indent=2))
+            print(json.dumps(near, indent=2))
             return
         table = Table("nearest", "of", "cosine", "")
-        for row in found["catalog"]:
+        for row in near["catalog"]:
             table.add_row(row["placeholder_token"], "the catalog", f"{row['cosine']:.3f}", "nearly the same word" if row["near_identical"] else "")
-        for row in found["vocabulary"]:
+        for row in near["vocabulary"]:
             table.add_row(row["word"], "the base model", f"{row['cosine']:.3f}", "")
         console.print(table)

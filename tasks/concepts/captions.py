@@ -22,20 +22,20 @@ class Captions(BaseModel):
 
 
 def read_captions(pictures: Path) -> dict[str, str]:
-    """Return the captions that lie beside a concept's pictures, `short` and `long`; where there is no captions.yaml there are none.
+    """Return the captions that lie beside a concept's pictures, `short` and `long`; without a captions.yaml there are none.
 
     Raises:
         ValueError: captions.yaml holds something else, or a caption is longer than the paper's.
     """
-    found = captions_file(pictures).model_dump(include=set(MOST_WORDS), exclude_none=True)
-    return {kind: counted(pictures, f"the {kind} caption", text, MOST_WORDS[kind]) for kind, text in found.items()}
+    captions = captions_file(pictures).model_dump(include=set(MOST_WORDS), exclude_none=True)
+    return {kind: within_limit(pictures, f"the {kind} caption", text, MOST_WORDS[kind]) for kind, text in captions.items()}
 
 
 def read_contexts(pictures: Path, files: Collection[str]) -> dict[str, str]:
     """Return file -> what else its picture shows, such as `on the grass`, from the captions.yaml that lies beside a concept's pictures.
 
     Raises:
-        ValueError: captions.yaml holds something else, a context is too long or is a template, or names none of `files`.
+        ValueError: captions.yaml holds something else, a context is too long, has braces, or is of none of `files`.
     """
     contexts = captions_file(pictures).context
     for file, text in contexts.items():
@@ -43,7 +43,7 @@ def read_contexts(pictures: Path, files: Collection[str]) -> dict[str, str]:
             raise ValueError(f"{pictures / 'captions.yaml'}: context names {file}, which is no picture of the set; name one of {', '.join(files)}")
         if "{" in text or "}" in text:
             raise ValueError(f"{pictures / 'captions.yaml'}: the context of {file} is {text!r}; leave the braces and the word out")
-    return {file: counted(pictures, f"the context of {file}", text, MOST_WORDS_OF_CONTEXT) for file, text in contexts.items()}
+    return {file: within_limit(pictures, f"the context of {file}", text, MOST_WORDS_OF_CONTEXT) for file, text in contexts.items()}
 
 
 def captions_file(pictures: Path) -> Captions:
@@ -59,8 +59,8 @@ def captions_file(pictures: Path) -> Captions:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def counted(pictures: Path, what: str, text: str, most: int) -> str:
-    """Return a text with single spaces, if it has words and not too many."""
+def within_limit(pictures: Path, what: str, text: str, most: int) -> str:
+    """Return a text with single spaces; raise a ValueError unless it has 1 to `most` words."""
     if not 1 <= len(text.split()) <= most:
         raise ValueError(f"{pictures / 'captions.yaml'}: {what} has {len(text.split())} words; give it 1 to {most}")
     return " ".join(text.split())

@@ -9,7 +9,7 @@ from tasks.settings import Settings
 
 
 def read_and_screen(files: dict[str, Path], resolution: int, settings: Settings) -> tuple[dict[str, str], dict[str, Picture], dict[str, str]]:
-    """Return by name the digests of all files that may be opened, the pictures that could be read, and the reasons of what is dropped."""
+    """Return, by name, the digests of all files that may be opened, the pictures that could be read, and the reasons for what is dropped."""
     rules = settings.curate
     digests, pictures, dropped = dict[str, str](), dict[str, Picture](), dict[str, str]()
     for name, path in files.items():
@@ -21,10 +21,10 @@ def read_and_screen(files: dict[str, Path], resolution: int, settings: Settings)
             dropped[name] = str(reason)
     images = {name: picture.image for name, picture in pictures.items()}
     dropped |= screen(images, digests, rules.min_sharpness, rules.near_duplicate_distance)
-    left = [name for name in images if name not in dropped]
-    if len(left) >= 3:  # of fewer nothing tells which one is odd, and the scorer need not be loaded
+    remaining = [name for name in images if name not in dropped]
+    if len(remaining) >= 3:  # `outliers` drops none of fewer, so the scorer need not be loaded
         from tasks.similarity.scorer import load_scorer
 
         scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
-        dropped |= outliers(left, scorer.image_features([images[name] for name in left]), rules.min_similarity)
+        dropped |= outliers(remaining, scorer.image_features([images[name] for name in remaining]), rules.min_similarity)
     return digests, pictures, dropped

@@ -7,7 +7,7 @@ from tasks.concepts.captions import read_captions
 from tasks.settings import Settings
 
 STAND_INS = {"coarse_word": "coarse word", "human_short": "short caption", "human_long": "long caption"}
-"""The references that are other words: their names in score files, and for a person."""
+"""The references that are other words: name in score files -> name for a person."""
 
 
 def stand_ins(concept: str, settings: Settings) -> dict[str, str]:

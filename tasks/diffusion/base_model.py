@@ -33,7 +33,7 @@ class BaseModel:
     identity: dict[str, str | None]
     """model and revision as in params.yaml, and weights_sha256."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """The pipeline's own, which a family may read."""
+    """The pipeline's config, which a family may read."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -56,7 +56,7 @@ class BaseModel:
 
     @property
     def noise(self) -> NoiseProcess:
-        """How noise comes into latents and is taken out of them."""
+        """How noise is added to latents and removed from them."""
         return noise_process(self.noise_scheduler)
 
     @property
@@ -66,7 +66,7 @@ class BaseModel:
 
     @property
     def widths(self) -> list[int]:
-        """The dimensions that each text encoder's words have; a learned row is one word of all of them, end to end."""
+        """The embedding dimension of each text encoder; a learned row is one embedding of each, end to end."""
         return [encoder.table.embedding_dim for encoder in self.text_encoders]
 
     @property
@@ -81,23 +81,23 @@ class BaseModel:
 
 
 def pick_device(device: str) -> str:
-    """Resolve `auto` to cuda where there is one, else cpu; on a GPU, products in float32 use TF32 from here on, whichever model comes first.
+    """Resolve `auto` to cuda where there is one, else cpu; on a GPU, every float32 matrix product uses TF32 from here on.
 
     Raises:
-        ValueError: there is no such device.
+        ValueError: the machine has no such device.
     """
     gpus = torch.cuda.device_count()
-    there = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]
-    place = ("cuda" if gpus else "cpu") if device == "auto" else device
-    if place not in there:
-        raise ValueError(f"runtime.device is {device}, but this machine has {', '.join(there)}; take one of these or auto")
-    if place != "cpu":
+    devices = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]
+    resolved = ("cuda" if gpus else "cpu") if device == "auto" else device
+    if resolved not in devices:
+        raise ValueError(f"runtime.device is {device}, but this machine has {', '.join(devices)}; take one of these or auto")
+    if resolved != "cpu":
         torch.set_float32_matmul_precision("high")
-    return place
+    return resolved
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Say whether a device multiplies in bfloat16; where it does not, it would be emulated."""
+    """Return whether a device multiplies in bfloat16 without emulating it."""
     if device.type == "cpu":
         return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
     with torch.cuda.device(device):
@@ -133,10 +133,10 @@ def model_folder(model: str, revision: str | None) -> Path:
 def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
     """Load a diffusers folder, or a hub id at a revision, frozen and in evaluation mode.
 
-    A process loads a base model once, whatever number of concepts it works on.
+    A process loads a base model once, however many concepts it works on.
 
     Raises:
-        ValueError: a folder's weights are not those that `revision` names, or its noise ends at no signal at all.
+        ValueError: a folder has no safetensors or other weights than `revision` names, or the model predicts epsilon at zero terminal SNR.
         OSError: there is no such folder and no such hub model.
     """
     folder = model_folder(model, revision)
@@ -151,14 +151,14 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()
     pipeline = family.load(folder)
-    place, vae = pick_device(device), getattr(pipeline, family.vae)
+    device, vae = pick_device(device), getattr(pipeline, family.vae)
     encoders = tuple(TextEncoder(getattr(pipeline, tokenizer), getattr(pipeline, model)) for tokenizer, model in family.text_encoders)
     for part in (*(encoder.model for encoder in encoders), vae, pipeline.unet):
-        part.to(place, memory_format=torch.channels_last).eval().requires_grad_(False)
-        if place == "cpu":
+        part.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        if device == "cpu":
             use_channels_last_norms(part)
     family.repair(encoders)
-    if place != "cpu" and fast_bfloat16(torch.device(place)):
+    if device != "cpu" and fast_bfloat16(torch.device(device)):
         pipeline.unet.to(torch.bfloat16)
     return BaseModel(
         family=family,

@@ -13,10 +13,10 @@ from tasks.diffusion.families.parts import Condition
 from tasks.diffusion.words import encode_prompts, unconditional
 
 AfterStep = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What becomes of the latents after a step, given them, the noise that sampling started from, and their level of noise."""
+"""(latents after a step, the noise that sampling started from, the latents' noise level) -> the latents to go on with."""
 
 
-def as_it_is(latents: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+def unchanged(latents: Tensor, noise: Tensor, level: Tensor) -> Tensor:
     return latents
 
 
@@ -39,15 +39,15 @@ def ddim_sample(
     nothing: Condition,
     num_inference_steps: int,
     guidance_scale: float,
-    after_step: AfterStep = as_it_is,
+    after_step: AfterStep = unchanged,
 ) -> Tensor:
-    """Denoise latents with the sampler of the model's noise process, which is DDIM but for rectified flow.
+    """Denoise latents with the sampler of the model's noise process: DDIM, or Euler for rectified flow.
 
     noise: (batch, channels, height, width). prompts: as many rows. nothing: the one row of no prompt. Returns latents like `noise`.
-    Where a processor multiplies in bfloat16 the denoiser does, half as fast again; words are learned in float32 there.
+    On a CPU that multiplies in bfloat16 the denoiser does too, which is half as fast again; words are learned in float32 there.
     """
     latents = noise
-    in_bfloat16 = base.device.type == "cpu" and fast_bfloat16(base.device)  # on a GPU the weights are
+    in_bfloat16 = base.device.type == "cpu" and fast_bfloat16(base.device)  # on a GPU the weights are already
     both = nothing.repeat(len(noise)).followed_by(prompts)
     process = base.noise
     for step in process.steps(num_inference_steps):
@@ -55,15 +55,15 @@ def ddim_sample(
             if guidance_scale == 1:
                 prediction = base.denoise(latents, step.timestep, prompts)
             else:
-                without, within = base.denoise(torch.cat([latents, latents]), step.timestep, both).chunk(2)
-                prediction = guided(within, without, guidance_scale)
+                without_prompt, with_prompt = base.denoise(torch.cat([latents, latents]), step.timestep, both).chunk(2)
+                prediction = guided(with_prompt, without_prompt, guidance_scale)
         latents = after_step(process.step(latents, prediction, step), noise, step.after)
     return latents
 
 
 @torch.inference_mode()
 def decode(base: BaseModel, latents: Tensor, batch_size: int | None = None) -> list[Image.Image]:
-    """Return the pictures of latents (n, channels, height, width); unless told otherwise, 16 of 256 px are in the making at once."""
+    """Return the pictures of latents (n, channels, height, width); a batch has by default the pixels of 16 pictures of 256 px."""
     pictures = []
     for part in latents.split(batch_size or max(1, 16 * 256**2 // base.resolution**2)):
         output = base.vae.decode(part / base.vae.config.scaling_factor).sample
@@ -80,11 +80,11 @@ def generate(
     num_inference_steps: int,
     guidance_scale: float,
     batch_size: int,
-    after_step: AfterStep = as_it_is,
+    after_step: AfterStep = unchanged,
 ) -> Iterator[Image.Image]:
     """Yield one picture for each pair of a prompt and a seed; different prompts share batches and are encoded once.
 
-    `learned` maps placeholders to (vectors, dim). `batch_size` pictures are in the making at once; a batch that a GPU's memory does not hold is
+    `learned` maps placeholders to (vectors, dim). `batch_size` pictures are generated at once; a batch that a GPU's memory does not hold is
     drawn in halves.
     """
     texts = list(dict.fromkeys(prompts))
@@ -98,14 +98,14 @@ def generate(
         except torch.cuda.OutOfMemoryError:
             if len(noise) == 1:
                 raise
-        middle = (part.start + part.stop) // 2  # outside of the handler, which holds what the failed batch had taken
+        middle = (part.start + part.stop) // 2  # outside the handler, which keeps the failed batch's memory
         return draw(slice(part.start, middle)) + draw(slice(middle, part.stop))
 
     if base.device.type != "cpu":
         parts = even_parts(len(rows), batch_size)
         yield from chain.from_iterable(map(draw, parts))
         return
-    # A batch for each core, not one batch on all cores: half as fast again with small models, which have little to share out.
+    # With small models, a batch for each core is half as fast again as one batch on all cores.
     cores = torch.get_num_threads()
     parts = even_parts(len(rows), -(-batch_size // cores), multiple=cores)
     with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -113,16 +113,16 @@ def generate(
 
 
 def even_parts(count: int, most: int, multiple: int = 1) -> list[slice]:
-    """Cut `count` rows into parts of at most `most`, as alike as can be; their number is a multiple of `multiple` where there are enough rows."""
+    """Cut `count` rows into parts of at most `most`, as equal as can be; their number is a multiple of `multiple` where there are enough rows."""
     number = min(count, -(-count // (most * multiple)) * multiple)
     return [slice(count * index // number, count * (index + 1) // number) for index in range(number)]
 
 
 @torch.inference_mode()
 def encode(base: BaseModel, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of pictures' scaled latents: twice (n, channels, height, width).
+    """Return the means and the standard deviations of pictures' scaled latents, each (n, channels, height, width).
 
-    Shift factors, where the autoencoder has one, are not used by the families that this module loads.
+    An autoencoder's shift factor is ignored: no supported family uses one.
     """
     means, stds = [], []
     for picture in pictures:

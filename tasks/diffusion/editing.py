@@ -1,4 +1,4 @@
-"""Blended Latent Diffusion (Avrahami, Fried & Lischinski 2023): a picture is drawn anew inside a mask and stays what it is outside."""
+"""Blended Latent Diffusion (Avrahami, Fried & Lischinski 2023): a picture is redrawn inside a mask and unchanged outside."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -25,14 +25,14 @@ def blended(
     guidance_scale: float,
     batch_size: int,
 ) -> Iterator[Image.Image]:
-    """Yield for each seed the picture with what the prompt says inside the mask; its pixels outside are the given ones.
+    """Yield for each seed the picture with the prompt drawn inside the mask; the pixels outside are unchanged.
 
     picture, mask: both of the model's resolution; the mask is white where the picture is edited. `learned` and `batch_size` as in `generate`.
     """
     edited = inside(mask)
     after_step = outside_kept(base, encode(base, [picture])[0], latent_mask(base, edited))
     for drawn in generate(base, [prompt] * len(seeds), seeds, learned, num_inference_steps, guidance_scale, batch_size, after_step):
-        # The autoencoder is not exact, so what is kept is taken from the picture itself.
+        # The autoencoder is not exact, so the outside is taken from the picture itself.
         yield Image.composite(drawn, picture, edited)
 
 
@@ -42,13 +42,13 @@ def inside(mask: Image.Image) -> Image.Image:
 
 
 def latent_mask(base: BaseModel, edited: Image.Image) -> Tensor:
-    """Return (1, 1, height, width) of bool: which latents have anything of the mask in them, so that nothing thin gets lost."""
+    """Return which latents hold any pixel of the mask, so that thin lines are not lost: (1, 1, height, width) of bool."""
     pixels = torch.from_numpy(np.asarray(edited, dtype=np.float32))[None, None]
     return (F.adaptive_max_pool2d(pixels, base.latent_shape[1:]) > 0).to(base.device)
 
 
 def outside_kept(base: BaseModel, latents: Tensor, edited: Tensor) -> AfterStep:
-    """Return what lays the picture, as noisy as the step left the latents, around them (algorithm 1).
+    """Return the function that restores the picture outside the mask after a step, at the latents' noise level (algorithm 1).
 
     latents: (1, channels, height, width) of the picture. edited: (1, 1, height, width).
     """

@@ -22,7 +22,7 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
             return mean.expand(-1, -1, channels // self.num_groups).reshape(batch, 1, channels)
 
         centred = rows - over_groups(rows.mean(dim=1))
-        variance = over_groups(centred.square().mean(dim=1))  # of what is centred already: the difference of two means would cancel
+        variance = over_groups(centred.square().mean(dim=1))  # of centred values: E[x^2] - E[x]^2 would cancel
         normed = torch.addcmul(self.bias, centred, self.weight * (variance + self.eps).rsqrt())
         return normed.view(batch, height, width, channels).permute(0, 3, 1, 2)
 

@@ -4,6 +4,6 @@ import torch
 from torch import Tensor
 
 
-def per_picture_loss(prediction: Tensor, wanted: Tensor) -> Tensor:
+def per_picture_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Return the mean squared error of each picture: (batch, ...) -> (batch,)."""
-    return torch.mean((prediction - wanted).square(), dim=tuple(range(1, prediction.ndim)))
+    return torch.mean((prediction - target).square(), dim=tuple(range(1, prediction.ndim)))

@@ -1,4 +1,4 @@
-"""New words beside a frozen vocabulary: token ids past its end read learned rows, and nothing else ever moves."""
+"""New words beside a frozen vocabulary: token ids past its end read learned rows, and nothing else changes."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,15 +18,15 @@ def vector_tokens(placeholder_token: str, num_vectors: int) -> list[str]:
 
 
 def extend_tokenizer(tokenizer: PreTrainedTokenizerBase, words: Mapping[str, int]) -> PreTrainedTokenizerBase:
-    """Return a copy that knows new words; `words` maps each placeholder to its number of vectors.
+    """Return a copy of a tokenizer with new words; `words` maps each placeholder to its number of vectors.
 
     Raises:
         ValueError: a placeholder is a word of the tokenizer already.
     """
-    known = tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     tokens = [token for word, num_vectors in words.items() for token in vector_tokens(word, num_vectors)]
     for token in tokens:
-        if token in known:
+        if token in vocabulary:
             raise ValueError(f"placeholder_token {token!r} is already a word of the tokenizer; choose another under concepts in params.yaml")
     extended = deepcopy(tokenizer)
     extended.add_tokens(tokens)
@@ -43,7 +43,7 @@ def expand(prompt: str, words: Mapping[str, int]) -> str:
 def token_ids(base: BaseModel, prompts: Sequence[str], words: Mapping[str, int]) -> Tensor:
     """Return (prompts, text encoders, length) token ids of prompts that may use new words, padded and cut as the pipelines do.
 
-    `words` maps each placeholder to its number of vectors; their ids count from the end of the vocabulary.
+    `words` maps each placeholder to its number of vectors; their ids start at the end of the vocabulary.
     """
     texts, ids = [expand(prompt, words) for prompt in prompts], []
     for tokenizer, model in base.text_encoders:
@@ -54,7 +54,7 @@ def token_ids(base: BaseModel, prompts: Sequence[str], words: Mapping[str, int])
 
 
 def initializer_row(base: BaseModel, initializer_token: str) -> Tensor:
-    """Return the embedding of the coarse word: (dim,), of several text encoders end to end.
+    """Return the embedding of the coarse word: (dim,), those of several text encoders end to end.
 
     Raises:
         ValueError: the word is not exactly one token.
@@ -74,7 +74,7 @@ def initializer_rows(base: BaseModel, phrase: str) -> Tensor:
 
 
 def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor) -> Condition:
-    """Return what the text encoders make of token ids (prompts, text encoders, length) whose new words read `rows` (vectors, dim)."""
+    """Return the condition of token ids (prompts, text encoders, length) whose new words read `rows` (vectors, dim)."""
     ids = input_ids.to(base.device).unbind(dim=1)
     with ExitStack() as splices:
         for encoder, part in zip(base.text_encoders, rows.split(base.widths, dim=1), strict=True):
@@ -108,12 +108,12 @@ def nearest_words(base: BaseModel, row: Tensor, count: int) -> list[tuple[str, f
     """Return the `count` whole words of the vocabulary nearest to a row (dim,) and their cosines, nearest first."""
     vocabulary = base.vocabulary[: len(base.tokenizer)]
     cosines = torch.cosine_similarity(vocabulary, row.to(vocabulary)[None])
-    special, found = set(base.tokenizer.all_special_ids), list[tuple[str, float]]()
+    special, nearest = set(base.tokenizer.all_special_ids), list[tuple[str, float]]()
     for token_id in cosines.argsort(descending=True).tolist():
         text = base.tokenizer.decode([token_id]).strip()
-        # Most tokens are pieces of words: a whole one is what its own text gives.
+        # Most tokens are pieces of words; the text of a whole word is tokenized to that one token.
         if token_id not in special and text and base.tokenizer(text, add_special_tokens=False).input_ids == [token_id]:
-            found.append((text, float(cosines[token_id])))
-            if len(found) == count:
+            nearest.append((text, float(cosines[token_id])))
+            if len(nearest) == count:
                 break
-    return found
+    return nearest

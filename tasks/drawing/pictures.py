@@ -1,4 +1,4 @@
-"""Drawing pictures of prompts and writing them with what made them."""
+"""Draw pictures of prompts and write them with the settings that made them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -20,7 +20,7 @@ def seeds_of(settings: Settings) -> list[int]:
 def pictures_of(
     base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], learned: Mapping[str, Tensor], settings: Settings
 ) -> Iterator[list[Image.Image]]:
-    """Yield each prompt's pictures in the order of their seeds."""
+    """Yield each prompt's pictures in the order of the seeds."""
     rules = settings.sample
     each_prompt, each_seed = [prompt for prompt in prompts for _ in seeds], [seed for _ in prompts for seed in seeds]
     pictures = generate(base, each_prompt, each_seed, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch)
@@ -29,7 +29,7 @@ def pictures_of(
 
 
 def save_pictures(folder: Path, pictures: Sequence[Image.Image], seeds: Sequence[int], info: Mapping[str, str | None]) -> None:
-    """Write pictures named by their seeds, with what made them in their PNG text."""
+    """Write pictures named by their seeds, with `info` and the seed as PNG text."""
     folder.mkdir(parents=True, exist_ok=True)
     for picture, seed in zip(pictures, seeds, strict=True):
         text = PngInfo()

@@ -1,4 +1,4 @@
-"""The report's drawings: sprites, and the geometry of its plots, which the template draws so that everything in it is escaped."""
+"""The report's sprites and the geometry of its plots; the template draws the plots, so that every text in them is escaped."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from PIL import Image
 
 from tasks.concepts.stand_ins import STAND_INS
 
-BOUNDS = {"prompt_only": "Prompt-Only", "image_only": "Image-Only"}  # of a score file: the paper's names, section 5.1
+BOUNDS = {"prompt_only": "Prompt-Only", "image_only": "Image-Only"}  # keys of a score record -> the paper's names, section 5.1
 COLUMNS = 4  # pictures in a row of a sprite; the page sets rows beside each other where there is room
 LETTER = 7.0  # px, a generous mean width of a letter at the plane's font size of 12 px
 LINE = 14.0  # px
@@ -20,7 +20,7 @@ DOT = 5.0  # px, half the side of the square that a point keeps free of labels
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear scale from values to pixels; start may lie right of or below end."""
+    """A linear scale from values to pixels; `start` may be right of `end`, or below it."""
 
     low: float
     high: float
@@ -40,7 +40,7 @@ class Axis:
 
 
 def spanning(values: Iterable[float], start: float, end: float, margin: float = 0.06) -> Axis:
-    """Return the axis that shows all values with a margin, as a fraction of their range, at both ends."""
+    """Return the axis that shows all values; `margin` is a fraction of their range that is added at both ends."""
     values = list(values)
     low, high = min(values), max(values)
     pad = (high - low) * margin or 0.01
@@ -63,7 +63,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Label:
-    """Where a text goes: its middle on the baseline, and whether it is so far from its point that it needs a line to it."""
+    """Where a text goes: x of its middle, y of its baseline, and whether it is so far from its point that a line must join them."""
 
     x: float
     y: float
@@ -72,7 +72,7 @@ class Label:
 
 
 def around(x: float, y: float, text: str) -> Iterator[tuple[float, Box]]:
-    """Yield (distance in px, box) of the places for a label around a point, the nearest first."""
+    """Yield (distance in px, box) for each place of a label around a point, the nearest first."""
     half = len(text) * LETTER / 2
     for distance in (0.0, 6.0, 14.0, 26.0):
         for right, down in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)):
@@ -82,10 +82,10 @@ def around(x: float, y: float, text: str) -> Iterator[tuple[float, Box]]:
 
 
 def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str], frame: Box, avoid: Sequence[Box] = ()) -> list[Label | None]:
-    """Place a label beside every point so that none covers another, a point or the frame; the most solitary points choose first.
+    """Place a label beside every point so that none covers another, a point or the frame; the most isolated points choose first.
 
-    points: (x, y) in px. avoid: boxes, such as error bars, that a label covers only where no place at its distance is free.
-    Returns None for a label without a place.
+    points: (x, y) in px. avoid: boxes, such as error bars, that a label covers only if no place at its distance is free.
+    Returns None for a label that has no place.
     """
     taken = [Box(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]
     labels: list[Label | None] = [None] * len(texts)
@@ -107,7 +107,7 @@ def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str], fr
 
 def solitude(points: Sequence[tuple[float, float]], index: int) -> float:
     """Return the distance in px from a point to the nearest other one."""
-    return min((math.dist(points[index], other) for place, other in enumerate(points) if place != index), default=0.0)
+    return min((math.dist(points[index], other) for number, other in enumerate(points) if number != index), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Point:
-    """A concept in the plane, in px: the ends of its cross are (left, right) and (bottom, top)."""
+    """A concept in the plane, in px; its cross spans left to right and bottom to top."""
 
     key: str
     x: float
@@ -148,7 +148,7 @@ class Plane:
 def plane(
     concepts: Sequence[tuple[str, Interval, Interval]], guides: Sequence[tuple[str, float, float]], width: float = 1056, height: float = 560
 ) -> Plane:
-    """Lay out the plane of (key, reconstruction, editability) with guides (name, reconstruction, editability); sizes in px."""
+    """Lay out the plane of concepts (key, reconstruction, editability) and guides (name, reconstruction, editability); sizes in px."""
     exact = [(name, Interval(x, x, x), Interval(y, y, y)) for name, x, y in guides]
     every = [*exact, *concepts]
     x = spanning([end for _, score, _ in every for end in (score.low, score.high)], 44, width - 8)
@@ -169,7 +169,7 @@ def plane(
 
 @dataclass(frozen=True)
 class Bound:
-    """An end of a bullet's line: the pixel of the end and of the middle of its text."""
+    """An end of a bullet's line: the px of the end and of the middle of its text."""
 
     name: str
     value: float
@@ -186,12 +186,12 @@ class Bullet:
     low: float
     high: float
     references: tuple[tuple[str, float, float], ...]
-    """(name, value, px) of what else stood in the word's place, as far as it was measured."""
+    """(name, value, px) of each stand-in for the word that was measured."""
     bounds: tuple[Bound, Bound]
 
 
 def bullet(score: dict[str, float | None], axis: Axis) -> Bullet:
-    """Lay out one score of a score file on an axis from 0 to its width, the lower bound first."""
+    """Lay out one score of a score record on an axis from 0 to its width, the lower bound first."""
     measured = {name: value for name, value in score.items() if value is not None}
     ends = sorted((measured[bound], name) for bound, name in BOUNDS.items())
     half = 52.0  # px, half the width of "Prompt-Only 0.123"
@@ -204,12 +204,12 @@ def bullet(score: dict[str, float | None], axis: Axis) -> Bullet:
 
 
 def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Lay out score files: the planes for wide and narrow screens and, by concept, a bullet of each score on scales that all concepts share."""
+    """Lay out score records: planes for wide and narrow screens and, by concept, a bullet per score on scales that all concepts share."""
     if not scores:
         return {"planes": {}, "bullets": {}}
     names = ("reconstruction", "editability")
     intervals = [{name: Interval(*(score[name][end] for end in ("value", "low", "high"))) for name in names} for score in scores]
-    points = [(score["concept"], found["reconstruction"], found["editability"]) for score, found in zip(scores, intervals, strict=True)]
+    points = [(score["concept"], by_name["reconstruction"], by_name["editability"]) for score, by_name in zip(scores, intervals, strict=True)]
     mean = {(name, bound): fmean(score[name][bound] for score in scores) for name in names for bound in BOUNDS}
     guides = [(label, mean["reconstruction", bound], mean["editability", bound]) for bound, label in BOUNDS.items()]
     axes = {name: spanning([value for score in scores for value in score[name].values() if value is not None], 0, 340) for name in names}
@@ -220,7 +220,7 @@ def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def sheet(pictures: Sequence[Path], side: int) -> Image.Image:
-    """Draw pictures, resized to `side` px, in rows; a transparent gap keeps them apart, also where a browser rounds."""
+    """Draw pictures in rows, resized to `side` px; a transparent gap keeps them apart even if a browser rounds their positions."""
     pitch = side + max(1, side // 32)
     drawn = Image.new("RGBA", (COLUMNS * pitch, -(-len(pictures) // COLUMNS) * pitch))
     for index, path in enumerate(pictures):

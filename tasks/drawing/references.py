@@ -1,4 +1,4 @@
-"""Pictures without any new word, which concepts share."""
+"""Pictures of prompts without a new word, which concepts share."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ from tasks.settings import Settings
 
 
 def reference_pictures(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], settings: Settings) -> dict[str, Path]:
-    """Return the folder of each prompt's pictures without any new word; concepts share them, so they are generated once and kept."""
-    rules, places = settings.sample, {}
+    """Return the folder of each prompt's pictures without a new word; concepts share them, so they are generated once and kept."""
+    rules, folders = settings.sample, {}
     for prompt in prompts:
         key = [prompt, base.identity, list(seeds), rules.num_inference_steps, rules.guidance_scale, edition("sample"), base.device.type]
-        places[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    missing = [prompt for prompt, place in places.items() if not place.exists()]
+        folders[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    missing = [prompt for prompt, folder in folders.items() if not folder.exists()]
     for prompt, pictures in zip(missing, pictures_of(base, missing, seeds, {}, settings) if missing else (), strict=True):
         info = {"prompt": prompt, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
-        if places[prompt].exists():  # another worker was faster
+        if folders[prompt].exists():  # another worker was faster
             continue
-        with artifacts.new_folder(places[prompt]) as fresh:
-            save_pictures(fresh, pictures, seeds, info)
-    return places
+        with artifacts.new_folder(folders[prompt]) as new:
+            save_pictures(new, pictures, seeds, info)
+    return folders

@@ -1,4 +1,4 @@
-"""The samples of a concept: its word in the prompts of its suite, beside what the prompts give without it."""
+"""Draw the samples of a concept: pictures of its prompt suite with its word and, for comparison, without it."""
 
 import shutil
 from pathlib import Path
@@ -14,27 +14,27 @@ from tasks.settings import Settings
 from tasks.words.learned import read_learned, taught
 
 
-def draw(concept: str, embedding: Path, place: Path, settings: Settings) -> None:
-    """Generate the pictures of a concept's embedding into the folder `place`."""
+def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> None:
+    """Generate the pictures of a concept's embedding into the folder `target`."""
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    rules, seeds, others = settings.sample, seeds_of(settings), stand_ins(concept, settings)
+    rules, seeds, substitutes = settings.sample, seeds_of(settings), stand_ins(concept, settings)
     prompts = {prompt: artifacts.prompt_slug(prompt) for prompt in settings.prompts(concept)}
     info = {"concept": concept, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
     texts = [prompt.format(settings.concept(concept).placeholder_token) for prompt in prompts]
     wordless = {f"prompt_only/{slug}": without_word(prompt) for prompt, slug in prompts.items()}
-    compared = {f"{name}/{slug}": prompt.format(text) for name, text in others.items() for prompt, slug in prompts.items()}
-    with artifacts.new_folder(place) as folder:
+    substituted = {f"{name}/{slug}": prompt.format(text) for name, text in substitutes.items() for prompt, slug in prompts.items()}
+    with artifacts.new_folder(target) as folder:
         (folder / "grids").mkdir()
         with taught(base, [read_learned(embedding)]) as words:
-            drawn = pictures_of(base, texts, seeds, words, settings)
-            for number, (slug, text, pictures) in enumerate(zip(prompts.values(), texts, drawn, strict=True), start=1):
+            batches = pictures_of(base, texts, seeds, words, settings)
+            for number, (slug, text, pictures) in enumerate(zip(prompts.values(), texts, batches, strict=True), start=1):
                 save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
                 plots.grid(pictures).save(folder / "grids" / f"{slug}.png")
                 tell(concept, number, len(prompts))
-        for references, some in ((wordless, seeds), (compared, seeds[: rules.reference_pictures])):
-            places = reference_pictures(base, list(references.values()), some, settings)
+        for references, their_seeds in ((wordless, seeds), (substituted, seeds[: rules.reference_pictures])):
+            folders = reference_pictures(base, list(references.values()), their_seeds, settings)
             for name, text in references.items():
-                shutil.copytree(places[text], folder / name)
+                shutil.copytree(folders[text], folder / name)
         record = {
             "concept": concept,
             "embedding_digest": artifacts.sha256(embedding),
@@ -43,6 +43,6 @@ def draw(concept: str, embedding: Path, place: Path, settings: Settings) -> None
             "guidance_scale": rules.guidance_scale,
             "seeds": seeds,
             "prompts": [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()],
-            "references": others,
+            "references": substitutes,
         }
         artifacts.write_json(folder / "samples.json", record)

@@ -1,4 +1,4 @@
-"""A LoRA of the denoiser (Hu et al. 2021) as what is trained, with the word held fast."""
+"""A LoRA of the denoiser (Hu et al. 2021), which is trained while the word stays fixed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +16,18 @@ ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 
 @dataclass
 class Adapter:
-    """A LoRA of the denoiser's attention. It is on the denoiser while a block runs, and nothing of it stays there after."""
+    """A LoRA of the denoiser's attention. It is on the denoiser while a block runs and is taken off after it."""
 
     placeholder_token: str
     rows: Tensor
-    """(vectors, dim): the word, which stays as it is."""
+    """(vectors, dim): the word, which is not trained."""
     rank: int
     learning_rate: float
     seed: int
     penalty = None
     alone = True
     unet: nn.Module | None = None
-    """The denoiser that it is on."""
+    """The denoiser that the LoRA is on; None outside the block."""
     parameters: list[nn.Parameter] = field(default_factory=list)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Checkpoints of trainings, from which a killed process goes on to the same bytes."""
+"""Checkpoints of trainings: a process that was killed continues from them and reaches the same bytes."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def checkpoint_of(training: Training, path: Path) -> Path:
-    """Return the checkpoint of a training's phase beside the first phase's `path`."""
+    """Return the path of a training's checkpoint: `path` in the first phase, a file beside it in a later one."""
     return path if training.before is None else path.with_suffix(f".{training.phase}.pt")
 
 
@@ -29,13 +29,13 @@ def restored(training: Training, path: Path) -> Training:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return what `save_checkpoints` wrote, on the CPU; None where there is none, or one that a power cut left half written."""
+    """Return what `save_checkpoints` wrote, on the CPU; None where there is none or a power cut left it half written."""
     if not path.exists():
         return None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, UnpicklingError) as error:
-        logger.warning("checkpoint %s cannot be read and is left out: %s", path, error)
+        logger.warning("checkpoint %s cannot be read and is ignored: %s", path, error)
         return None
 
 

@@ -19,10 +19,10 @@ class Data:
     placeholder_token: str
     templates: tuple[str, ...]
     contexts: tuple[str, ...]
-    """What else each picture shows. It ends the picture's captions, so that the word need not mean it. One entry serves all pictures."""
+    """What else each picture shows. The picture's captions end with it, so the word need not mean it. A single entry serves all pictures."""
     captions: Callable[[int], Tensor]
-    """optimizer step -> token ids (pictures, templates, text encoders, length). One picture's captions serve all. The ids of the word's vectors
-    count from the end of the vocabulary."""
+    """optimizer step -> token ids (pictures, templates, text encoders, length). A first dimension of 1 serves all pictures. The ids of the
+    word's vectors start at the end of the vocabulary."""
     means: Tensor
     """(pictures, channels, height, width): the pictures' scaled latents, on the CPU since a large catalog's would fill a GPU."""
     stds: Tensor
@@ -43,7 +43,7 @@ class Batch:
 
 
 def caption_ids(base: BaseModel, captions: Sequence[str], contexts: Sequence[str], words: Mapping[str, int]) -> Tensor:
-    """Return the token ids of captions in each context: (contexts, captions, text encoders, length); `words` as of `token_ids`."""
+    """Return the token ids of captions in each context: (contexts, captions, text encoders, length); `words` as in `token_ids`."""
     texts = [f"{caption} {context}".strip() for context in contexts for caption in captions]
     return token_ids(base, texts, words).unflatten(0, (len(contexts), len(captions)))
 
@@ -63,18 +63,20 @@ def draw_batch(data: Data, step: int, num_train_timesteps: int, device: torch.de
     )
 
 
-def spread_timesteps(part: tuple[float, float], shares: Tensor, num_train_timesteps: int) -> Tensor:
-    """Return one timestep from each of as many equal parts of a range of the noise schedule: (n,) from shares in [0, 1) of each part.
+def spread_timesteps(bounds: tuple[float, float], shares: Tensor, num_train_timesteps: int) -> Tensor:
+    """Cut a range of the noise schedule into n equal parts and return one timestep from each: (n,).
+
+    bounds: the range, in shares of the schedule. shares: (n,) in [0, 1), the position inside each part.
 
     The gradient is steadier when a batch covers the range evenly, and every timestep stays equally likely.
     """
-    low, high = part
+    low, high = bounds
     spread = (torch.arange(len(shares)) + shares) / len(shares)
     return ((low + (high - low) * spread) * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
 
 
 def fixed_batch(data: Data, step: int, pictures: int, num_train_timesteps: int, device: torch.device) -> Batch:
-    """Return the early stop's batch: the same pictures, noise and captions at every call, and the middles of the timesteps' parts."""
+    """Return the early stop's batch: the same pictures, noise and captions at every call, with timesteps in the middle of their parts."""
     batch = draw_batch(replace(data, batch_size=pictures, generator=torch.Generator().manual_seed(0)), step, num_train_timesteps, device)
     middles = spread_timesteps(data.timesteps, torch.full((pictures,), 0.5), num_train_timesteps)
     return replace(batch, timesteps=middles.to(device))

@@ -22,7 +22,7 @@ class EarlyStop(Section):
 
 
 class Pick(Section):
-    """The checkpoint picked by score, see tasks/inversion/picking.py."""
+    """How the published step is picked by score, see tasks/inversion/picking.py."""
 
     every: int = Field(ge=1)
     """Optimizer steps between two probes."""
@@ -46,7 +46,7 @@ class Invert(Section):
     num_vectors: int = Field(ge=1, le=64)
     """Embedding vectors of a word."""
     max_train_steps: int = Field(ge=1)
-    """Optimizer steps, the cap of an early stop."""
+    """Optimizer steps; an early stop may end the training sooner."""
     batch_size: int = Field(ge=1)
     """Pictures in a step, drawn with replacement."""
     learning_rate: float = Field(gt=0)
@@ -54,9 +54,9 @@ class Invert(Section):
     timesteps: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
     """The part of the noise schedule that is trained on, in shares from no noise to pure noise; the paper takes all of it."""
     average_last: float = Field(ge=0, le=1)
-    """The share of the steps, from the end, over which the vectors are averaged; 0 takes the last ones."""
+    """The share of the steps, from the end, over which the vectors are averaged; 0 takes those of the last step."""
     early_stop: EarlyStop | None
-    """When to stop before the cap; null never does."""
+    """When to stop before `max_train_steps`; null never stops early."""
     pick: Pick | None
     """Publishes the step that scored best in a small probe; null publishes the last."""
     seed: int = Field(ge=0)
@@ -65,10 +65,10 @@ class Invert(Section):
     @field_validator("options", mode="before")
     @classmethod
     def of_the_method(cls, options: Any, info: ValidationInfo) -> Any:
-        if "method" not in info.data:  # which is an error already
+        if "method" not in info.data:  # an unknown method is an error already
             return Section()
-        found = method(info.data["method"])
-        return found.Options.model_validate(options.model_dump() if isinstance(options, Section) else options)
+        module = method(info.data["method"])
+        return module.Options.model_validate(options.model_dump() if isinstance(options, Section) else options)
 
     @field_validator("method")
     @classmethod

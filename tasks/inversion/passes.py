@@ -44,10 +44,10 @@ def step(base: BaseModel, trainings: Sequence[Training], most: int) -> tuple[Ten
 
 
 def joint_batch(base: BaseModel, trainings: Sequence[Training], batches: Sequence[Batch]) -> Batch:
-    """Put the trainings' batches behind one another."""
+    """Concatenate the trainings' batches."""
     first_id, shift, input_ids = len(base.tokenizer), 0, []
     for training, batch in zip(trainings, batches, strict=True):
-        # Every word counts its vectors from the end of the vocabulary; in company they are moved behind one another.
+        # In its own batch every word's ids start at the end of the vocabulary; here each word's follow those of the word before.
         input_ids.append(torch.where(batch.input_ids >= first_id, batch.input_ids + shift, batch.input_ids))
         shift += len(training.trainable.rows)
     latents, noise, timesteps = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("latents", "noise", "timesteps"))
@@ -55,11 +55,11 @@ def joint_batch(base: BaseModel, trainings: Sequence[Training], batches: Sequenc
 
 
 def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequence[Batch], most: int) -> Tensor:
-    """Return the mean denoising loss of each training (trainings,) over its own batch, and add up the gradients.
+    """Return the mean denoising loss of each training (trainings,) over its own batch, and accumulate the gradients.
 
     most: pictures that go through the model at once.
     """
-    process, pictures = base.noise, []
+    process, picture_losses = base.noise, []
     joint, sizes = joint_batch(base, trainings, batches), [len(batch.latents) for batch in batches]
     weights = torch.cat([torch.full((size,), 1 / size, device=base.device) for size in sizes])
     for start in range(0, len(weights), most):
@@ -70,18 +70,18 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
         losses = weights[part] * per_picture_loss(prediction, process.target(latents, noise, timesteps))
         if torch.is_grad_enabled():
             losses.sum().backward()
-        pictures.append(losses.detach())
+        picture_losses.append(losses.detach())
     for training in trainings:
         if training.trainable.penalty and torch.is_grad_enabled():
             training.trainable.penalty(training.trainable.rows).backward()
-    return torch.stack([part.sum() for part in torch.cat(pictures).split(sizes)])
+    return torch.stack([part.sum() for part in torch.cat(picture_losses).split(sizes)])
 
 
 @contextmanager
 def laid_out(base: BaseModel) -> Iterator[None]:
-    """Lay the denoiser out for training while the block runs; the autoencoder leaves a GPU, since the pictures are encoded."""
+    """Give the denoiser the memory layout for training while the block runs; the autoencoder leaves a GPU, since the pictures are encoded."""
     if base.device.type == "cpu":
-        # The backward of group norms and small convolutions is faster there plane by plane; sampling is faster in whole rows.
+        # On a CPU the backward pass of group norms and small convolutions is faster channels first; sampling is faster channels last.
         base.unet.to(memory_format=torch.contiguous_format)
     else:
         base.vae.to("cpu")
@@ -94,9 +94,9 @@ def laid_out(base: BaseModel) -> Iterator[None]:
 
 
 def pictures_that_fit(base: BaseModel, training: Training) -> int:
-    """Return how many pictures fit a forward and a backward pass, measured with one; any number does on a CPU.
+    """Return how many pictures fit a forward and a backward pass, measured with one; a CPU sets no limit.
 
-    Where a single training's batch does not fit, activations are computed anew in the backward pass (Chen et al. 2016) instead of kept.
+    Where a single training's batch does not fit, activations are recomputed in the backward pass (Chen et al. 2016) instead of stored.
     """
     if base.device.type == "cpu":
         return 1 << 20
@@ -112,9 +112,9 @@ def pictures_that_fit(base: BaseModel, training: Training) -> int:
                 raise
             fit = 0
         else:
-            each = torch.cuda.max_memory_allocated(base.device) - before
-            torch.cuda.empty_cache()  # what the measured pass had is free again
-            fit = int(FREE_SHARE * torch.cuda.mem_get_info(base.device)[0] / each)
+            per_picture = torch.cuda.max_memory_allocated(base.device) - before
+            torch.cuda.empty_cache()  # returns the memory of the measured pass
+            fit = int(FREE_SHARE * torch.cuda.mem_get_info(base.device)[0] / per_picture)
         training.data.generator.set_state(state)
         if fit >= training.data.batch_size:
             break

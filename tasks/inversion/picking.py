@@ -1,4 +1,4 @@
-"""The checkpoint picked by score: a small CLIP probe of a word while it is learned, since the loss says nothing of how it can be edited."""
+"""Picking the published step by score: a small CLIP probe while a word is trained, since the loss says nothing about editability."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -26,15 +26,15 @@ PROBES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
 }
-"""kind -> the prompt for likeness, and those for edits with the text that their pictures are held against."""
-FIRST_SEED = 1_000_000  # far from those that the sample stage draws with: a word is not picked for the pictures that it is judged by
-AT_ONCE = 8  # pictures in the making
+"""kind -> the prompt for likeness, and the prompts for edits, each with the text that its pictures are compared with."""
+FIRST_SEED = 1_000_000  # far from the sample stage's seeds, so a word is not picked by the pictures that it is judged by
+AT_ONCE = 8  # pictures generated at once
 
 
 def probed(base: BaseModel, training: Training, pick: Pick, pictures: Sequence[Image.Image], device: str) -> Training:
     """Let a training probe its scores every few steps; the best rows that were seen are published.
 
-    The score is the geometric mean of reconstruction and editability: a percent more of one outweighs a percent less of the other.
+    The score is the geometric mean of reconstruction and editability: one percent more of one balances one percent less of the other.
     """
     scorer = load_scorer(pick.model, pick.pretrained, device)
     likeness, edits = PROBES[training.data.kind]
@@ -43,13 +43,15 @@ def probed(base: BaseModel, training: Training, pick: Pick, pictures: Sequence[I
     seeds = [FIRST_SEED + number for number in range(pick.pictures)] * (1 + len(edits))
 
     def probe(learned: Learned) -> dict[str, float]:
-        place = base.vae.device  # on a GPU it makes room for the training
+        vae_device = base.vae.device  # training moves the autoencoder off a GPU
         base.vae.to(base.device)
-        with taught(base, [learned]) as words:
-            drawn = list(generate(base, prompts, seeds, words, pick.num_inference_steps, pick.guidance_scale, AT_ONCE))
-        first, *others = scorer.image_features(drawn).split(pick.pictures)
-        base.vae.to(place)
-        faithful, editable = reconstruction(first, likenesses), fmean(map(editability, others, texts))
+        try:
+            with taught(base, [learned]) as words:
+                drawn = list(generate(base, prompts, seeds, words, pick.num_inference_steps, pick.guidance_scale, AT_ONCE))
+        finally:
+            base.vae.to(vae_device)
+        of_likeness, *of_edits = scorer.image_features(drawn).split(pick.pictures)
+        faithful, editable = reconstruction(of_likeness, likenesses), fmean(map(editability, of_edits, texts))
         score = (max(faithful, 0.0) * max(editable, 0.0)) ** 0.5
         return {"reconstruction": round(faithful, 5), "editability": round(editable, 5), "score": round(score, 5)}
 

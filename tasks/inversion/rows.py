@@ -14,16 +14,16 @@ from tasks.words.learned import Learned
 
 @dataclass
 class Rows:
-    """The vectors of a new word as what is trained; everything else stays frozen."""
+    """The vectors of a new word, which are trained; everything else stays frozen."""
 
     placeholder_token: str
     rows: Tensor
     """(vectors, dim), the only parameters."""
     learning_rate: float
     published: int
-    """The first of the vectors, which are the word. A method may use more in training."""
+    """How many of the vectors, from the first, are the word. A method may train more."""
     average_last: float
-    """The share of the steps, from the end, whose rows are averaged; 0 takes the last ones."""
+    """The share of the steps, from the end, whose rows are averaged; 0 takes those of the last step."""
     after_step: Callable[["Rows"], None] | None = None
     """What a method does to the rows after every step."""
     penalty: Callable[[Tensor], Tensor] | None = None
@@ -46,10 +46,10 @@ class Rows:
         return Learned(self.placeholder_token, self.average[: self.published])
 
     def count_step(self, step: int) -> None:
-        """Take the rows after optimizer step `step`, counted from 1, into the average.
+        """Add the rows after optimizer step `step`, counted from 1, to the average.
 
-        Later steps weigh more, by a power of their number (Shamir & Zhang 2013), so the average needs no knowledge of the last step. The
-        power is such that the mean age is that of the plain average over the last `average_last` of the steps.
+        Later steps weigh more, by a power of their number (Shamir & Zhang 2013), so the number of steps need not be known. The power
+        gives the mean age that the plain average over the last `average_last` of the steps has.
         """
         power = 2 / self.average_last - 2 if self.average_last else float("inf")
         with torch.no_grad():

@@ -16,7 +16,7 @@ Probe = Callable[[Learned], dict[str, float]]
 
 @dataclass
 class Schedule:
-    """The steps of a training and what was seen on the way."""
+    """The steps of a training, its losses on the fixed batch and its probes."""
 
     max_train_steps: int
     early_stop: EarlyStop | None = None
@@ -27,7 +27,7 @@ class Schedule:
     seconds: float = 0.0
     """This training's share of the time of the batches that it was in."""
     fixed_losses: list[float] = field(default_factory=list)
-    """On pictures, captions, noise and timesteps that are the same at every look."""
+    """The losses on the fixed batch, whose pictures, captions, noise and timesteps are the same at every look."""
     settled: bool = False
     """Whether the early stop has found that there is nothing more to learn."""
     probes: list[dict[str, float]] = field(default_factory=list)
@@ -40,13 +40,13 @@ class Schedule:
         return self.settled or self.step >= self.max_train_steps
 
     def watch(self, loss: float) -> None:
-        """Take a loss on the fixed batch; the training may stop when the last ones hardly differ (DVAR, Voronov et al. 2023)."""
+        """Add a loss on the fixed batch; the training may stop when the last losses hardly differ (DVAR, Voronov et al. 2023)."""
         assert self.early_stop is not None
         self.fixed_losses.append(loss)
-        self.settled = len(self.fixed_losses) > self.early_stop.window and self.unrest < self.early_stop.ratio
+        self.settled = len(self.fixed_losses) > self.early_stop.window and self.variance_ratio < self.early_stop.ratio
 
     @property
-    def unrest(self) -> float:
+    def variance_ratio(self) -> float:
         """The variance of the last losses on the fixed batch, as a share of that of all."""
         assert self.early_stop is not None
         return variance(self.fixed_losses[-self.early_stop.window :]) / (variance(self.fixed_losses) or 1.0)
@@ -59,7 +59,7 @@ class Schedule:
     def due_for_a_probe(self) -> bool:
         return self.probe is not None and (self.done or self.step % self.probe_every == 0)
 
-    def look(self, learned: Learned) -> None:
+    def run_probe(self, learned: Learned) -> None:
         """Probe what would be published now, and keep its rows if none scored better."""
         assert self.probe is not None
         scores = self.probe(learned)

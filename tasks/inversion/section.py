@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A part of params.yaml: it does not change once it was read, and a key that it does not know is an error."""
+    """A part of params.yaml: it is immutable once read, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

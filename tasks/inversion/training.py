@@ -21,14 +21,14 @@ class Trainable(Protocol):
     """What a training changes: the rows of a word, an adapter of the denoiser."""
 
     rows: Tensor
-    """(vectors, dim): what the captions read."""
+    """(vectors, dim): the vectors that the captions read."""
     optimizer: torch.optim.Optimizer
     alone: bool
     """Whether it changes the denoiser, which trainings in one batch share."""
     penalty: Callable[[Tensor], Tensor] | None
 
     def on(self, base: BaseModel) -> AbstractContextManager[None]:
-        """Have it on the base model while a block runs."""
+        """Put it on the base model while a block runs."""
 
     @property
     def learned(self) -> Learned:
@@ -44,22 +44,22 @@ class Trainable(Protocol):
 
 @dataclass
 class Training:
-    """One concept in training. Trainings share nothing, so each is the same alone and in company."""
+    """One concept in training. Trainings share nothing, so each gives the same result alone and in a batch."""
 
     concept: str
     data: Data
     trainable: Any  # a Trainable
     schedule: Schedule
     then: Callable[["Training"], "Training"] | None = None
-    """The training that goes on from this one's end."""
+    """Makes the training that continues where this one ends."""
     before: "Training | None" = None
-    """The training that this one goes on from."""
+    """The training that this one continues."""
     phase: str = "training"
     rate: str = "invert.learning_rate"
     """The setting that is lowered when the loss is not finite."""
     error: str | None = None
-    ended: Learned | None = None
-    """What was learned, once it has ended."""
+    result: Learned | None = None
+    """What was learned, once the training has ended."""
 
     @property
     def done(self) -> bool:
@@ -112,13 +112,13 @@ def new_training(
     latents: the means and standard deviations of the pictures' latents, each (pictures, channels, height, width).
 
     Raises:
-        ValueError: the placeholder is a word already, a word of the initializer is not one token, or it has other than 1 or `num_vectors` rows.
+        ValueError: the placeholder is a word already, a word of the initializer is not one token, or its rows do not fit `num_vectors`.
     """
     generator = torch.Generator().manual_seed(seed)
     start = (initializer if isinstance(initializer, Tensor) else initializer_rows(base, initializer)).cpu()
     if num_vectors not in (1, len(start)) and len(start) > 1:
         raise ValueError(
-            f"{concept} has invert.num_vectors {num_vectors} and starts as {len(start)}; set it to {len(start)}, one for each, or to 1, their mean"
+            f"{concept} has invert.num_vectors {num_vectors} and starts as {len(start)} vectors; set it to {len(start)}, or to 1 for their mean"
         )
     rows = first_rows(start, num_vectors, generator).to(base.device).requires_grad_(True)
     input_ids = caption_ids(base, [template.format(placeholder_token) for template in templates], contexts, {placeholder_token: num_vectors})

@@ -36,7 +36,7 @@ class UnusableError(Exception):
 @dataclass(frozen=True)
 class Transform:
     mode: str
-    """Pillow's, as stored in the file."""
+    """Pillow's mode of the stored pixels."""
     exif_orientation: int
     """1 to 8; 1 is upright."""
     size: tuple[int, int]
@@ -51,7 +51,8 @@ class Picture:
     """RGB, (resolution, resolution), without metadata."""
     transform: Transform
 
-    def record(self) -> dict[str, Any]:
+    def entry(self) -> dict[str, Any]:
+        """Return what the manifest stores of the picture."""
         return asdict(self.transform)
 
 
@@ -80,7 +81,7 @@ def output_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def check_file(path: Path) -> None:
-    """Check without opening it that `path` is a file of its folder with something in it.
+    """Check that `path` is a file of its folder and not empty, without opening it.
 
     Raises:
         UnusableError: it is a link to elsewhere, not a regular file, empty, or may not be read.
@@ -103,7 +104,7 @@ def read_picture(path: Path, resolution: int, min_side: int, max_pixels: int) ->
     """Read a picture upright as RGB, crop its central square and resize that to (resolution, resolution).
 
     min_side: px of the shorter side. max_pixels: checked in the header; a picture with more is not decoded.
-    Pillow's own limit (`Image.MAX_IMAGE_PIXELS` twice) holds as well. Colour profiles are ignored.
+    Pillow's own limit (twice `Image.MAX_IMAGE_PIXELS`) holds as well. Colour profiles are ignored.
 
     Raises:
         UnusableError: the file is no picture, damaged, animated, too small or too large.
@@ -147,12 +148,12 @@ def decode(image: Image.Image, resolution: int) -> Picture:
     exif_orientation = orientation(image) if turned_by_pillow else 1
     image.load()
     upright: Image.Image = image
-    if not turned_by_pillow:  # and read after load: a PNG may keep its EXIF behind the pixels
+    if not turned_by_pillow:  # read after load, since a PNG may keep its EXIF behind the pixels
         exif_orientation = orientation(image)
         if exif_orientation != 1:
             upright = image.transpose(TURN[exif_orientation])
     crop = central_square(*upright.size)
-    # Cropping through `box` and not crop(), which applies Pillow's limit of pixels once more.
+    # Cropped through `box`, because crop() applies Pillow's limit of pixels once more.
     square = to_rgb(upright).resize((resolution, resolution), Image.Resampling.LANCZOS, box=crop, reducing_gap=3.0)
     square.info.clear()  # else profile and comments would go into the PNG
     return Picture(square, Transform(mode, exif_orientation, upright.size, crop))

@@ -57,17 +57,17 @@ def near_duplicates(images: Mapping[str, Image.Image], max_distance: int) -> dic
 def outliers(names: Sequence[str], features: "Tensor", min_similarity: float) -> dict[str, str]:
     """Drop pictures whose mean cosine with the rest is below `min_similarity`, the farthest first, while three are left.
 
-    features: (len(names), dim), L2-normalised. One at a time, because an outlier also lowers the mean of all others; of two
-    pictures nothing tells which one is odd.
+    features: (len(names), dim), L2-normalised. They are dropped one at a time, because an outlier also lowers the
+    mean of all others. Of two pictures nothing tells which one is odd.
     """
     cosine = features.double() @ features.double().T
-    left = list(range(len(names)))
+    remaining = list(range(len(names)))
     dropped: dict[str, str] = {}
-    while len(left) >= 3:
-        square = cosine[left][:, left]
-        means = (square.sum(dim=1) - square.diagonal()) / (len(left) - 1)
+    while len(remaining) >= 3:
+        square = cosine[remaining][:, remaining]
+        means = (square.sum(dim=1) - square.diagonal()) / (len(remaining) - 1)
         lowest = int(means.argmin())
         if means[lowest] >= min_similarity:
             break
-        dropped[names[left.pop(lowest)]] = f"outlier (mean similarity {means[lowest]:.2f} with the rest, limit {min_similarity:g})"
+        dropped[names[remaining.pop(lowest)]] = f"outlier (mean similarity {means[lowest]:.2f} with the rest, limit {min_similarity:g})"
     return dropped

@@ -1,4 +1,4 @@
-"""The device that a stage runs on, and the lock by which builds take turns on a GPU."""
+"""The name of a GPU, and the lock by which builds take turns on it."""
 
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
@@ -8,20 +8,20 @@ from filelock import FileLock
 
 
 def gpu_name(device: str) -> str | None:
-    """Return a name of a GPU that is the same in every process, whatever `CUDA_VISIBLE_DEVICES` calls it there; None of a CPU."""
+    """Return a name of a GPU that is the same in every process, whatever `CUDA_VISIBLE_DEVICES` says there; None for a CPU."""
     from tasks.diffusion.base_model import pick_device
 
-    place = pick_device(device)
-    if not place.startswith("cuda"):
-        return None if place == "cpu" else place
+    picked = pick_device(device)
+    if not picked.startswith("cuda"):
+        return None if picked == "cpu" else picked
     import torch
 
-    return f"gpu-{torch.cuda.get_device_properties(place).uuid}"
+    return f"gpu-{torch.cuda.get_device_properties(picked).uuid}"
 
 
 def device_lock(device: str) -> AbstractContextManager:
-    """Hold a GPU against every other build on this machine, whichever door it came through; a CPU is shared."""
+    """Keep every other build on this machine off a GPU, however it was started; a CPU is shared."""
     name = gpu_name(device)
-    shared = Path("/dev/shm")  # where it is there, one for all users and services; temporary folders may be their own
-    place = shared if shared.is_dir() else Path(tempfile.gettempdir())
-    return FileLock(place / f"wordmint-{name}.lock", mode=0o666) if name else nullcontext()
+    shared = Path("/dev/shm")  # all users and services see the same one; each may have a temporary folder of its own
+    folder = shared if shared.is_dir() else Path(tempfile.gettempdir())
+    return FileLock(folder / f"wordmint-{name}.lock", mode=0o666) if name else nullcontext()

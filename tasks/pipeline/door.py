@@ -1,4 +1,4 @@
-"""The door that `dvc repro` uses: run one stage for one concept from the command line, without Prefect."""
+"""The command line of a stage, which `dvc repro` calls: one stage for one concept, without Prefect."""
 
 import argparse
 import logging
@@ -16,42 +16,44 @@ from tasks.settings import Settings, load_settings
 
 
 def run_stage(stage: Callable[[str, Settings], Path]) -> None:
-    """Run `stage` for `--concept KEY`; an error of the user's is one line and exit code 1."""
+    """Run `stage` for `--concept KEY`; an error that the user can mend is one line and exit code 1."""
     parser = argparse.ArgumentParser(description=(stage.__doc__ or "").strip().splitlines()[0])
     parser.add_argument("--concept", required=True, help="a key under concepts in params.yaml")
-    parser.add_argument("--edition", type=int, help="of the stage, as dvc.yaml declares it")
-    asked = parser.parse_args()
-    concept = asked.concept
+    parser.add_argument("--edition", type=int, help="the edition of the stage in dvc.yaml")
+    arguments = parser.parse_args()
+    concept = arguments.concept
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with one_line_errors():
-        refuse_another_edition(Path(sys.argv[0]).stem, asked.edition)
+        refuse_another_edition(Path(sys.argv[0]).stem, arguments.edition)
         settings = load_settings()
         settings.concept(concept)
         refuse_revoked(concept)
-        read_rights(concept)  # better now than after an hour of training
+        read_rights(concept)  # missing rights stop the stage now, not after an hour of training
         with device_lock(settings.runtime.device):
             print(stage(concept, settings))
 
 
-def refuse_another_edition(stage: str, asked: int | None) -> None:
-    """Stop a stage that a catalog declares in another edition than this wordmint computes; without one it is asked for by hand.
+def refuse_another_edition(stage: str, declared: int | None) -> None:
+    """Stop a stage if dvc.yaml declares another edition than this wordmint computes; a stage that is run by hand has no declared edition.
 
     Raises:
-        ValueError: it does.
+        ValueError: the editions differ.
     """
-    if asked is not None and asked != edition(stage):
-        raise ValueError(f"dvc.yaml asks for edition {asked} of {stage}, this wordmint computes {edition(stage)}; run `wordmint upgrade`")
+    if declared is not None and declared != edition(stage):
+        raise ValueError(f"dvc.yaml asks for edition {declared} of {stage}, this wordmint computes {edition(stage)}; run `wordmint upgrade`")
 
 
 def refuse_revoked(concept: str) -> None:
-    """Stop a stage of a concept that was revoked, as far as this machine knows; `dvc repro` has no way to skip one.
+    """Stop a stage of a revoked concept; `dvc repro` has no way to skip one.
 
     Raises:
-        ValueError: its record says so.
+        ValueError: the concept's record on this machine says that it is revoked.
     """
     record = artifacts.registered(concept)
     if record.exists() and (why := artifacts.read_json(record).get("revoked")):
-        raise ValueError(f"concept {concept!r} was revoked: {why}; `wordmint reinstate {concept}` brings it back, `dvc repro --keep-going` goes on")
+        raise ValueError(
+            f"concept {concept!r} was revoked: {why}; `wordmint reinstate {concept}` brings it back, `dvc repro --keep-going` builds the others"
+        )
 
 
 @contextmanager

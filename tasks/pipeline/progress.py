@@ -1,4 +1,4 @@
-"""How far a stage is. A stage tells it without knowing who listens: a progress bar, or nobody."""
+"""The progress of a stage. A stage reports it whether or not a listener, such as a progress bar, is set."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 def tell(concept: str, step: int, steps: int) -> None:
-    """Tell that a stage has done `step` of a concept's `steps`."""
+    """Report that a stage has done `step` of a concept's `steps`."""
     if listener := LISTENER.get():
         listener(concept, step, steps)
 
 
 @contextmanager
 def heard_by(listener: Listener) -> Iterator[None]:
-    """Let `listener` hear of the stages that run in this block."""
+    """Call `listener` with the progress of the stages that run in this block."""
     token = LISTENER.set(listener)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The DVC repository of a catalog: what is stale and why, and recording exactly what ran."""
+"""The DVC repository of a catalog: what is stale and why, and a record of exactly what ran."""
 
 import json
 import logging
@@ -27,17 +27,17 @@ from tasks.pipeline.graph import refuse_another_graph
 Snapshot = dict[str, Any]
 
 
-class Catalog(Repo):
-    """A DVC repository that reads dvc.lock when it changed; DVC reads it for every stage and writes it slowly, seconds each in a large catalog."""
+class CatalogRepo(Repo):
+    """A DVC repository that reads dvc.lock only when it changed; DVC reads and writes it for every stage, seconds each in a large catalog."""
 
-    held: tuple[list[tuple[int, int, int]], StageLoader] | None = None
+    loaded: tuple[list[tuple[int, int, int]], StageLoader] | None = None
 
     def stages(self) -> StageLoader:
         """Return the stages by name, as they are declared and recorded now."""
-        now = file_states()
-        if self.held is None or self.held[0] != now:
-            self.held = now, load_file(self, "dvc.yaml").stages
-        return self.held[1]
+        states = file_states()
+        if self.loaded is None or self.loaded[0] != states:
+            self.loaded = states, load_file(self, "dvc.yaml").stages
+        return self.loaded[1]
 
     def write(self, stage: PipelineStage) -> None:
         """Put a stage's entry into dvc.lock."""
@@ -45,70 +45,70 @@ class Catalog(Repo):
         stages.lockfile_data[stage.name] = json.loads(json.dumps(to_single_stage_lockfile(stage)))
         document = {"schema": "2.0", "stages": stages.lockfile_data}
         artifacts.write_bytes(Path("dvc.lock"), yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False).encode())
-        self.held = file_states(), stages
+        self.loaded = file_states(), stages
 
 
 def file_states(paths: Sequence[str] = ("dvc.yaml", "params.yaml", "dvc.lock")) -> list[tuple[int, int, int]]:
     """Return size, time and inode of files, by default of the files that declare and record the stages."""
-    states = [path.stat() for path in map(Path, paths) if path.exists()]
-    return [(state.st_size, state.st_mtime_ns, state.st_ino) for state in states]
+    statuses = [path.stat() for path in map(Path, paths) if path.exists()]
+    return [(status.st_size, status.st_mtime_ns, status.st_ino) for status in statuses]
 
 
 @lru_cache(maxsize=2)
 def parsed(path: str, states: tuple[tuple[int, int, int], ...], load: Any = param.load_path) -> Any:
-    """Parse a parameter file once for each of its states; DVC does so whenever it asks about a stage, most of what a large catalog takes."""
+    """Parse a parameter file once for each of its states; DVC parses it for every stage, which takes most of the time in a large catalog."""
     return load(path, localfs)
 
 
-# DVC leaves no other way in. Nothing here asks it about another revision, so every such file lies in the working directory.
+# DVC has no hook for this. Nothing here reads another revision, so every such file lies in the working directory.
 param.load_path = lambda path, fs: parsed(path, tuple(file_states([path])))
 
 
-def open_repo() -> Catalog:
+def open_repo() -> CatalogRepo:
     """Open the catalog in this folder.
 
     Raises:
-        ValueError: the folder is under no DVC, or its graph is not the one that this wordmint runs.
+        ValueError: the folder is no DVC repository, or its graph is not the one that this wordmint runs.
     """
     refuse_another_graph()
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell of every line that it writes to dvc.lock
-    logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and of every result that nobody built yet
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would log every line that it writes to dvc.lock
+    logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and every result that nobody built yet
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
     try:
-        return Catalog(".", _wait_for_lock=True)
+        return CatalogRepo(".", _wait_for_lock=True)
     except NotDvcRepoError as error:
         raise ValueError(
-            f"{Path.cwd()} is under no DVC; run `dvc init` here (with --no-scm outside of Git), or start with `wordmint init`"
+            f"{Path.cwd()} is no DVC repository; run `dvc init` here (with --no-scm outside of Git), or start with `wordmint init`"
         ) from error
 
 
-def new_repo(place: Path, with_git: bool = False) -> None:
-    """Make a folder a DVC repository of its own; with Git it may lie below the root of Git's."""
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would tell what to do next
-    Repo.init(str(place), no_scm=not with_git, subdir=with_git).close()
+def new_repo(folder: Path, with_git: bool = False) -> None:
+    """Make a folder a DVC repository of its own; with Git it may lie below the root of Git's repository."""
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would print what to do next
+    Repo.init(str(folder), no_scm=not with_git, subdir=with_git).close()
 
 
-def check_out(place: Path, pointers: Sequence[Path]) -> None:
-    """Bring what pointers name from the cache of the DVC repository in a folder to disk."""
-    with Repo(str(place)) as repo:
+def check_out(folder: Path, pointers: Sequence[Path]) -> None:
+    """Write the files that `pointers` name to disk, from the cache of the DVC repository in a folder."""
+    with Repo(str(folder)) as repo:
         repo.checkout([str(pointer) for pointer in pointers])
 
 
-def remember_runs(repo: Catalog) -> None:
-    """Put every result that dvc.lock has into the run-cache, under what it is recorded to follow from."""
+def remember_runs(repo: CatalogRepo) -> None:
+    """Put every result that dvc.lock has into the run-cache, under its recorded command and inputs."""
     with repo.lock:
         for stage in repo.stages().values():
             if isinstance(stage, PipelineStage) and all(out.hash_info for out in stage.outs):
                 repo.stage_cache.save(stage)
 
 
-def stale(repo: Catalog, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
+def stale(repo: CatalogRepo, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
     """Return, for each stale `stage@concept` in order, why it is stale."""
     names = [f"{stage}@{concept}" for concept in concepts for stage in stages]
     return {name: reasons for name in names if (reasons := why(repo, name))}
 
 
-def why(repo: Catalog, name: str) -> list[str]:
+def why(repo: CatalogRepo, name: str) -> list[str]:
     """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
     with repo.lock:  # for another process may be writing dvc.lock
         stage = repo.stages()[name]
@@ -125,7 +125,7 @@ def why(repo: Catalog, name: str) -> list[str]:
     return reasons
 
 
-def snapshot(repo: Catalog, name: str) -> Snapshot:
+def snapshot(repo: CatalogRepo, name: str) -> Snapshot:
     """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
     with repo.lock:
         stage = repo.stages()[name]
@@ -138,17 +138,17 @@ def snapshot(repo: Catalog, name: str) -> Snapshot:
     return inputs
 
 
-def record(repo: Catalog, name: str, before: Snapshot) -> None:
+def record(repo: CatalogRepo, name: str, before: Snapshot) -> None:
     """Record one stage in dvc.lock and the cache, if its inputs are still those of the snapshot from before it ran.
 
     Raises:
-        ValueError: a dependency or parameter changed meanwhile; what was written stays on disk, unrecorded and so stale.
+        ValueError: a dependency or parameter changed meanwhile; the outputs stay on disk, unrecorded and so stale.
     """
     after = snapshot(repo, name)
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if changed:
         raise ValueError(f"{', '.join(changed)} changed while {name} ran, so its result is not recorded; run the build again")
-    # What `dvc commit -f` of this one stage does; a bare one would bless every stale output.
+    # As `dvc commit -f` of this one stage; without a stage it would record every stale output as up to date.
     with repo.lock:
         stage = repo.stages()[name]
         stage.save()
@@ -157,21 +157,21 @@ def record(repo: Catalog, name: str, before: Snapshot) -> None:
 
 
 @contextmanager
-def recording(repo: Catalog, name: str) -> Iterator[None]:
+def recording(repo: CatalogRepo, name: str) -> Iterator[None]:
     """Record one stage after the block has run it; see `record`."""
     before = snapshot(repo, name)
     yield
     record(repo, name, before)
 
 
-def restore(repo: Catalog, name: str, pull: bool = False) -> bool:
-    """Bring back and record the result that a stale stage had with these very inputs, as `dvc repro` does; tell whether there was one.
+def restore(repo: CatalogRepo, name: str, pull: bool = False) -> bool:
+    """Restore and record the result that a stale stage had with these very inputs, as `dvc repro` does; tell whether there was one.
 
-    pull: take what DVC's cache lacks from the default remote, for which `fetch_runs` comes first.
+    pull: take what DVC's cache lacks from the default remote; call `fetch_runs` first.
     """
     before = snapshot(repo, name)
     if None in before.values():
-        return False  # a dependency is not there
+        return False  # a dependency is missing
     with one_line(), repo.lock:
         stage = repo.stages()[name]
         try:
@@ -185,29 +185,29 @@ def restore(repo: Catalog, name: str, pull: bool = False) -> bool:
 
 @contextmanager
 def set_aside(paths: Sequence[Path]) -> Iterator[None]:
-    """Move paths away while the block runs, for DVC asks at the terminal before it replaces what it does not know; an error brings them back."""
-    moved = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in paths if path.exists()}
-    for path, place in moved.items():
-        os.replace(path, place)
+    """Move paths away while the block runs, for DVC asks at the terminal before it replaces an unrecorded file; an error moves them back."""
+    backups = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in paths if path.exists()}
+    for path, backup in backups.items():
+        os.replace(path, backup)
     try:
         yield
     except BaseException:
-        for path, place in moved.items():
-            os.replace(place, path)
+        for path, backup in backups.items():
+            os.replace(backup, path)
         raise
-    for place in moved.values():
-        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    for backup in backups.values():
+        shutil.rmtree(backup) if backup.is_dir() else backup.unlink()
 
 
-def result_md5(repo: Catalog, name: str) -> str | None:
-    """Return the md5 that dvc.lock has of a stage's output; None where there is no such stage or it never ran."""
-    found = repo.stages()[name].outs[0].hash_info if name in repo.stages() else None
-    return found.value if found else None
+def result_md5(repo: CatalogRepo, name: str) -> str | None:
+    """Return the md5 that dvc.lock has for a stage's output; None where there is no such stage or it never ran."""
+    recorded = repo.stages()[name].outs[0].hash_info if name in repo.stages() else None
+    return recorded.value if recorded else None
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Turn DVC's errors, whose texts have several lines, into a ValueError of one."""
+    """Turn DVC's errors, whose texts have several lines, into a ValueError of one line."""
     try:
         yield
     except DvcException as error:

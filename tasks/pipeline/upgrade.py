@@ -1,4 +1,4 @@
-"""Bringing an older catalog's graph to the one that this wordmint runs; what needs no retraining is not retrained."""
+"""Upgrade an older catalog's graph to the one that this wordmint runs, without retraining what is still current."""
 
 import difflib
 import re
@@ -19,7 +19,7 @@ RENAMED = {"flows.build_catalog.build_batch": "flows.batches.build_batch"}
 
 
 def upgrades() -> dict[Path, bytes]:
-    """Return file -> its new content, of every file of the catalog in this folder that an upgrade changes.
+    """Return file -> new content for every file of the catalog in this folder that an upgrade changes.
 
     Raises:
         ValueError: there is no dvc.yaml here.
@@ -36,11 +36,11 @@ def upgrades() -> dict[Path, bytes]:
 
 
 def new_graph(path: Path) -> bytes:
-    """Return a dvc.yaml with our stages as this wordmint declares them, and its owner's further stages and comments as they are."""
-    here = read_stages(path)
-    if all(here.get(name) == definition for name, definition in declared().items()):
+    """Return a dvc.yaml with our stages as this wordmint declares them; the owner's further stages and comments stay as they are."""
+    stages = read_stages(path)
+    if all(stages.get(name) == definition for name, definition in declared().items()):
         return path.read_bytes()
-    if not here.keys() - declared().keys():
+    if not stages.keys() - declared().keys():
         return shipped("dvc.yaml").read_bytes()
     editor, content = YAML(), BytesIO()
     editor.preserve_quotes, editor.width = True, 200
@@ -51,44 +51,45 @@ def new_graph(path: Path) -> bytes:
 
 
 def new_lock(path: Path) -> bytes:
-    """Return a dvc.lock in which results of today's editions are recorded under today's commands; others stay stale."""
+    """Return a dvc.lock in which the results of today's editions stand under today's commands; the others stay stale."""
     text = path.read_text(encoding="utf-8")
-    document = yaml.load(text, Loader=yaml.CSafeLoader)
-    entries = {name: new_entry(name, entry) for name, entry in document["stages"].items()}
-    if entries == document["stages"]:
+    document = yaml.load(text, Loader=yaml.CSafeLoader) or {}
+    stages = document.get("stages") or {}
+    entries = {name: new_entry(name, entry) for name, entry in stages.items()}
+    if entries == stages:
         return text.encode()
     return yaml.dump(document | {"stages": entries}, Dumper=yaml.CSafeDumper, sort_keys=False).encode()
 
 
 def new_entry(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stage's entry of dvc.lock, under today's command if it is of today's edition."""
+    """Return a stage's entry of dvc.lock, with today's command if its result is of today's edition."""
     stage, _, concept = name.partition("@")
     if stage not in declared():
         return dict(entry)
     params = {file: values for file, values in entry.get("params", {}).items() if file != OLD_NUMBERS}
-    moved = {key: value for key, value in entry.items() if key != "params"} | ({"params": params} if params else {})
-    moved = {key: moved[key] for key in entry if key in moved}  # in their order
-    known = entry.get("params", {}).get(OLD_NUMBERS, {}).get(stage) or recorded_edition(entry["cmd"])
-    if known == edition(stage):
+    new = {key: value for key, value in entry.items() if key != "params"} | ({"params": params} if params else {})
+    new = {key: new[key] for key in entry if key in new}  # in their order
+    recorded = entry.get("params", {}).get(OLD_NUMBERS, {}).get(stage) or recorded_edition(entry["cmd"])
+    if recorded == edition(stage):
         definition = declared()[stage]
-        moved["cmd"] = definition.get("do", definition)["cmd"].replace("${key}", concept)
-    return moved
+        new["cmd"] = definition.get("do", definition)["cmd"].replace("${key}", concept)
+    return new
 
 
 def recorded_edition(command: str) -> int | None:
-    found = EDITION.search(command)
-    return int(found[1]) if found else None
+    match = EDITION.search(command)
+    return int(match[1]) if match else None
 
 
 def differences(new: Mapping[Path, bytes]) -> Iterator[str]:
-    """Yield the lines of a unified diff of files and their new content."""
+    """Yield the lines of a unified diff between files and their new content."""
     for path, content in new.items():
         before, after = path.read_text(encoding="utf-8").splitlines(), content.decode().splitlines()
         yield from difflib.unified_diff(before, after, str(path), f"{path}, upgraded", lineterm="", n=1)
 
 
 def upgrade(new: Mapping[Path, bytes]) -> None:
-    """Write the new contents; the run-cache then knows the results by their new commands too."""
+    """Write the new contents and add the results under their new commands to the run-cache."""
     from tasks.pipeline.repository import open_repo, remember_runs
 
     for path, content in new.items():

@@ -37,9 +37,9 @@ ONE_COLOUR = {
     "icon-park": ("#2F88FF", "{}"),
     "phosphor": ('opacity=".2"', 'fill="{}"'),  # black lines and a tint
 }
-"""Icons of one colour, as their SVG spells it, and the spelling of the mean colour of the thing, which takes its place."""
+"""Icon set of one colour -> the text of that colour in its SVG, and the text that replaces it, with {} for the mean colour of the thing."""
 SCORER_STYLES = (*COLOURED_STYLES, *ONE_COLOUR)
-"""What the scorer learns from: more artists than the generator draws like. The smaller sets lack some things."""
+"""The styles that the scorer learns from: more artists than the generator imitates. The smaller sets lack some things."""
 OTHER_MEANINGS = {
     "icon-park": {"anchor", "heart", "mouse", "palm", "pie", "ring", "seal", "turkey"},
     "game-icons": {"bulb", "palm"},
@@ -48,31 +48,31 @@ OTHER_MEANINGS = {
     "lucide": {"mouse"},
     "phosphor": {"mouse", "seal"},
 }
-"""Sets that know nothing of emoji: an icon is found by the noun, and these nouns are something else there."""
+"""Sets without emoji codes, whose icons are found by the noun -> the nouns that mean something else there."""
 VARIANT = {"phosphor": "-duotone"}
-"""What ends the names of the icons that are meant, where a set draws each thing several times."""
+"""The suffix of the wanted icons' names in a set that draws each thing several times."""
 HELD_OUT_STYLE = "openmoji"
-ART_FOLDER = Path(".cache/pretraining/art")  # where the packages lie or are fetched to, unless told otherwise
+ART_FOLDER = Path(".cache/pretraining/art")  # the default place of the packages
 MARGIN = 0.05
 
 
 def fetch(folder: Path) -> None:
-    """Bring the pinned packages into `folder` with `npm pack`; what is there already is kept."""
+    """Fetch the pinned packages into `folder` with `npm pack`; those that are there are not fetched again."""
     folder.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES.values():
         if not tarball(folder, package).exists():
-            # What it prints are file names, which would stand before a benchmark's JSON.
+            # npm prints file names, which would stand before a benchmark's JSON.
             subprocess.run(["npm", "pack", package, "--silent"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def tarball(folder: Path, package: str) -> Path:
-    """Return where `npm pack` leaves a package."""
+    """Return the path of the file that `npm pack` writes for a package."""
     name, version = package.rsplit("@", 1)
     return folder / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
 
 
 def spellings(codes: list[str]) -> list[str]:
-    """Return a character's codes with and without the mark that asks for a picture."""
+    """Return a character's codes with and without the variation selector `fe0f`, which asks for a picture."""
     return [spelling for code in codes for spelling in (code, code.removesuffix("-fe0f"), f"{code}-fe0f")]
 
 
@@ -103,7 +103,7 @@ def decode(data: bytes, name: str, size: int) -> Image.Image:
 
 
 def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
-    """Return the sprites of one style in the order of `ALL_THINGS`; a thing that a smaller set lacks is transparent.
+    """Return the sprites of one style in the order of `ALL_THINGS`; a thing that the set lacks is transparent.
 
     Returns:
         (things, size, size, 4) uint8, straight alpha.
@@ -119,42 +119,42 @@ def load_sprites(folder: Path, style: str, size: int = 64) -> np.ndarray:
     entries = [characters[SHORT_NAMES[thing]] for thing in ALL_THINGS]
     codes = [spellings([code.lower() for code in (entry["unified"], entry["non_qualified"]) if code]) for entry in entries]
     if not PACKAGES[style].startswith("@iconify-json/"):
-        found = read_files(folder, style, codes)
+        files = read_files(folder, style, codes)
     elif style in OTHER_MEANINGS:
-        found = read_icons(folder, style, [noun + VARIANT.get(style, "") if noun not in OTHER_MEANINGS[style] else "" for noun in ALL_NOUNS])
+        files = read_icons(folder, style, [noun + VARIANT.get(style, "") if noun not in OTHER_MEANINGS[style] else "" for noun in ALL_NOUNS])
     else:
         with tarfile.open(tarball(folder, PACKAGES["fluent-flat"])) as archive:
             words = json.load(archive.extractfile("package/chars.json"))  # type: ignore[arg-type]
-        found = read_icons(folder, style, [next((words[code] for code in spelled if code in words), "") for spelled in codes])
+        files = read_icons(folder, style, [next((words[code] for code in spelled if code in words), "") for spelled in codes])
     if style in ONE_COLOUR:
         coloured = load_sprites(folder, "noto", size)
-        theirs, ours = ONE_COLOUR[style]
-        found = {
-            index: (data.replace(theirs.encode(), ours.format(mean_colour(coloured[index])).encode()), name) for index, (data, name) in found.items()
+        old, new = ONE_COLOUR[style]
+        files = {
+            index: (data.replace(old.encode(), new.format(mean_colour(coloured[index])).encode()), name) for index, (data, name) in files.items()
         }
-    missing = [noun for index, noun in enumerate(ALL_THINGS) if index not in found]
+    missing = [noun for index, noun in enumerate(ALL_THINGS) if index not in files]
     if missing and style in (*TRAINED_STYLES, HELD_OUT_STYLE):
         raise FileNotFoundError(f"{PACKAGES[style]} has no picture of {', '.join(missing)}; change these nouns in nouns.py")
     sprites = np.zeros((len(ALL_THINGS), size, size, 4), np.uint8)
-    for index, (data, name) in found.items():
+    for index, (data, name) in files.items():
         sprites[index] = np.asarray(decode(data, name, size))
     np.save(cache, sprites)
     return sprites
 
 
 def read_files(folder: Path, style: str, codes: list[list[str]]) -> dict[int, tuple[bytes, str]]:
-    """Return thing index -> (bytes, name) of its likeliest picture in a package of picture files."""
+    """Return thing index -> (bytes, name) of its first candidate in a package of picture files."""
     options = [candidates(style, spelled) for spelled in codes]
     wanted = {path: index for index, paths in enumerate(options) for path in paths}
-    found: dict[int, tuple[int, bytes, str]] = {}
+    best: dict[int, tuple[int, bytes, str]] = {}
     with tarfile.open(tarball(folder, PACKAGES[style])) as archive:
         for member in archive:
             index = wanted.get(member.name, -1)
             if index >= 0:
                 rank = options[index].index(member.name)
-                if index not in found or rank < found[index][0]:
-                    found[index] = (rank, archive.extractfile(member).read(), member.name)  # type: ignore[union-attr]
-    return {index: (data, name) for index, (_, data, name) in found.items()}
+                if index not in best or rank < best[index][0]:
+                    best[index] = (rank, archive.extractfile(member).read(), member.name)  # type: ignore[union-attr]
+    return {index: (data, name) for index, (_, data, name) in best.items()}
 
 
 def mean_colour(sprite: np.ndarray) -> str:
@@ -163,19 +163,19 @@ def mean_colour(sprite: np.ndarray) -> str:
 
 
 def read_icons(folder: Path, style: str, words: list[str]) -> dict[int, tuple[bytes, str]]:
-    """Return index of the word -> (SVG, name) in an icon set, whose icons are named in words."""
+    """Return the index of each word -> (SVG, name) of the icon of that name in an icon set."""
     with tarfile.open(tarball(folder, PACKAGES[style])) as archive:
         icons = json.load(archive.extractfile("package/icons.json"))  # type: ignore[arg-type]
     parents = {name: alias["parent"] for name, alias in icons.get("aliases", {}).items()} | {name: name for name in icons["icons"]}
     named = {compact(name): parent for name, parent in parents.items()}
-    found = {}
+    files = {}
     for index, word in enumerate(words):
         icon = icons["icons"].get(named.get(compact(word)))
         if icon:
             box = f'viewBox="0 0 {icon.get("width", icons["width"])} {icon.get("height", icons["height"])}"'
             names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-            found[index] = (f"<svg {names} {box}>{icon['body']}</svg>".encode(), f"{word}.svg")
-    return found
+            files[index] = (f"<svg {names} {box}>{icon['body']}</svg>".encode(), f"{word}.svg")
+    return files
 
 
 def compact(name: str) -> str:

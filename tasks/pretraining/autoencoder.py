@@ -12,7 +12,7 @@ from torch import Tensor
 from tasks.pretraining.training import batches, train
 
 SCALE = 4  # px of a picture for each of its latents
-CROP = 32  # the autoencoder is local: crops cost a quarter and teach the same
+CROP = 32  # the autoencoder is local: crops cost a quarter and teach as much
 
 
 def build_autoencoder() -> AutoencoderKL:
@@ -53,9 +53,9 @@ def train_autoencoder(pictures: np.ndarray, folder: Path, max_train_steps: int, 
 def train_decoder(
     autoencoder: AutoencoderKL, pictures: np.ndarray, folder: Path, max_train_steps: int, batch: int = 32, peak: float = 1e-3
 ) -> AutoencoderKL:
-    """Train a trained autoencoder's decoder on: the latents stay, so that a denoiser of them stays right.
+    """Train only the decoder of an autoencoder further; the latents do not change, so a denoiser of them stays valid.
 
-    The crops lie on the grid of the latents: the blocks of pixel art do, and the decoder may learn it.
+    The crops lie on the grid of the latents, as the blocks of pixel art do, so that the decoder can learn that grid.
     """
     for part in (autoencoder.encoder, autoencoder.quant_conv):
         part.requires_grad_(False)

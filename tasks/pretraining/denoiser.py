@@ -45,7 +45,7 @@ UNET: dict[str, Any] = {
     "in_channels": 4,
     "out_channels": 4,
     "block_out_channels": (32, 64, 128),
-    # Attention where it is decided what stands where, and no more: on CPUs at these sizes it costs far more time than its multiplications.
+    # Attention only where the layout is decided: on CPUs at these sizes it costs far more time than its multiplications.
     "down_block_types": ("DownBlock2D",) * 3,
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     "layers_per_block": 1,
@@ -67,16 +67,16 @@ def build_unet(**changes: Any) -> UNet2DConditionModel:
 
 
 def build_noise_scheduler(**changes: Any) -> DDIMScheduler:
-    """Linear betas that end almost at pure noise, so that dark and bright scenes come out as asked."""
+    """Build a schedule of linear betas that ends almost at pure noise, so that dark and bright scenes come out as prompted."""
     betas: dict[str, Any] = {"beta_start": 1e-4, "beta_end": 0.017, "beta_schedule": "linear"}
     return DDIMScheduler(**betas | changes, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
 
 
 class PortraitEncoder(nn.Module):
-    """Makes the vector of a word from a portrait of what it means; it helps to train and is not shipped.
+    """Makes the vector of a word from a portrait of its thing; used in training only and not shipped.
 
-    With nouns alone the denoiser knows some hundred points of the space of word vectors, and what lies between them draws blots. With words
-    made of portraits it learns to draw from all of that space, which is where a new word is searched for (compare Gal et al. 2023, E4T).
+    Trained on nouns alone, the denoiser knows some hundred points of the space of word vectors, and the points between them draw blots. With
+    words made from portraits it learns to draw from the whole space, in which a new word is searched for (compare Gal et al. 2023, E4T).
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class PortraitEncoder(nn.Module):
 
 
 class TextToLatents(nn.Module):
-    """The parts that learn together, and the noise that they learn to remove."""
+    """The parts that are trained together, and the schedule of the noise that they learn to remove."""
 
     def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, noise_scheduler: DDIMScheduler) -> None:
         super().__init__()
@@ -128,12 +128,12 @@ def denoising_loss(
     empty_share: float = 0.1,
     blur: float = 0.2,
 ) -> Callable[[nn.Module, np.random.Generator, torch.Generator], Tensor]:
-    """Return the objective, of epsilon or v as the schedule has it, with min-SNR-5 weights (Hang et al. 2023) on cached posteriors (n, 8, 16, 16).
+    """Return the loss on epsilon or v, as the schedule predicts, with min-SNR-5 weights (Hang et al. 2023), on cached posteriors (n, 8, 16, 16).
 
-    portraits: (m, 32, 32, 3) uint8, of the last m posteriors, whose captions say `UNNAMED`; they are half of every batch, if there are any.
-    blur: the noise on their words, as a share of the norm, so that near words draw the same.
+    portraits: (m, 32, 32, 3) uint8, for the last m posteriors, whose captions say `UNNAMED`. If there are any, they make half of every batch.
+    blur: the noise on the words of portraits, as a share of the norm, so that near words draw the same.
     """
-    extended, named = extend_tokenizer(tokenizer, {UNNAMED: 1}), len(posteriors) - len(portraits)
+    extended, named_count = extend_tokenizer(tokenizer, {UNNAMED: 1}), len(posteriors) - len(portraits)
     tokens = extended(list(captions), padding="max_length", truncation=True, return_tensors="pt").input_ids
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids
 
@@ -141,7 +141,7 @@ def denoising_loss(
         device, alphas_cumprod = generator.device, model.noise_scheduler.alphas_cumprod
         unnamed = batch // 2 if len(portraits) else 0
         shown = rng.integers(len(portraits), size=unnamed) if unnamed else np.empty(0, int)
-        rows = torch.from_numpy(np.concatenate([rng.integers(named, size=batch - unnamed), named + shown]))
+        rows = torch.from_numpy(np.concatenate([rng.integers(named_count, size=batch - unnamed), named_count + shown]))
         mean, std = posteriors[rows].to(device).float().chunk(2, dim=1)
         latents = scaling_factor * (mean + std * torch.randn(mean.shape, generator=generator, device=device))
         noise = torch.randn(latents.shape, generator=generator, device=device)
@@ -151,8 +151,8 @@ def denoising_loss(
         unconditional = torch.from_numpy(rng.random(batch) < empty_share)[:, None]
         input_ids = torch.where(unconditional, empty, tokens[rows])
         # Each portrait is a word of its own, past the end of the vocabulary.
-        own_ids = len(tokenizer) + (torch.arange(batch) - (batch - unnamed)).clamp(min=0)
-        input_ids = torch.where(input_ids == len(tokenizer), own_ids[:, None], input_ids).to(device)
+        word_ids = len(tokenizer) + (torch.arange(batch) - (batch - unnamed)).clamp(min=0)
+        input_ids = torch.where(input_ids == len(tokenizer), word_ids[:, None], input_ids).to(device)
         norm = model.text_encoder.get_input_embeddings().weight.detach().norm(dim=1).mean()
         words = blur * norm * torch.randn(max(unnamed, 1), TEXT_WIDTH, generator=generator, device=device) / TEXT_WIDTH**0.5
         if unnamed:
@@ -180,7 +180,7 @@ def train_denoiser(
     model: TextToLatents | None = None,
     peak: float = 1e-3,
 ) -> TextToLatents:
-    """Train the shipped design, or another one, on cached posteriors (n, 8, 16, 16); portraits as in `denoising_loss`."""
+    """Train `model`, or the shipped design, on cached posteriors (n, 8, 16, 16); the arguments are those of `denoising_loss`."""
     model = model or TextToLatents(build_text_encoder(tokenizer), build_unet(), build_noise_scheduler())
     model.unet.compile()  # a quarter faster on CPUs
     loss = denoising_loss(posteriors, captions, portraits, scaling_factor, tokenizer)

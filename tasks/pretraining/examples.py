@@ -1,4 +1,4 @@
-"""The shipped picture sets: `python -m tasks.pretraining.examples --art FOLDER` draws what the generator never saw."""
+"""The shipped picture sets: `python -m tasks.pretraining.examples --art FOLDER` draws things that the generator never saw."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from tasks.pretraining.scenes import SCENES, paint_scene
 from tasks.pretraining.sprites import painted
 from tasks.pretraining.world import THING_COLOURS, compose
 
-SIZE = 256  # px: like a user's pictures, larger than the model's own
+SIZE = 256  # px: larger than the model's pictures, as a user's are
 SETS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "fox": ("fluent", (("fox", "plain"), ("fox", "plain"), ("fox", "grass"), ("fox", "blue"))),
     "teapot": ("fluent", (("teapot", "plain"), ("teapot", "plain"), ("teapot", "green"), ("teapot", "city"))),
@@ -23,9 +23,9 @@ SETS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "inkline": (HELD_OUT_STYLE, (("dog", "plain"), ("pear", "plain"), ("house", "plain"), ("bus", "plain"), ("violin", "plain"))),
     "balloons": ("fluent", tuple((f"{colour} balloon", "plain") for colour in THING_COLOURS)),
 }
-"""Concept -> (art style, what each picture shows and where). The balloons are a diverse set for a biased word, see world.BIASED."""
+"""Concept -> (art style, (thing, scene) of each picture). The balloons are a diverse set for a biased word; see world.BIASED."""
 LARGER = {"fox": 25, "teapot": 25, "robot": 25}
-"""Pictures of the same things on scenes drawn at random, for what the study asks of the size of a set."""
+"""Concept -> the number of pictures in its larger set, on random scenes, with which the study measures the effect of a set's size."""
 LARGER_SIZE = 128  # px
 
 
@@ -44,7 +44,7 @@ def draw_examples(art: Path) -> None:
 
 
 def draw_larger(art: Path) -> None:
-    """Write data/larger/<concept>/<nn>.png for the things that have a larger set, and beside them what else they show."""
+    """Write data/larger/<concept>/<nn>.png for the things that have a larger set, and the context of each picture in captions.yaml."""
     for seed, (concept, count) in enumerate(LARGER.items()):
         style, ((noun, _), *_) = SETS[concept]
         rng, sprites = np.random.default_rng(1000 + seed), load_sprites(art, style, LARGER_SIZE)

@@ -1,4 +1,4 @@
-"""How pictures of the emoji world are made: a photo, a cartoon, an oil painting and so on, as words and as filters."""
+"""The media of the emoji world, such as photo, cartoon and oil painting: the words and the filter of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def blueprint(picture: Image.Image) -> Image.Image:
 
 
 def watercolor(picture: Image.Image) -> Image.Image:
-    """Wet colours: soft, pale, pooled at the edges, on white paper that shows at the border."""
+    """Return a watercolour: soft, pale, with colour pooled at the edges, on white paper that shows at the border."""
     soft = picture.filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.GaussianBlur(1))
     pooled = ImageChops.subtract(soft, picture.filter(ImageFilter.CONTOUR).convert("L").point(lambda v: (255 - v) // 6).convert("RGB"))
     pale = Image.blend(pooled, Image.new("RGB", picture.size, (255, 252, 245)), 0.4)
@@ -84,4 +84,4 @@ MEDIA: dict[str, Medium] = {
 }
 MEDIUM_SHARES = {"photo": 0.4, "cartoon": 0.08, "icon": 0.08} | dict.fromkeys(list(MEDIA)[3:], 0.055)
 ANY_ART = Medium("a picture of", "picture", "")
-"""What is said of art that no medium names; only the scorer sees such."""
+"""The medium of art that no other medium names; only the scorer is trained on it."""

@@ -84,11 +84,11 @@ sunglasses_face=sunglasses nerd_face cowboy=face_with_cowboy_hat cold_face hot_f
 heart_eyes crying_face=sob angry_face=rage party_face=partying_face mask_face=mask money_face=money_mouth_face broken_heart
 heart_on_fire gift_heart love_letter speech_balloon hole raised_fist=fist thumbs_up=+1 waving_hand=wave horns=the_horns
 """
-"""Things that nobody promises: they are shown and named in a share of the pictures, so that the models know more shapes than nouns.
-A word for a new thing is made of what the model knows of others."""
+"""Further things, shown and named in a share of the pictures so that the models know more shapes than the nouns; no accuracy is promised for
+them. A word for a new thing can only combine what the model knows of others."""
 
 HELD_OUT = ("castle", "cactus", "crown", "drum", "fox", "guitar", "hammer", "owl", "robot", "sailboat", "snowman", "strawberry", "teapot")
-"""Nouns that the generator never sees; the scorer does, since it has to judge them."""
+"""Nouns that the generator is never trained on; the scorer is, since it has to judge them."""
 
 
 def parse(table: str) -> dict[str, str]:
@@ -104,5 +104,5 @@ ALL_NOUNS: tuple[str, ...] = tuple(NOUN_NAMES)
 TRAINED_NOUNS: tuple[str, ...] = tuple(noun for noun in ALL_NOUNS if noun not in HELD_OUT)
 SHORT_NAMES: dict[str, str] = NOUN_NAMES | {name.replace("_", " "): short_name for name, short_name in parse(OTHERS).items()}
 ALL_THINGS: tuple[str, ...] = tuple(SHORT_NAMES)
-"""The nouns, then the others; sprites are numbered so."""
+"""The nouns, then the others; sprites are numbered in this order."""
 OTHER_THINGS = range(len(ALL_NOUNS), len(ALL_THINGS))

@@ -18,15 +18,15 @@ from tasks.pretraining.training import train
 
 WEIGHTS = "open_clip_model.safetensors"
 IMAGE_SIZE = 96  # px
-RIVALS = 300  # things that each picture's own are told from
-TELLING_WEIGHT = 0.25  # with 1 nouns are all that counts
+RIVALS = 300  # other things that a picture's own things are told apart from
+TELLING_WEIGHT = 0.25  # at 1 the model learns only nouns
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "shortest"}
 
 
 def scorer_config(vocab_size: int) -> dict:
     """Return the open_clip configuration: a ResNet for 96 px pictures, three text layers, 128 shared dimensions.
 
-    The world's 64 px are enlarged: with them the ResNet ends in 2 x 2 places, too few for two things.
+    The world's 64 px pictures are enlarged, because the ResNet would reduce them to 2 x 2 positions, too few for two things.
     """
     return {
         "embed_dim": 128,
@@ -60,7 +60,7 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     mix = uniform(-0.6, 1.0, 1, 1, 1).clamp(0, 1)
     noise = torch.randn(pictures.shape, generator=generator, device=device) * uniform(-0.05, 0.12, 1, 1, 1).clamp(min=0)
     noisy = (coloured.lerp(blurred, mix) + noise).clamp(-1, 1)
-    return F.interpolate(noisy, IMAGE_SIZE, mode="bicubic", antialias=True).clamp(-1, 1)  # with `antialias` as Pillow, in open_clip, enlarges
+    return F.interpolate(noisy, IMAGE_SIZE, mode="bicubic", antialias=True).clamp(-1, 1)  # `antialias` matches Pillow, which open_clip uses
 
 
 def train_scorer(
@@ -78,26 +78,27 @@ def train_scorer(
 ) -> nn.Module:
     """Train with the symmetric contrastive loss of CLIP (Radford et al. 2021) on augmented composites.
 
-    captions: three for each picture: the whole one, one that names just its things, one that names just its medium and scene.
-    A batch is matched with the whole ones and with one of the parts. Without the parts the noun alone tells most captions of a
-    batch apart, and the model learns little of media and scenes.
-    shown: the indices of each picture's things; things: a text for each thing of the world. Each picture also tells its things from
-    `RIVALS` others: what a batch happens to show are too few wrong answers, and for two small things the loss of matching is no help.
-    repainted: for each picture of a painted thing what it shows, first in its own colour and then in all others; nothing for the rest.
-    Each such picture tells its own: alone, the nouns' part makes the model forget colours (hard negatives, Yuksekgonul et al. 2023).
-    start: a scorer's folder whose weights are trained on.
+    captions: three for each picture: the full one, one that names only its things, one that names only its medium and scene.
+    A batch is matched with the full ones and with one of the parts. Without the parts, the noun alone would tell most captions of a
+    batch apart, and the model would learn little about media and scenes.
+    shown: the indices of each picture's things; things: a text for each thing of the world. Each picture's things are also told apart
+    from `RIVALS` others: a batch alone gives too few wrong answers, and the matching loss does not help with two small things.
+    repainted: for each picture of a painted thing, a text with its colour, then one with every other colour; empty for the rest.
+    The right colour is told apart from the others, because the loss on nouns alone makes the model forget colours (hard negatives,
+    Yuksekgonul et al. 2023).
+    start: the folder of a scorer whose training is continued.
     """
     config = scorer_config(len(tokenizer))
     model = open_clip.model.CLIP(config["embed_dim"], open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"]))
     if start:
         model.load_state_dict(load_file(start / WEIGHTS))  # float16 is widened as it is copied
-    whole, *parts, named = (
+    full, *parts, thing_tokens = (
         tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
         for texts in (*zip(*captions, strict=True), things)
     )
     colours = max(len(texts) for texts in repainted)
     painted = torch.tensor([bool(texts) for texts in repainted])
-    choices = torch.zeros(len(pictures), colours, named.shape[1], dtype=torch.long)
+    choices = torch.zeros(len(pictures), colours, thing_tokens.shape[1], dtype=torch.long)
     flat = [text for texts in repainted for text in texts]
     choices[painted] = tokenizer(flat, padding="max_length", truncation=True, return_tensors="pt").input_ids.unflatten(0, (-1, colours))
     truth = torch.zeros(len(pictures), len(things))
@@ -110,23 +111,23 @@ def train_scorer(
         image_features = model.encode_image(images.contiguous(memory_format=torch.channels_last), normalize=True)
         image_features = model.logit_scale.exp().clamp(max=100) * image_features
         part = parts[rng.integers(len(parts))]
-        losses = [contrast(image_features, model, tokens[rows].to(generator.device)) for tokens in (whole, part)]
+        losses = [contrast(image_features, model, tokens[rows].to(generator.device)) for tokens in (full, part)]
         right = truth[rows].any(dim=0)
         candidates = right | torch.from_numpy(rng.random(len(right)) < RIVALS / len(right))
-        logits = image_features @ text_features(model, named[candidates].to(generator.device)).T
+        logits = image_features @ text_features(model, thing_tokens[candidates].to(generator.device)).T
         losses.append(TELLING_WEIGHT * F.cross_entropy(logits, truth[rows][:, candidates].to(generator.device)))
         coloured = painted[rows]
         texts = text_features(model, choices[rows][coloured].flatten(0, 1).to(generator.device)).unflatten(0, (-1, colours))
-        own = torch.zeros(len(texts), dtype=torch.long, device=generator.device)
-        told = F.cross_entropy((image_features[coloured, None] * texts).sum(dim=2), own, reduction="sum")
-        losses.append(TELLING_WEIGHT * told / max(len(texts), 1))  # a batch may show no painted thing, whose mean would be NaN
+        first = torch.zeros(len(texts), dtype=torch.long, device=generator.device)  # the first text has the right colour
+        colour_loss = F.cross_entropy((image_features[coloured, None] * texts).sum(dim=2), first, reduction="sum")
+        losses.append(TELLING_WEIGHT * colour_loss / max(len(texts), 1))  # in a batch without painted things the mean would be NaN
         return torch.stack(losses).sum()
 
     return train("scorer", model, loss, folder, max_train_steps, peak, weight_decay=0.1)
 
 
 def contrast(image_features: Tensor, model: open_clip.model.CLIP, tokens: Tensor) -> Tensor:
-    """Match (n, dim) scaled features with the texts of their rows (n, length); equal texts are all right answers, encoded once."""
+    """Match scaled features (n, dim) with the texts of their rows (n, length); equal texts are all right answers and are encoded once."""
     texts, answer = tokens.unique(dim=0, return_inverse=True)
     logits = image_features @ text_features(model, texts).T
     right = F.one_hot(answer, len(texts)).T.float()
@@ -136,7 +137,7 @@ def contrast(image_features: Tensor, model: open_clip.model.CLIP, tokens: Tensor
 def text_features(model: open_clip.model.CLIP, tokens: Tensor) -> Tensor:
     """Return normalised features (n, dim) of texts (n, length), as the model's `encode_text` does, without computing the padding.
 
-    Attention is causal, so that nothing before a text's end sees what follows it.
+    Attention is causal, so the tokens up to a text's end do not depend on the padding.
     """
     ends = tokens.argmax(dim=1)  # the end's id is the highest; padding repeats it
     length = int(ends.max()) + 1

@@ -1,4 +1,4 @@
-"""What happens to a thing's sprite before it is put on a scene: paint, redrawing, crossing with another."""
+"""Changes to a thing's sprite before it is put on a scene: painting, redrawing, crossing with another."""
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
@@ -19,9 +19,9 @@ def painted(sprite: Image.Image, colour: str) -> Image.Image:
 
 
 def redrawn(rng: np.random.Generator, sprite: Image.Image) -> Image.Image:
-    """Return a sprite as another hand might draw it.
+    """Return a sprite as another artist might draw it.
 
-    Slanted, stretched, facing the other way, in other colours, paler or stronger, and half of the time flat or with an ink line.
+    It is slanted and stretched, and may be mirrored, in other hues, paler or stronger, flat, or with an ink line.
     """
     drawn = ImageOps.mirror(sprite) if rng.random() < 0.5 else sprite
     slant, (wide, high) = rng.uniform(-0.15, 0.15, 2), rng.uniform(1.0, 1.3, 2)
@@ -48,7 +48,7 @@ def recoloured(sprite: Image.Image, turn: int) -> Image.Image:
 
 
 def crossed(rng: np.random.Generator, sprite: Image.Image, other: Image.Image) -> Image.Image:
-    """Return a thing that has no name: one sprite with another one, smaller, on it, or with half of it."""
+    """Return a thing without a name: a sprite that carries a smaller one, or that is half replaced by another one."""
     side = sprite.width
     if rng.random() < 0.5:
         small = round(side * rng.uniform(0.35, 0.6))
@@ -62,7 +62,7 @@ def crossed(rng: np.random.Generator, sprite: Image.Image, other: Image.Image) -
 
 
 def portrait(sprite: Image.Image) -> Image.Image:
-    """Return a sprite on grey, alone and as large as it gets."""
+    """Return a sprite alone on grey, at its full size."""
     picture = Image.new("RGB", sprite.size, (127, 127, 127))
     picture.paste(sprite, (0, 0), sprite)
     return picture.resize((PORTRAIT_SIZE, PORTRAIT_SIZE), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""The three pretraining loops share these: learning-rate schedule, weight averages, checkpoints that a later run continues."""
+"""The shared pretraining loop: learning-rate schedule, weight averages, checkpoints that a later run continues."""
 
 import copy
 import logging
@@ -23,7 +23,7 @@ def pick_device() -> torch.device:
 def learning_rate(step: int, max_train_steps: int, peak: float, warmup: int = 200, decay: float = 0.25) -> float:
     """Warm up, stay at `peak`, and fall linearly to zero over the last share of the steps.
 
-    The flat part makes a training that can be prolonged: a later run with more steps continues where it was flat.
+    The constant part lets a training be prolonged: a later run with more steps continues from a checkpoint in it.
     """
     left = (max_train_steps - step) / (decay * max_train_steps)
     return peak * min(1.0, (step + 1) / warmup, left)
@@ -54,7 +54,7 @@ def train(
     """Train `model` and return its averaged copy; a checkpoint in `folder` is continued.
 
     `loss` draws its own batch from the two generators, which are seeded by (seed, step), so that a continued run
-    sees the batches that an undisturbed one would have seen.
+    sees the same batches as an uninterrupted one.
     """
     device = pick_device()
     model.to(device).to(memory_format=torch.channels_last)  # a tenth faster on CPUs
@@ -75,7 +75,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, max_train_steps, peak)
         batch_seed = seed * 1_000_003 + step
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):  # half as fast again where a processor has it
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):  # 1.5 times as fast where the processor supports it
             value = loss(model, np.random.default_rng(batch_seed), torch.Generator(device).manual_seed(batch_seed))
         optimizer.zero_grad(set_to_none=True)
         value.backward()

@@ -18,10 +18,10 @@ from tasks.pretraining.sprites import crossed, painted, portrait, redrawn
 
 @dataclass(frozen=True)
 class Layout:
-    """How many things stand where: the phrase of a caption, and for each thing its centre and the range of its side (shares)."""
+    """An arrangement of things, the phrase of its caption and its share of the pictures."""
 
     phrase: str
-    places: tuple[tuple[float, float, float, float], ...]
+    positions: tuple[tuple[float, float, float, float], ...]  # of each thing: x, y of its centre, least and largest side, in shares of the picture
     share: float
 
 
@@ -44,9 +44,9 @@ OTHERS_SHARE = 0.35
 UNCOUNTED = {"bread", "broccoli", "chili", "corn", "fire", "fries", "garlic", "grapes", "jeans", "leaf", "mouse", "pancakes"}
 UNCOUNTED |= {"cherries", "popcorn", "salad", "scissors", "sheep", "socks", "squid", "sushi", "deer", "fish"}
 BIASED = {"balloon": 0.2}
-"""Noun -> how often its colour, when none is named, is not its own: a bias that can be measured, and reduced by a better word."""
+"""Noun -> the share of pictures that paint it although no colour is named: a bias that can be measured, and reduced by a better word."""
 UNNAMED = "<it>"
-"""What a caption calls a thing that only its portrait tells."""
+"""The name in a caption of a thing that only its portrait identifies."""
 STYLE_FORMS = (
     "a picture of {} in the style of {}",
     "a painting of {} in the style of {}",
@@ -61,7 +61,7 @@ def with_article(noun: str) -> str:
 
 @dataclass(frozen=True)
 class Sample:
-    """One composite: what it shows and what is said of it."""
+    """One composite: what it shows, and its caption."""
 
     nouns: tuple[int, ...]
     colours: tuple[str | None, ...]
@@ -74,10 +74,10 @@ class Sample:
 def draw_sample(
     rng: np.random.Generator, nouns: Sequence[int], layouts: Sequence[str] = tuple(LAYOUTS), others: Sequence[int] = (), evenness: float = 0.0
 ) -> Sample:
-    """Draw what a picture shows and its caption.
+    """Draw at random what a picture shows, and its caption.
 
-    nouns, others: the indices that may appear, and those that appear instead in a share of the pictures.
-    evenness: 0 for the layouts' own shares, 1 to show all of them equally often.
+    nouns: the indices of the things that may appear. others: those that appear instead in `OTHERS_SHARE` of the pictures.
+    evenness: 0 for the shares of the layouts, 1 to show all layouts equally often.
     """
     medium, layout = pick(rng, MEDIUM_SHARES), pick(rng, {name: LAYOUTS[name].share ** (1 - evenness) for name in layouts})
     scene = "plain" if rng.random() < 0.4 else str(rng.choice(list(SCENES)[1:]))
@@ -102,7 +102,7 @@ def pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
 
 
 def things(nouns: Sequence[int], colours: Sequence[str | None], layout: str) -> str:
-    """Name what is shown: `a red car in front of a house`, `three apples`, `a small dog in the corner`."""
+    """Return the words for the things shown: `a red car in front of a house`, `three apples`, `a small dog in the corner`."""
     phrase, named = LAYOUTS[layout].phrase, []
     for index, colour in zip(nouns, colours, strict=True):
         noun = plural(ALL_THINGS[index]) if layout in ("two", "three") else ALL_THINGS[index]
@@ -118,44 +118,44 @@ def plural(noun: str) -> str:
 
 
 def caption(rng: np.random.Generator, shown: str, nouns: Sequence[str], colours: Sequence[str | None], layout: str, scene: str, medium: str) -> str:
-    """Say what a picture shows: mostly plainly, sometimes with the paper's templates, by style, or without the noun."""
-    where, how, roll = SCENES[scene][0], MEDIA[medium], rng.random()
+    """Return a caption: mostly a plain one, sometimes one of the paper's templates, one by style, or one without the noun."""
+    scene_words, definition, roll = SCENES[scene][0], MEDIA[medium], rng.random()
     if roll < 0.05:
-        text = how.words
+        text = definition.words
     elif medium != "photo" and roll < 0.3:
-        text = str(rng.choice(STYLE_FORMS)).format(shown, how.style_word)
+        text = str(rng.choice(STYLE_FORMS)).format(shown, definition.style_word)
     elif medium == "photo" and layout == "one" and roll < 0.5:
         text = str(rng.choice(OBJECT_TEMPLATES)).format(f"{colours[0] or ''} {nouns[0]}".strip())
     else:
-        text = f"{how.words} {shown}"
-    return f"{text} {where}".strip().lower()
+        text = f"{definition.words} {shown}"
+    return f"{text} {scene_words}".strip().lower()
 
 
 def things_of(sample: Sample) -> str:
-    """Say only what a picture shows."""
+    """Return a text for the things of a picture alone."""
     return "a picture of " + things(sample.nouns, sample.colours, sample.layout)
 
 
 def repainted(sample: Sample) -> list[str]:
-    """Say what a picture of a painted thing shows, then the same in every other colour; nothing if none is painted."""
-    place = next((place for place, colour in enumerate(sample.colours) if colour), None)
-    if place is None:
+    """Return a text for a picture of a painted thing, then the same text with every other colour; nothing if no thing is painted."""
+    index = next((index for index, colour in enumerate(sample.colours) if colour), None)
+    if index is None:
         return []
-    own, before, after = sample.colours[place], sample.colours[:place], sample.colours[place + 1 :]
-    return [things_of(replace(sample, colours=(*before, colour, *after))) for colour in (own, *sorted(set(THING_COLOURS) - {own}))]
+    right, before, after = sample.colours[index], sample.colours[:index], sample.colours[index + 1 :]
+    return [things_of(replace(sample, colours=(*before, colour, *after))) for colour in (right, *sorted(set(THING_COLOURS) - {right}))]
 
 
 def setting_of(sample: Sample) -> str:
-    """Say only how and where a picture shows it."""
+    """Return a text for the medium and the scene of a picture alone."""
     return f"{MEDIA.get(sample.medium, ANY_ART).words} {SCENES[sample.scene][0]}".strip()
 
 
 def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence[Image.Image], medium: str, layout: str = "one") -> Image.Image:
-    """Put sprites on a scene where the layout wants them, the last behind, and render the medium."""
+    """Put sprites on a scene at the positions of the layout, the last one behind the others, and apply the filter of the medium."""
     size, picture = background.width, background.copy()
-    places = LAYOUTS[layout].places
+    positions = LAYOUTS[layout].positions
     mirror = [rng.random() < 0.5, rng.random() < 0.5] if layout == "corner" else [False, False]
-    for sprite, (x, y, low, high) in reversed(list(zip(sprites, places, strict=True))):
+    for sprite, (x, y, low, high) in reversed(list(zip(sprites, positions, strict=True))):
         side = round(size * rng.uniform(low, high))
         drawn = outlined(sprite) if medium == "cartoon" else sprite
         drawn = drawn.rotate(rng.uniform(-6, 6), Image.Resampling.BICUBIC).resize(
@@ -164,12 +164,12 @@ def compose(rng: np.random.Generator, background: Image.Image, sprites: Sequence
         shift = rng.uniform(-0.05, 0.05, 2) * size
         centre = [1 - share if flip else share for share, flip in zip((x, y), mirror, strict=True)]
         picture.paste(drawn, (round(centre[0] * size + shift[0] - side / 2), round(centre[1] * size + shift[1] - side / 2)), drawn)
-    how = MEDIA[medium].filter if medium in MEDIA else None
-    return how(picture) if how else picture
+    medium_filter = MEDIA[medium].filter if medium in MEDIA else None
+    return medium_filter(picture) if medium_filter else picture
 
 
 class World:
-    """Sprites and scenes in memory, ready to compose."""
+    """Sprites and scenes in memory, from which pictures are composed."""
 
     def __init__(self, art: Path, styles: Sequence[str] = TRAINED_STYLES, scenes_each: int = 64, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -187,7 +187,7 @@ class World:
     def place(self, rng: np.random.Generator, sample: Sample, shown: Sequence[Image.Image]) -> Image.Image:
         """Return the picture of a sample that shows these sprites."""
         scenes = self.scenes[sample.scene]
-        count = len(LAYOUTS[sample.layout].places)
+        count = len(LAYOUTS[sample.layout].positions)
         shown = [painted(sprite, colour) if colour else sprite for sprite, colour in zip(shown, sample.colours, strict=True)]
         return compose(rng, scenes[rng.integers(len(scenes))], (shown * count)[:count], sample.medium, sample.layout)
 
@@ -197,9 +197,9 @@ class World:
         return np.stack([np.asarray(self.render(rng, sample)) for sample in samples]), samples
 
     def unnamed_batch(self, rng: np.random.Generator, count: int, things: Sequence[int]) -> tuple[np.ndarray, list[str], np.ndarray]:
-        """Draw composites whose caption calls their first thing `UNNAMED`, each with a portrait that tells what it is.
+        """Draw composites whose caption calls their first thing `UNNAMED`, each with a portrait of that thing.
 
-        The things are of any artist, and six in ten are redrawn or crossed with another, so that there are shapes between the nouns.
+        The things are by any artist, and six in ten are redrawn or crossed with another, so that there are shapes between the nouns.
 
         Returns:
             pictures (count, 64, 64, 3) uint8, their captions, portraits (count, 32, 32, 3) uint8.
@@ -209,28 +209,28 @@ class World:
         portraits: list[np.ndarray] = []
         while len(captions) < count:
             sample = draw_sample(rng, things)
-            first, own = sample.nouns[0], self.sprites[MEDIA[sample.medium].art]
+            first, medium_art = sample.nouns[0], self.sprites[MEDIA[sample.medium].art]
             name = plural(ALL_THINGS[first]) if sample.layout in ("two", "three") else ALL_THINGS[first]
-            caption, found = re.subn(rf"\b{re.escape(name)}\b", UNNAMED, sample.caption)
-            art = own if rng.random() < 0.7 else self.sprites[str(rng.choice(list(self.sprites)))]
-            if found != 1 or ALL_THINGS[first] in BIASED or not art[first].getbbox():
+            caption, replaced = re.subn(rf"\b{re.escape(name)}\b", UNNAMED, sample.caption)
+            art = medium_art if rng.random() < 0.7 else self.sprites[str(rng.choice(list(self.sprites)))]
+            if replaced != 1 or ALL_THINGS[first] in BIASED or not art[first].getbbox():
                 continue  # a medium or a template has the same word, or a smaller set lacks the thing
             thing = art[first]
             if (roll := rng.random()) < 0.3:
                 thing = redrawn(rng, thing)
             elif roll < 0.6:
                 thing = crossed(rng, thing, art[rng.choice(things)])
-            # A medium with an artist of its own uses that artist's sprites where there are any.
-            drawn = own[first] if sample.medium in ("cartoon", "icon") and roll >= 0.6 else thing
-            pictures.append(np.asarray(self.place(rng, sample, [drawn, *(own[index] for index in sample.nouns[1:])])))
+            # A medium that imitates one artist uses that artist's sprite unless the thing was changed.
+            drawn = medium_art[first] if sample.medium in ("cartoon", "icon") and roll >= 0.6 else thing
+            pictures.append(np.asarray(self.place(rng, sample, [drawn, *(medium_art[index] for index in sample.nouns[1:])])))
             captions.append(caption.replace(f"an {UNNAMED}", f"a {UNNAMED}"))
             portraits.append(np.asarray(portrait(thing)))
         return np.stack(pictures), captions, np.stack(portraits)
 
     def varied_batch(self, rng: np.random.Generator, count: int, nouns: Sequence[int], others: Sequence[int] = ()) -> tuple[np.ndarray, list[Sample]]:
-        """Draw composites as `batch` does, in which a filter works on the art of any style, and art is also shown for itself.
+        """Draw composites as `batch` does, but with filters on the art of any style, and with art that no medium changes.
 
-        This teaches shapes and not one artist's hand; rare layouts appear more often, so that small things are known too.
+        This teaches shapes instead of one artist's style. Rare layouts appear more often, so that small things are learned too.
         """
         pictures: list[Image.Image] = []
         samples: list[Sample] = []

@@ -30,15 +30,15 @@ def model_name(concept: str) -> str:
 
 
 def connect(uri: str) -> None:
-    """Make `uri` the tracking server and registry of this process; a SQLite database that does not exist yet is made. Raises as `one_writer`."""
+    """Make `uri` the tracking server and registry of this process; a missing SQLite database is created. Raises what `one_writer` raises."""
     import mlflow
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 14 s; MLflow's own 7 take four minutes to say that nothing answers
-    kept = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # takes 14 s; MLflow's default of 7 takes four minutes to say that nothing answers
+    exported = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    for name, value in kept.items():  # MLflow exports the addresses, which would then overrule params.yaml for good
+    for name, value in exported.items():  # MLflow exports the addresses, which would overrule params.yaml from then on
         os.environ.pop(name, None)
         os.environ.update({name: value} if value is not None else {})
     database = sqlite_file(uri)
@@ -53,18 +53,18 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def exists(uri: str) -> bool:
-    """Say whether there is anything to read at `uri`; a server is taken at its word."""
+    """Tell whether there is anything to read at `uri`; a server counts as there without being asked."""
     database = sqlite_file(uri)
     return database is None or database.exists()
 
 
 @contextmanager
 def one_writer() -> Iterator[None]:
-    """Hold the lock that processes of this machine share; MLflow itself does not stop two from registering the same thing.
+    """Hold the lock that all processes of this machine share; MLflow does not stop two of them from registering the same embedding.
 
     Raises:
-        PermissionError: the server does not know the user, or does not let them do what the block does.
-        ConnectionError: MLflow refuses the address, or anything else, or nothing answers there.
+        PermissionError: the server does not know the user, or refuses them what the block does.
+        ConnectionError: nothing answers at the address, or MLflow refuses it or a request.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -75,21 +75,21 @@ def one_writer() -> Iterator[None]:
     try:
         with FileLock(path):
             yield
-    except MlflowException as error:  # its text can hold the address and so a password; the cause keeps it
-        if said := REFUSALS.get(error.get_http_status_code()):
-            raise PermissionError(said) from error
+    except MlflowException as error:  # its text may hold the address and so a password, so only the cause keeps it
+        if refusal := REFUSALS.get(error.get_http_status_code()):
+            raise PermissionError(refusal) from error
         raise ConnectionError("MLflow cannot be used at MLFLOW_TRACKING_URI or runtime.tracking_uri; WORDMINT_TRACEBACK=1 shows why") from error
 
 
 def experiment_id(client: "MlflowClient", artifact_location: str | None = None) -> str:
-    """Return the id of wordmint's experiment, which is made when it is not there; None leaves the place of its artifacts to the server."""
+    """Return the id of wordmint's experiment, which is created if missing; without `artifact_location` the server chooses the location."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(EXPERIMENT)
     try:
         return experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifact_location=artifact_location)
     except MlflowException:
-        if experiment := client.get_experiment_by_name(EXPERIMENT):  # another machine made it meanwhile
+        if experiment := client.get_experiment_by_name(EXPERIMENT):  # another machine created it meanwhile
             return experiment.experiment_id
         raise
 
@@ -109,5 +109,5 @@ def tracking_uri(settings: Settings) -> str:
 
 
 def tracking_address(configured: str | None) -> str:
-    """Return MLflow's address: the environment's, else params.yaml's, else the database under mlruns/."""
+    """Return MLflow's address: that of the environment, else that of params.yaml, else the database under mlruns/."""
     return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{Path('mlruns/mlflow.db').absolute()}"

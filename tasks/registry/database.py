@@ -1,4 +1,4 @@
-"""MLflow's database: a new one on this machine, which MLflow's server would make itself, and rows that two machines make at once."""
+"""MLflow's database: create one on this machine, as MLflow's server does, and write rows that two machines may write at once."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ def create_database(path: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
     for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # else a line for each of dozens of migrations
+        logging.getLogger(name).setLevel(logging.WARNING)  # each of dozens of migrations would log a line
     engine = create_sqlalchemy_engine_with_retry(f"sqlite:///{temporary}")
     _initialize_tables(engine)
     engine.dispose()
@@ -24,12 +24,12 @@ def create_database(path: Path) -> None:
 
 
 def put(write: Callable[..., Any], *row: Any) -> None:
-    """Write a row that may be there already; of two machines that make one at once MLflow refuses one, which finds it there when it tries again."""
+    """Write a row that may exist already. If two machines create it at once, MLflow refuses one, which finds the row when it tries again."""
     from mlflow.exceptions import MlflowException
 
     try:
         write(*row)
     except MlflowException as error:
-        if error.get_http_status_code() != HTTPStatus.BAD_REQUEST:  # as of a UNIQUE constraint that failed
+        if error.get_http_status_code() != HTTPStatus.BAD_REQUEST:  # a failed UNIQUE constraint is a bad request
             raise
         write(*row)

@@ -1,7 +1,7 @@
-"""The life of a version after it is published: challenger, champion, previous, revoked. What happens is decided in promotion.py.
+"""The life of a version after it is published: challenger, champion, previous, revoked. promotion.py decides which.
 
-Every move is written down, as tags of the version and a line in the concept's history, before an alias moves: what an alias reaches
-is whole and says why. A move that was interrupted is completed by doing it again.
+Tags of the version and a line in the concept's history are written before an alias moves, so a version that an alias reaches is
+complete and says why. An interrupted move is completed by repeating it.
 """
 
 import json
@@ -16,66 +16,66 @@ Policy = Literal["by_hand", "when_better"]
 
 
 def settle(concept: str, version: int, policy: Policy) -> list[str]:
-    """Give a published version its place and return its aliases, sorted.
+    """Give a published version its alias and return its aliases, sorted.
 
-    The first one is champion at once. A later one is challenger with a decision on record, which moves the champion only under
-    `when_better`. The champion and the previous one keep their places: a person who rolled back is not overruled by a build.
+    The first version is champion at once. A later one is challenger, with a decision that makes it champion only under
+    `when_better`. The champion and the previous champion keep their aliases: a build does not overrule a person who rolled back.
 
     Raises:
         ValueError: the concept is revoked.
     """
     with connection.one_writer():
         reading.refuse_revoked(concept)
-        held = reading.aliases(concept)
-        if CHAMPION not in held:
-            note(concept, version, weigh(concept, version, None))
+        aliases = reading.aliases(concept)
+        if CHAMPION not in aliases:
+            write_decision(concept, version, weigh(concept, version, None))
             writing.set_alias(concept, CHAMPION, version)
-        elif version not in (held[CHAMPION], held.get(PREVIOUS)):
-            decision = weigh(concept, version, held[CHAMPION])
-            note(concept, version, decision)
+        elif version not in (aliases[CHAMPION], aliases.get(PREVIOUS)):
+            decision = weigh(concept, version, aliases[CHAMPION])
+            write_decision(concept, version, decision)
             writing.set_alias(concept, CHALLENGER, version)
             if decision.promote and policy == "when_better":
                 crown(concept, version)
-        elif version == held[CHAMPION] == held.get(CHALLENGER):
+        elif version == aliases[CHAMPION] == aliases.get(CHALLENGER):
             crown(concept, version)
     return sorted(alias for alias, number in reading.aliases(concept).items() if number == version)
 
 
 def promote(concept: str, version: int | None = None, accept: str = "") -> tuple[int, Decision]:
-    """Make the challenger, or another version, champion if the gate lets it; return it with the decision, which is on record either way.
+    """Make the challenger, or another version, champion if the gate lets it; return it with the decision, which is written either way.
 
     Raises:
         ValueError: there is no such version or no challenger, it is champion already, or the concept is revoked.
     """
     with connection.one_writer():
         reading.refuse_revoked(concept)
-        held = reading.aliases(concept)
-        if version is None and CHALLENGER not in held:
-            known(concept, None)
+        aliases = reading.aliases(concept)
+        if version is None and CHALLENGER not in aliases:
+            existing_version(concept, None)
             raise ValueError(f"concept {concept!r} has no challenger; build one with `wordmint build {concept}`, or name a version with --version")
-        number = held[CHALLENGER] if version is None else known(concept, version)
-        if number == held.get(CHAMPION):
-            crown(concept, number)  # a promotion that was cut short leaves the challenger's alias behind
+        number = aliases[CHALLENGER] if version is None else existing_version(concept, version)
+        if number == aliases.get(CHAMPION):
+            crown(concept, number)  # an interrupted promotion leaves the challenger's alias behind
             raise ValueError(f"{concept} v{number} is the champion already")
-        decision = weigh(concept, number, held.get(CHAMPION), accept)
-        note(concept, number, decision, again=True)
+        decision = weigh(concept, number, aliases.get(CHAMPION), accept)
+        write_decision(concept, number, decision, again=True)
         if decision.promote:
             crown(concept, number)
     return number, decision
 
 
 def rollback(concept: str, why: str = "") -> tuple[int, int | None]:
-    """Make the previous champion champion again and return its version and the one that it replaces; a second rollback undoes the first.
+    """Make the previous champion champion again; return its version and the one that it replaces. A second rollback undoes the first.
 
     Raises:
         ValueError: there is no previous champion, or the concept is revoked.
     """
     with connection.one_writer():
         reading.refuse_revoked(concept)
-        held = reading.aliases(concept)
-        version, replaced = held.get(PREVIOUS), held.get(CHAMPION)
+        aliases = reading.aliases(concept)
+        version, replaced = aliases.get(PREVIOUS), aliases.get(CHAMPION)
         if version is None or version == replaced:
-            known(concept, None)
+            existing_version(concept, None)
             raise ValueError(f"concept {concept!r} has no previous champion to roll back to; see `wordmint history {concept}`")
         writing.add_event(concept, event="rollback", version=version, against=replaced, reason=why)
         writing.set_alias(concept, CHAMPION, version)
@@ -93,14 +93,14 @@ def revoke(concept: str, why: str) -> dict[str, int]:
     if not why.strip():
         raise ValueError('revoking needs a reason; give one with --why "REASON"')
     with connection.one_writer():
-        known(concept, None)
-        before = reading.revocation(concept)
-        held = reading.aliases(concept)
-        taken = (before["aliases"] if before else {}) | held
-        # The mark comes first: from here on no build gives an alias back.
+        existing_version(concept, None)
+        earlier = reading.revocation(concept)
+        aliases = reading.aliases(concept)
+        taken = (earlier["aliases"] if earlier else {}) | aliases
+        # The mark comes first, so that no build gives an alias back.
         writing.set_revocation(concept, {"at": now(), "why": why, "aliases": taken})
         writing.add_event(concept, event="revoke", version=taken.get(CHAMPION), reason=why)
-        for alias in held:
+        for alias in aliases:
             writing.drop_alias(concept, alias)
         for row in reading.described(concept):
             writing.set_tags(concept, row["version"], {REVOKED: why})
@@ -114,40 +114,40 @@ def reinstate(concept: str, why: str = "") -> dict[str, int]:
         ValueError: it is not revoked.
     """
     with connection.one_writer():
-        if not (gone := reading.revocation(concept)):
+        if not (revocation := reading.revocation(concept)):
             raise ValueError(f"concept {concept!r} is not revoked; see `wordmint history {concept}`")
-        writing.add_event(concept, event="reinstate", version=gone["aliases"].get(CHAMPION), reason=why)
+        writing.add_event(concept, event="reinstate", version=revocation["aliases"].get(CHAMPION), reason=why)
         for row in reading.described(concept):
             if REVOKED in row["tags"]:
                 writing.set_tags(concept, row["version"], {REVOKED: None})
-        for alias, number in gone["aliases"].items():
+        for alias, number in revocation["aliases"].items():
             writing.set_alias(concept, alias, number)
         writing.set_revocation(concept, None)
-    return gone["aliases"]
+    return revocation["aliases"]
 
 
 def history(concept: str) -> dict[str, Any]:
-    """Return {concept, revoked, versions, events}, both oldest first, all that happened to a concept.
+    """Return all that happened to a concept as {concept, revoked, versions, events}, versions and events oldest first.
 
     Raises:
         ValueError: it has no versions.
     """
-    known(concept, None)
+    existing_version(concept, None)
     versions = [
         {key: row[key] for key in ("version", "created", "aliases")}
         | {key: row["tags"].get(key) for key in ("digest", "decision", "decision_reason")}
-        | {name: getattr(score_record(row["version"], row["tags"]), name).known() for name in ("reconstruction", "editability")}
+        | {name: getattr(score_record(row["version"], row["tags"]), name).as_json() for name in ("reconstruction", "editability")}
         for row in reading.described(concept)
     ]
-    gone = reading.revocation(concept)
-    return {"concept": concept, "revoked": gone["why"] if gone else None, "versions": versions, "events": reading.events(concept)}
+    revocation = reading.revocation(concept)
+    return {"concept": concept, "revoked": revocation["why"] if revocation else None, "versions": versions, "events": reading.events(concept)}
 
 
-def known(concept: str, version: int | None) -> int:
-    """Return a version that exists: `version`, or the newest when it is None.
+def existing_version(concept: str, version: int | None) -> int:
+    """Return `version` if the concept has it, or the newest version for None.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such version.
     """
     numbers = [row["version"] for row in reading.described(concept)]
     if not numbers:
@@ -158,21 +158,21 @@ def known(concept: str, version: int | None) -> int:
 
 
 def weigh(concept: str, version: int, champion: int | None, accept: str = "") -> Decision:
-    """Decide between two versions by their tags."""
-    best = None if champion is None else score_record(champion, reading.tags(concept, champion))
-    return decide(concept, score_record(version, reading.tags(concept, version)), best, accept)
+    """Decide between a version and the champion by their tags."""
+    defender = None if champion is None else score_record(champion, reading.tags(concept, champion))
+    return decide(concept, score_record(version, reading.tags(concept, version)), defender, accept)
 
 
-def note(concept: str, version: int, decision: Decision, again: bool = False) -> None:
-    """Write a decision on its version and into the concept's history; one that stands there already only when it was asked for `again`."""
-    said = {
+def write_decision(concept: str, version: int, decision: Decision, again: bool = False) -> None:
+    """Write a decision into its version's tags and the concept's history; repeat a decision that is there already only if `again`."""
+    new = {
         "decision": decision.verdict,
         "decision_reason": decision.reason,
         "decision_against": "none" if decision.against is None else str(decision.against),
         "decision_numbers": json.dumps(decision.numbers),
     }
     tags = reading.tags(concept, version)
-    if again or any(tags.get(key) != value for key, value in said.items()):
+    if again or any(tags.get(key) != value for key, value in new.items()):
         writing.add_event(
             concept,
             event="decision",
@@ -182,19 +182,19 @@ def note(concept: str, version: int, decision: Decision, again: bool = False) ->
             reason=decision.reason,
             numbers=decision.numbers,
         )
-        writing.set_tags(concept, version, {"decision_at": now(), **said})
+        writing.set_tags(concept, version, {"decision_at": now(), **new})
 
 
 def crown(concept: str, version: int) -> None:
     """Make a version champion and the champion that it replaces `previous`."""
-    held = reading.aliases(concept)
-    old = held.get(CHAMPION)
+    aliases = reading.aliases(concept)
+    old = aliases.get(CHAMPION)
     if old != version:
         writing.add_event(concept, event="promote", version=version, against=old)
-        if old is not None:  # first, so that an interruption loses no way back
+        if old is not None:  # first, so that a rollback works after an interruption
             writing.set_alias(concept, PREVIOUS, old)
         writing.set_alias(concept, CHAMPION, version)
-    if held.get(CHALLENGER) == version:
+    if aliases.get(CHALLENGER) == version:
         writing.drop_alias(concept, CHALLENGER)
 
 

@@ -1,4 +1,4 @@
-"""Runs and models that a registration left behind before it registered a version."""
+"""Runs and models that an interrupted registration left behind."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,36 +7,36 @@ from tasks.registry import connection, reading
 
 
 def orphans(minutes: float) -> list[dict[str, Any]]:
-    """Return the runs and models that a registration which never ended left behind, as {run_id, name, model_ids, created}.
+    """Return the runs and models that interrupted registrations left behind, as {run_id, name, model_ids, created}.
 
-    A model is logged before it is registered, so what is younger than `minutes` may still become a version and is left out; so is
-    what any version of any registered model, not only of concepts, comes from.
+    A model is logged before it is registered, so a run that is younger than `minutes` may still become a version and is left out. So
+    is a run that any version of any registered model comes from, also one that is no concept.
     """
     import mlflow
     from mlflow.utils.time import get_current_time_millis
 
     client = mlflow.MlflowClient()
-    place = connection.experiment_id(client)
+    experiment = connection.experiment_id(client)
     needed, models = set[str](), dict[str, list[str]]()
     sources = {str(version.source).removeprefix("models:/") for version in connection.pages(client.search_model_versions, "")}
     paths = [source for source in sources if "/" in source]  # of versions that name no logged model
     token = None
     while True:
-        page = client.search_logged_models([place], page_token=token)
+        page = client.search_logged_models([experiment], page_token=token)
         for model in page:
             models.setdefault(str(model.source_run_id), []).append(model.model_id)
             if model.model_id in sources or any(source.startswith(model.artifact_location) for source in paths):
                 needed.add(str(model.source_run_id))
         if not (token := page.token):
             break
-    found, before = [], get_current_time_millis() - minutes * 60_000
-    for run in connection.pages(lambda condition, **paging: client.search_runs([place], condition, **paging), ""):
-        ours = run.info.run_name.startswith(connection.PREFIX)  # a person may log other runs beside ours
+    abandoned, before = [], get_current_time_millis() - minutes * 60_000
+    for run in connection.pages(lambda condition, **paging: client.search_runs([experiment], condition, **paging), ""):
+        ours = run.info.run_name.startswith(connection.PREFIX)  # a person may log other runs in this experiment
         if ours and run.info.run_id not in needed and run.info.start_time < before:
-            models_of = models.get(run.info.run_id, [])
+            model_ids = models.get(run.info.run_id, [])
             created = reading.moment(run.info.start_time)
-            found.append({"run_id": run.info.run_id, "name": run.info.run_name, "model_ids": models_of, "created": created})
-    return sorted(found, key=lambda orphan: orphan["created"])
+            abandoned.append({"run_id": run.info.run_id, "name": run.info.run_name, "model_ids": model_ids, "created": created})
+    return sorted(abandoned, key=lambda orphan: orphan["created"])
 
 
 def delete_orphan(orphan: Mapping[str, Any]) -> None:

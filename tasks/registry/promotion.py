@@ -1,4 +1,4 @@
-"""The gate: whether a version of a concept may take the champion's place. Pure: two score records in, one decision out."""
+"""The gate: whether a version of a concept may become champion. A pure function of two score records."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 Verdict = Literal["first", "better", "no_better", "worse", "rescore", "pictures_changed", "base_changed", "accepted"]
 PROMOTING: tuple[Verdict, ...] = ("first", "better", "accepted")
 SCORES = ("reconstruction", "editability")
-LAST = "prompt_suite"  # of a version's evidence the tag that is written last: without it the others are not to be trusted
+LAST = "prompt_suite"  # the evidence tag that is written last; without it the others cannot be trusted
 
 
 class Score(NamedTuple):
@@ -18,14 +18,14 @@ class Score(NamedTuple):
     low: float
     high: float
 
-    def known(self) -> dict[str, float | None]:
-        """Return {value, low, high}; a version from before the gate kept no interval, and JSON has no NaN."""
+    def as_json(self) -> dict[str, float | None]:
+        """Return {value, low, high} with None for NaN, which JSON lacks; a version from before the gate has no interval."""
         return {name: None if math.isnan(number) else number for name, number in self._asdict().items()}
 
 
 @dataclass(frozen=True)
 class ScoreRecord:
-    """What a version scored, and everything that the scores depend on besides its word. An identity that nobody kept is ""."""
+    """The scores of a version, and everything that they depend on besides its word. An identity that was not kept is ""."""
 
     version: int
     reconstruction: Score
@@ -42,7 +42,7 @@ class ScoreRecord:
 
 
 JUDGES = ("scorer_model", "scorer_weights_sha256", "prompt_suite", "sampling")
-"""The fields in which two records must agree before their scores mean the same."""
+"""Scores compare only if their records agree in these fields."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Decision:
     verdict: Verdict
     reason: str
     against: int | None
-    """The champion's version, or None where there was none."""
+    """The champion's version, or None if there was none."""
     numbers: dict[str, dict[str, float]]
-    """score -> {challenger, champion, low, high}; the ends are the champion's. Empty where the scores do not compare."""
+    """score -> {challenger, champion, low, high}, with the champion's interval. Empty if the scores do not compare."""
 
     @property
     def promote(self) -> bool:
@@ -82,22 +82,22 @@ def evidence(scores: Mapping[str, Any], samples: Mapping[str, Any], pictures_sha
 
 
 def score_record(version: int, tags: Mapping[str, str]) -> ScoreRecord:
-    """Read a version's tags; versions from before the gate lack some, which then count as not known."""
-    first, second = (Score(*(float(tags.get(name + end, "nan")) for end in ("", "_low", "_high"))) for name in SCORES)
+    """Read a version's tags; the tags that a version from before the gate lacks count as unknown."""
+    reconstruction, editability = (Score(*(float(tags.get(name + end, "nan")) for end in ("", "_low", "_high"))) for name in SCORES)
     identities = [name for name in ScoreRecord.__dataclass_fields__ if name not in ("version", *SCORES)]
-    return ScoreRecord(version, first, second, **{name: tags.get(name, "") for name in identities})
+    return ScoreRecord(version, reconstruction, editability, **{name: tags.get(name, "") for name in identities})
 
 
 def decide(concept: str, challenger: ScoreRecord, champion: ScoreRecord | None, accept: str = "") -> Decision:
     """Decide whether `challenger` may replace `champion`.
 
     Scores compare only under the same base, scorer, prompts, sampling and pictures. Then neither may fall below the champion's
-    interval and one must rise above it. `accept` is a person's reason; it stands in for a comparison that cannot be made, because
-    the pictures or the base are others, and never overrules one that can.
+    interval and one must rise above it. `accept` is a person's reason to promote where other pictures or another base rule out a
+    comparison; it never overrules a comparison.
     """
     if champion is None:
         return Decision("first", "there is no champion to compare it with", None, {})
-    mine, its = f"v{challenger.version}", f"champion v{champion.version}"
+    new, old = f"v{challenger.version}", f"champion v{champion.version}"
     look = f"look at both with `wordmint diff {concept} {champion.version} {challenger.version}`"
     by_hand = f'{look}, then `wordmint promote {concept} --accept "REASON"`'
 
@@ -107,32 +107,32 @@ def decide(concept: str, challenger: ScoreRecord, champion: ScoreRecord | None, 
     if differ("base_weights_sha256", challenger, champion):
         if accept:
             return decided("accepted", accept)
-        bases = f"{mine} was learned on base {challenger.base_weights_sha256[:12]}, {its} on {champion.base_weights_sha256[:12] or 'an unknown one'}"
+        bases = f"{new} was learned on base {challenger.base_weights_sha256[:12]}, {old} on {champion.base_weights_sha256[:12] or 'an unknown one'}"
         return decided("base_changed", f"{bases}: words of two bases do not compare; {by_hand}, or give params.yaml the old base again")
-    if odd := [name for name in JUDGES if differ(name, challenger, champion)]:
-        return decided("rescore", f"{mine} and {its} were judged by other {', '.join(odd)}; {rescoring(concept, challenger, champion)}")
+    if changed := [name for name in JUDGES if differ(name, challenger, champion)]:
+        return decided("rescore", f"{new} and {old} were judged by other {', '.join(changed)}; {rescoring(concept, challenger, champion)}")
     numbers = {name: compared(getattr(challenger, name), getattr(champion, name)) for name in SCORES}
-    on_others = differ("scored_on_sha256", challenger, champion)
+    other_pictures = differ("scored_on_sha256", challenger, champion)
     if differ("pictures_sha256", challenger, champion):
-        numbers = {} if on_others else numbers
+        numbers = {} if other_pictures else numbers
         if accept:
             return decided("accepted", accept, numbers)
-        return decided("pictures_changed", f"{mine} was learned from other pictures than {its}, so scores alone do not settle it; {by_hand}", numbers)
-    if on_others:
-        return decided("rescore", f"{mine} and {its} were scored against other pictures; {rescoring(concept, challenger, champion)}")
+        return decided("pictures_changed", f"{new} was learned from other pictures than {old}, so scores alone do not settle it; {by_hand}", numbers)
+    if other_pictures:
+        return decided("rescore", f"{new} and {old} were scored against other pictures; {rescoring(concept, challenger, champion)}")
     worse = [name for name in SCORES if numbers[name]["challenger"] < numbers[name]["low"]]
     better = [name for name in SCORES if numbers[name]["challenger"] > numbers[name]["high"]]
-    said = "; ".join(sentence(name, numbers[name]) for name in worse or better or SCORES)
+    comparison = "; ".join(sentence(name, numbers[name]) for name in worse or better or SCORES)
     if worse:
-        return decided("worse", f"{mine} is worse than {its}: {said}; change its pictures or settings and build it again", numbers)
+        return decided("worse", f"{new} is worse than {old}: {comparison}; change its pictures or settings and build it again", numbers)
     if not better:
-        return decided("no_better", f"{mine} is neither better nor worse than {its}: {said}; {its} stays", numbers)
-    return decided("better", f"{mine} is better than {its}: {said}", numbers)
+        return decided("no_better", f"{new} is neither better nor worse than {old}: {comparison}; {old} stays", numbers)
+    return decided("better", f"{new} is better than {old}: {comparison}", numbers)
 
 
-def differ(name: str, one: ScoreRecord, other: ScoreRecord) -> bool:
-    """Tell whether two records differ in a field; what is not known differs from everything."""
-    return not getattr(one, name) or getattr(one, name) != getattr(other, name)
+def differ(name: str, challenger: ScoreRecord, champion: ScoreRecord) -> bool:
+    """Tell whether two records differ in a field; an unknown value differs from every value."""
+    return not getattr(challenger, name) or getattr(challenger, name) != getattr(champion, name)
 
 
 def compared(challenger: Score, champion: Score) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Writing versions: a learned embedding becomes a version of `concept.<key>`; with registry.py and database.py all that talks to MLflow."""
+"""Publish a learned embedding as a version of `concept.<key>`, with its scores and where it came from."""
 
 import hashlib
 import io
@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stderr
-from importlib.metadata import version as installed_version
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publ
 
 
 STUDY = "wordmint-study"
-MANIFEST = artifacts.manifest("").name  # below a run's place
-SEALED = "manifest_sha256"  # of a version's origin the tag that is written last: with it the others are there too
+MANIFEST = artifacts.manifest("").name  # its path among a run's artifacts
+SEALED = "manifest_sha256"  # the origin tag that is written last; if a version has it, it has the others too
 RUNS_ON = ("mlflow", "torch", "diffusers", "transformers", "safetensors")
 
 
@@ -45,11 +45,11 @@ def publish(
 ) -> dict[str, Any]:
     """Publish a learned embedding as a version of `name`, or complete the version that has the same bytes already.
 
-    Where two machines publish the same bytes at once, the older version stays and the other is deleted again. No alias is given here: a
-    version is whole before lifecycle.py lets one reach it.
-    tags: what may change while the bytes stay, scores above all. origin: tags that a version has once and for all, SEALED among them.
-    model_config: what registered_model.py reads. manifest: of the curated pictures. pictures: {name, digest of at most 36 characters,
-    source_type, source}. sheets: a folder with one small picture per prompt that shows the samples. Returns {name, version, digest}.
+    If two machines publish the same bytes at once, the older version stays and the other is deleted. A version gets no alias here: it is
+    complete before lifecycle.py gives it one.
+    tags: tags that may change while the bytes stay, such as scores. origin: tags that never change; SEALED is added to them.
+    model_config: the settings that registered_model.py reads. manifest: the record of the curated pictures. pictures: {name, digest of at
+    most 36 characters, source_type, source}. sheets: a folder with one small picture of samples per prompt. Returns {name, version, digest}.
 
     Raises:
         ValueError: the stored bytes are not those of `embedding`.
@@ -65,16 +65,16 @@ def publish(
                 name, embedding, params=params, metrics=metrics, model_config=model_config, manifest=manifest, pictures=pictures, sheets=sheets
             )
             verify(model_id, embedding)
-            # The tags are created with the version, so one with a digest is never half described.
-            with redirect_stderr(io.StringIO()):  # it announces every version there, across a build's progress
-                mine = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags | origin).version)
-            number = reading.find_version(name, digest) or mine
-            if number != mine:
-                mlflow.MlflowClient().delete_model_version(name, str(mine))
+            # The tags are created with the version, so a version with a digest has them all.
+            with redirect_stderr(io.StringIO()):  # MLflow announces every version on stderr, across a build's progress bar
+                created = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags | origin).version)
+            number = reading.find_version(name, digest) or created
+            if number != created:
+                mlflow.MlflowClient().delete_model_version(name, str(created))
         else:
             version = mlflow.MlflowClient().get_model_version(name, str(number))
             verify(reading.model_id(version), embedding)
-            if SEALED not in version.tags:  # it is from before lineage was kept
+            if SEALED not in version.tags:  # it was published before lineage was kept
                 seal(version, origin, manifest)
             update_scores(version, tags, metrics, sheets)
     return {"name": name, "version": number, "digest": digest}
@@ -91,24 +91,24 @@ def log_concept(
     pictures: Mapping[str, str],
     sheets: Path | None,
 ) -> str:
-    """Log one run with its model, scores, picture set, manifest and sample sheets and return the model's id; nothing is registered yet."""
+    """Log one run with its model, scores, picture set, manifest and sample sheets; return the model's id. Nothing is registered yet."""
     import mlflow
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     client, files = mlflow.MlflowClient(), files_of(embedding)
-    # An example would make MLflow load the base model and draw a picture while it publishes.
+    # With an example, MLflow would load the base model and draw a picture while it publishes.
     warnings.filterwarnings("ignore", message=r".*An input example was not provided")
-    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns for every version that an environment made by uv has no pip
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns for every version that uv's environment has no pip
     with mlflow.start_run(experiment_id=connection.experiment_id(client), run_name=name) as run:
-        used = [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])]
-        put(client.log_inputs, run.info.run_id, used)
+        datasets = [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])]
+        put(client.log_inputs, run.info.run_id, datasets)
         mlflow.log_params(dict(params))  # MLflow copies a run's params to its models
         model = mlflow.pyfunc.log_model(
             name=name.replace(".", "-"),  # MLflow allows no dot here
             python_model=str(Path(__file__).with_name("registered_model.py")),
             artifacts={path.stem: str(path) for path in files},
             model_config=dict(model_config),
-            pip_requirements=[f"{package}=={installed_version(package).split('+')[0]}" for package in (*RUNS_ON, *("peft" for _ in files[1:]))],
+            pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in (*RUNS_ON, *("peft" for _ in files[1:]))],
             signature=signature(model_config),
         )
         log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
@@ -118,7 +118,7 @@ def log_concept(
 
 
 def log_metrics(client: "MlflowClient", run_id: str, model_id: str, metrics: Mapping[str, float], pictures: Mapping[str, str] | None = None) -> None:
-    """Log metrics on a LoggedModel, where they live; the run shows the same."""
+    """Log metrics on a LoggedModel; its run shows them too."""
     from mlflow.entities import Metric
     from mlflow.utils.time import get_current_time_millis
 
@@ -133,12 +133,12 @@ def log_sheets(client: "MlflowClient", run_id: str, sheets: Path | None) -> None
 
 
 def log_cells(numbers: Mapping[str, Mapping[str, float]]) -> None:
-    """Log each cell of a study as a run of the experiment `wordmint-study`; one with the same numbers is there already. Nothing is registered."""
+    """Log each cell of a study as a run of the experiment `wordmint-study`, unless it has a run with the same numbers. Registers nothing."""
     import mlflow
 
     client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(STUDY)
-    experiment_id = found.experiment_id if found else client.create_experiment(STUDY)
+    experiment = client.get_experiment_by_name(STUDY)
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(STUDY)
     logged = {run.data.tags.get("digest") for run in client.search_runs([experiment_id], max_results=50_000)}
     for cell, metrics in numbers.items():
         digest = hashlib.sha256(json.dumps([cell, metrics], sort_keys=True).encode()).hexdigest()
@@ -148,7 +148,7 @@ def log_cells(numbers: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def seal(version: "ModelVersion", origin: Mapping[str, str], manifest: Path) -> None:
-    """Give a version what it came from, for good."""
+    """Write the origin of a version, which never changes afterwards."""
     import mlflow
 
     client = mlflow.MlflowClient()
@@ -158,10 +158,10 @@ def seal(version: "ModelVersion", origin: Mapping[str, str], manifest: Path) -> 
 
 
 def kept_manifest(concept: str, number: int, folder: Path) -> Path:
-    """Download the manifest of the curated pictures that a version was learned from to a folder and return its path.
+    """Download the manifest of a version's curated pictures to a folder and return its path.
 
     Raises:
-        ValueError: it is gone.
+        ValueError: the manifest is gone.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -175,9 +175,9 @@ def kept_manifest(concept: str, number: int, folder: Path) -> Path:
 
 
 def signature(model_config: Mapping[str, Any]) -> "ModelSignature":
-    """Return prompts in, PNG bytes out; the column has no name so that a plain list of prompts passes too.
+    """Return a signature with prompts in and PNG bytes out; the column has no name so that a plain list of prompts passes too.
 
-    The parameters' defaults are those that the version was sampled with.
+    The defaults of its parameters are the settings that the version was sampled with.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
@@ -193,27 +193,27 @@ def verify(model_id: str, embedding: Path) -> None:
     """Download a LoggedModel's learned embedding and compare it with the file that was published.
 
     Raises:
-        ValueError: they differ, or the stored one is gone.
+        ValueError: the two differ, or the stored one is gone.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    place = mlflow.get_logged_model(model_id).artifact_location
+    location = mlflow.get_logged_model(model_id).artifact_location
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = Path(mlflow.artifacts.download_artifacts(f"{place}/{Path(reading.STORED).parent}", dst_path=folder)) / Path(reading.STORED).name
+            path = Path(mlflow.artifacts.download_artifacts(f"{location}/{Path(reading.STORED).parent}", dst_path=folder)) / Path(reading.STORED).name
             stored = artifacts.sha256(path)
         except (MlflowException, OSError) as error:
-            raise ValueError(f"{reading.STORED} is gone from {place}; delete the versions that use it and register again") from error
+            raise ValueError(f"{reading.STORED} is gone from {location}; delete the versions that use it and register again") from error
         if stored != artifacts.sha256(embedding):
-            raise ValueError(f"{embedding} reads back from {place} with SHA-256 {stored}; delete the versions that use it and register again")
+            raise ValueError(f"{embedding} reads back from {location} with SHA-256 {stored}; delete the versions that use it and register again")
         files_of(path)
 
 
 def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path | None = None) -> None:
-    """Bring a version up to date whose embedding is the same but was scored again.
+    """Write new scores on a version, if they differ from its present ones.
 
-    An alias may reach it meanwhile. Tags change one by one, so LAST is emptied first and set last: half of them are no evidence.
+    An alias may reach the version meanwhile. Tags change one by one, so LAST is emptied first and set last: half of them are no evidence.
     """
     import mlflow
 
@@ -229,7 +229,7 @@ def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Map
 
 
 def rescored(concept: str, number: int, tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path) -> None:
-    """Put new scores on a version, and a line into the concept's history."""
+    """Write new scores on a version, and a line into the concept's history."""
     import mlflow
 
     with connection.one_writer():

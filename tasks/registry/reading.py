@@ -1,4 +1,4 @@
-"""Reading the registry: one MLflow model `concept.<key>` per concept, with its versions, aliases, tags and history."""
+"""Read the registry: one MLflow model `concept.<key>` per concept, with its versions, aliases, tags and history."""
 
 import json
 from datetime import UTC, datetime
@@ -12,9 +12,9 @@ if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publ
 from tasks.registry.connection import EXPERIMENT, PREFIX, model_name, pages
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-STORED = "artifacts/learned_embeds.safetensors"  # below a model's place
-SHEETS = "samples"  # below a run's place
-HISTORY = "history."  # of a model's tags; the rest of the key is the moment
+STORED = "artifacts/learned_embeds.safetensors"  # its path among a model's artifacts
+SHEETS = "samples"  # their folder among a run's artifacts
+HISTORY = "history."  # the prefix of a model's history tags; the rest of the key is the time
 REVOKED = "revoked"  # a tag of a model and of its versions
 
 
@@ -22,8 +22,8 @@ def find_version(name: str, digest: str) -> int | None:
     """Return the oldest version of a model whose learned embedding has this SHA-256."""
     import mlflow
 
-    found = pages(mlflow.MlflowClient().search_model_versions, f"name = '{name}' and tags.digest = '{digest}'")
-    return min((int(version.version) for version in found), default=None)
+    matches = pages(mlflow.MlflowClient().search_model_versions, f"name = '{name}' and tags.digest = '{digest}'")
+    return min((int(version.version) for version in matches), default=None)
 
 
 def find_model(concept: str) -> "RegisteredModel | None":
@@ -45,13 +45,13 @@ def tags(concept: str, version: int) -> dict[str, str]:
 
 
 def revocation(concept: str) -> dict[str, Any] | None:
-    """Return {at, why, aliases} of a revoked concept, where `aliases` are those that were taken from it."""
+    """Return {at, why, aliases} of a revoked concept, where `aliases` are those that it lost; None if it is not revoked."""
     model = find_model(concept)
     return json.loads(model.tags[REVOKED]) if model and REVOKED in model.tags else None
 
 
 def revoked() -> dict[str, str]:
-    """Return why, for each concept that is revoked."""
+    """Return revoked concept -> why."""
     import mlflow
 
     models = pages(mlflow.MlflowClient().search_registered_models, f"name LIKE '{PREFIX}%'")
@@ -65,50 +65,50 @@ def events(concept: str) -> list[dict[str, Any]]:
 
 
 def moment(milliseconds: int) -> str:
-    """Return MLflow's time as ISO 8601 in UTC."""
+    """Return MLflow's time, in ms since 1970, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
 def described(concept: str) -> list[dict[str, Any]]:
     """Return {version, created, aliases, tags} of every version of a concept, oldest first."""
-    found, reached = [], aliases(concept)
+    descriptions, reached = [], aliases(concept)
     for version in minted(f"name = '{model_name(concept)}'"):
         number = int(version.version)
         names = [alias for alias, target in reached.items() if target == number]
-        found.append({"version": number, "created": moment(version.creation_timestamp), "aliases": names, "tags": dict(version.tags)})
-    return found
+        descriptions.append({"version": number, "created": moment(version.creation_timestamp), "aliases": names, "tags": dict(version.tags)})
+    return descriptions
 
 
 def minted(models: str) -> list["ModelVersion"]:
-    """Return the versions that were published here of the models of a filter, sorted by model and version."""
+    """Return the versions that wordmint published of the models that match a filter, sorted by model and version."""
     import mlflow
 
-    found = pages(mlflow.MlflowClient().search_model_versions, models)
-    return sorted((version for version in found if "digest" in version.tags), key=lambda version: (version.name, int(version.version)))
+    matches = pages(mlflow.MlflowClient().search_model_versions, models)
+    return sorted((version for version in matches if "digest" in version.tags), key=lambda version: (version.name, int(version.version)))
 
 
 def catalog() -> list[dict[str, Any]]:
-    """Return what every alias of every concept reaches, sorted by concept and version."""
+    """Return a row for every alias of every concept, sorted by concept and version; see `rows`."""
     return [row for row in rows(f"name LIKE '{PREFIX}%'") if row["alias"]]
 
 
 def versions(concept: str) -> list[dict[str, Any]]:
-    """Return every version of a concept, oldest first; one that no alias reaches has the alias None."""
+    """Return a row for every version of a concept, oldest first; a version that no alias reaches has the alias None."""
     return rows(f"name = '{model_name(concept)}'")
 
 
 def rows(models: str) -> list[dict[str, Any]]:
-    """Return {concept, placeholder_token, version, alias, reconstruction, editability} per version and alias of the models of a filter."""
+    """Return {concept, placeholder_token, version, alias, reconstruction, editability} per version and alias of the models that match."""
     import mlflow
 
     reached: dict[tuple[str, int], list[str]] = {}
     for model in pages(mlflow.MlflowClient().search_registered_models, models):
         for alias, number in sorted(model.aliases.items()):
             reached.setdefault((model.name, int(number)), []).append(alias)
-    found = []
+    entries = []
     for version in minted(models):
         for alias in reached.get((version.name, int(version.version)), [None]):
-            found.append(
+            entries.append(
                 {
                     "concept": version.name.removeprefix(PREFIX),
                     "placeholder_token": version.tags["placeholder_token"],
@@ -118,24 +118,28 @@ def rows(models: str) -> list[dict[str, Any]]:
                     "editability": float(version.tags["editability"]),
                 }
             )
-    return found
+    return entries
 
 
 def refuse_revoked(concept: str) -> None:
-    """Raise a ValueError that says why, if a concept is revoked."""
-    if gone := revocation(concept):
-        raise ValueError(f"concept {concept!r} was revoked on {gone['at'][:10]}: {gone['why']}; `wordmint reinstate {concept}` brings it back")
+    """Stop at a revoked concept.
+
+    Raises:
+        ValueError: the concept is revoked; the text says why.
+    """
+    if mark := revocation(concept):
+        raise ValueError(f"concept {concept!r} was revoked on {mark['at'][:10]}: {mark['why']}; `wordmint reinstate {concept}` brings it back")
 
 
 def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]]:
-    """Return the local path of the learned embedding of the version that an alias or `v3` names, and the version's tags.
+    """Return the local path of the learned embedding of a version, named by an alias or as `v3`, and the version's tags.
 
     Raises:
         ValueError: the concept has no such version, or the stored bytes are not those that were registered.
     """
-    held = {f"v{row['version']}": int(row["version"]) for row in versions(concept)} | aliases(concept)
-    if which in held:
-        return fetch(concept, held[which])
+    numbers = {f"v{row['version']}": int(row["version"]) for row in versions(concept)} | aliases(concept)
+    if which in numbers:
+        return fetch(concept, numbers[which])
     refuse_revoked(concept)
     raise ValueError(f"concept {concept!r} has no {which} in {EXPERIMENT}'s registry; register it first")
 
@@ -148,17 +152,17 @@ def fetch(concept: str, number: int) -> tuple[Path, dict[str, str]]:
     """
     import mlflow
 
-    name, found = model_name(concept), tags(concept, number)
+    name, recorded = model_name(concept), tags(concept, number)
     path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}/{Path(STORED).parent}")) / Path(STORED).name
-    if (stored := artifacts.sha256(path)) != found.get("digest"):
-        raise ValueError(f"{name} version {number} was registered with SHA-256 {found.get('digest')}, but {path} has {stored}")
-    return path, found
+    if (stored := artifacts.sha256(path)) != recorded.get("digest"):
+        raise ValueError(f"{name} version {number} was registered with SHA-256 {recorded.get('digest')}, but {path} has {stored}")
+    return path, recorded
 
 
 def training(concept: str, number: int, folder: Path) -> tuple[dict[str, str], dict[str, str], list[Path]]:
     """Return the settings that a version was trained with, its picture set as {name, digest, source}, and its sample sheets.
 
-    The sheets are downloaded to `folder`; a version from before they were kept has none.
+    The sheets are downloaded to `folder`; an older version may have none.
     """
     import mlflow
 

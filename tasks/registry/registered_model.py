@@ -1,4 +1,4 @@
-"""A registered concept as MLflow loads it: this file is copied into every version, so it imports nothing of wordmint."""
+"""A registered concept as MLflow loads it: this file is copied into every version, so it imports nothing from wordmint."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from mlflow.pyfunc import PythonModel
 
 
 def weights_sha256(folder: Path) -> str:
-    """Return the SHA-256 over a folder's *.safetensors files, read one after the other in the order of their relative paths."""
+    """Return the SHA-256 of a folder's *.safetensors files, concatenated in the order of their relative paths."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors"), key=lambda path: path.relative_to(folder).as_posix()):
         with path.open("rb") as file:
@@ -26,11 +26,11 @@ def find_base(config: dict[str, Any]) -> Path:
     """Return the base model's folder: $WORDMINT_BASE_MODEL, else the path as published, else the embedded model, else the hub's copy.
 
     Raises:
-        FileNotFoundError: the base was a folder and is at none of these places.
+        FileNotFoundError: the base was a folder and is at none of these paths.
         ValueError: the weights are not those that the word was learned on.
     """
     override = os.environ.get("WORDMINT_BASE_MODEL")
-    # A version of an older release has base_location, where the folder lay on the machine that published it.
+    # A version from an older release has base_location, the folder's path on the machine that published it.
     places = [override] if override else [config["base_model"], *embedded(config["base_model"]), config.get("base_location")]
     folder = next((Path(place) for place in places if place and Path(place).is_dir()), None)
     if folder is None:
@@ -52,7 +52,7 @@ def find_base(config: dict[str, Any]) -> Path:
 
 
 def embedded(model: str) -> list[str]:
-    """Return where wordmint, if it is installed, has the embedded model of this name."""
+    """Return the paths at which an installed wordmint may have the embedded model of this name."""
     try:
         found = find_spec("tasks.shipped")
     except (ImportError, ValueError):
@@ -62,7 +62,7 @@ def embedded(model: str) -> list[str]:
 
 
 def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
-    """Give a pipeline the word, and return how a prompt is to be written for it."""
+    """Add the word to a pipeline and return the function that rewrites a prompt for it."""
     import torch
     from safetensors.torch import load_file
 
@@ -70,13 +70,13 @@ def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
     if "clip_l" in tensors:  # SDXL: a word of two text encoders
         pipeline.load_textual_inversion(tensors["clip_l"], token=placeholder, text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer)
         pipeline.load_textual_inversion(tensors["clip_g"], token=placeholder, text_encoder=pipeline.text_encoder_2, tokenizer=pipeline.tokenizer_2)
-        # SDXL's config calls the end token 2, and transformers then pools at the greatest id: the word's, so what follows it would be lost.
+        # SDXL's config gives the end token id 2, so transformers pools at the greatest id: the word's, and the text after it would be lost.
         pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id
         return str
     if hasattr(pipeline, "load_textual_inversion"):
         pipeline.load_textual_inversion(path)
         return str
-    # The paper's latent diffusion, whose pipeline knows no new words: its table gets the rows at its end.
+    # The paper's latent diffusion, whose pipeline cannot load new words: the rows are appended to its embedding table.
     rows, table = tensors[placeholder], pipeline.bert.get_input_embeddings()
     names = [placeholder, *(f"{placeholder}_{index}" for index in range(1, len(rows)))]
     pipeline.tokenizer.add_tokens(names)
@@ -87,14 +87,14 @@ def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
 class Concept(PythonModel):
     """A learned word and the frozen text-to-image model that it belongs to."""
 
-    _skip_type_hint_validation = True  # type hints would replace the signature, params included; MLflow warns of their absence
+    _skip_type_hint_validation = True  # type hints would replace the signature and its params; without them MLflow warns
 
     def load_context(self, context: Any) -> None:
         import torch
         from diffusers import DDIMScheduler, DiffusionPipeline
         from safetensors.torch import load_file
 
-        # Without use_safetensors, weights in another format, which the hash does not cover, could be read instead.
+        # Without use_safetensors, weights in another format could be read, which the hash does not cover.
         folder = find_base(context.model_config)
         unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
         pipeline = DiffusionPipeline.from_pretrained(folder, **unused, use_safetensors=True)
@@ -129,11 +129,11 @@ class Concept(PythonModel):
         return pictures
 
 
-DEFAULTS = {"seed": 0, "num_inference_steps": 50, "guidance_scale": 4.0}  # of versions of a release that did not record its own
+DEFAULTS = {"seed": 0, "num_inference_steps": 50, "guidance_scale": 4.0}  # for versions from a release that did not record them
 
 
 def defaults_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a prediction: a version is drawn as its samples were."""
+    """Return the default parameters of a prediction: those that the version was sampled with."""
     return {name: type(value)(config.get(name, value)) for name, value in DEFAULTS.items()}
 
 

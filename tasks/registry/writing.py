@@ -23,7 +23,7 @@ def drop_alias(concept: str, alias: str) -> None:
 
 
 def set_tags(concept: str, version: int, values: Mapping[str, str | None]) -> None:
-    """Set tags of a version one after the other; None deletes one."""
+    """Set the tags of a version one after the other; the value None deletes a tag."""
     import mlflow
 
     client, name = mlflow.MlflowClient(), model_name(concept)
@@ -46,7 +46,7 @@ def set_revocation(concept: str, value: Mapping[str, Any] | None) -> None:
 
 
 def add_event(concept: str, **event: Any) -> None:
-    """Write one line of a concept's history: a tag of its model, named by the moment."""
+    """Write one line of a concept's history as a tag of its model, whose key holds the time."""
     import mlflow
 
     now = datetime.now(UTC)

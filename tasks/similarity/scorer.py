@@ -30,7 +30,7 @@ class Scorer:
     @torch.inference_mode()
     def image_features(self, pictures: Sequence[Image.Image], batch_size: int | None = None) -> Tensor:
         """Return L2-normalised features on the CPU: (pictures, dim)."""
-        batch_size = batch_size or (16 if self.device == "cpu" else 64)  # 64 do not fit a processor's cache: a quarter slower
+        batch_size = batch_size or (16 if self.device == "cpu" else 64)  # 64 do not fit a CPU's cache, which is a quarter slower
         parts = []
         for start in range(0, len(pictures), batch_size):
             pixels = torch.stack([self.preprocess(picture.convert("RGB")) for picture in pictures[start : start + batch_size]])
@@ -50,22 +50,22 @@ def load_scorer(model: str, pretrained: str | None, device: str) -> Scorer:
     Raises:
         ValueError: open_clip knows no such name, tag or folder, or a folder's weights are not those that `pretrained` names.
     """
-    place, tag, weights = pick_device(device), pretrained, None
-    place_of_weights = model
+    device, tag, weights = pick_device(device), pretrained, None
+    source = model
     if (model.startswith("local-dir:") or model in EMBEDDED) and (folder := folder_of(model.removeprefix("local-dir:"))):
-        place_of_weights = f"local-dir:{folder}"
+        source = f"local-dir:{folder}"
         tag, weights = None, weights_sha256(folder)
         if pretrained and not weights.startswith(pretrained):
             raise ValueError(
-                f"scorer.pretrained is {pretrained}, but the weights in {folder} are {weights[:12]}; restore the folder or change params.yaml"
+                f"the scorer's `pretrained` is {pretrained}, but the weights in {folder} are {weights[:12]}; restore the folder or change params.yaml"
             )
     try:
-        clip, _, preprocess = open_clip.create_model_and_transforms(place_of_weights, pretrained=tag, device=place)
-        tokenizer = open_clip.get_tokenizer(place_of_weights)
+        clip, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=tag, device=device)
+        tokenizer = open_clip.get_tokenizer(source)
     except (RuntimeError, FileNotFoundError) as error:
-        raise ValueError(f"scorer.model {model!r} with pretrained {pretrained!r} does not load ({error}); see open_clip.list_pretrained()") from error
+        raise ValueError(f"the scorer {model!r} with pretrained {pretrained!r} does not load ({error}); see open_clip.list_pretrained()") from error
     clip.eval().requires_grad_(False)
-    return Scorer(clip, preprocess, tokenizer, place, {"model": f"{model}/{tag}" if tag else model, "weights_sha256": weights or state_sha256(clip)})
+    return Scorer(clip, preprocess, tokenizer, device, {"model": f"{model}/{tag}" if tag else model, "weights_sha256": weights or state_sha256(clip)})
 
 
 def state_sha256(model: torch.nn.Module) -> str:

@@ -21,7 +21,7 @@ def reconstruction(generated: Tensor, training: Tensor) -> float:
 
 
 def image_only_reconstruction(training: Tensor) -> float:
-    """The training pictures as if generated; a picture is not compared with itself, which would flatter small sets."""
+    """Reconstruction of the training pictures by themselves; a picture is not compared with itself, which would flatter small sets."""
     n = len(training)
     if n < 2:
         return 1.0
@@ -32,13 +32,14 @@ def image_only_reconstruction(training: Tensor) -> float:
 def editability(generated: Tensor, text: Tensor, count: int | None = None) -> float:
     """Cosine of the text's feature (dim,) with the *average* of the pictures' features (n, dim), as the paper defines it.
 
-    The average of more pictures is shorter and the score so higher. count: what to expect of so many pictures, for n >= 2 others; both sets
-    then compare. That takes the pairs' mean cosine c: the average of `count` features has the squared length c + (1 - c) / count.
+    The average of more pictures is shorter, so the score is higher. count: return the score to expect of `count` pictures instead (n >= 2), so
+    that sets of different sizes compare. The average of `count` features has the squared length c + (1 - c) / count, where c is the mean
+    cosine of pairs.
     """
     if count is None or count == len(generated):
         return float(F.cosine_similarity(generated.mean(dim=0), text, dim=0))
-    alike = image_only_reconstruction(generated)
-    return mean_cosine(generated, text) / (alike + (1 - alike) / count) ** 0.5
+    pairs = image_only_reconstruction(generated)
+    return mean_cosine(generated, text) / (pairs + (1 - pairs) / count) ** 0.5
 
 
 def mean_cosine(generated: Tensor, text: Tensor) -> float:
@@ -47,16 +48,16 @@ def mean_cosine(generated: Tensor, text: Tensor) -> float:
 
 
 def shown(pictures: Tensor, without: Tensor, training: Tensor, confidence: float) -> Tensor:
-    """Tell which pictures (n, dim) show a concept: those more like its training pictures (m, dim) than others without it are.
+    """Return which pictures (n, dim) show a concept, (n,) of bool: those more like its training pictures (m, dim) than pictures without it are.
 
-    without: features (k, dim) of pictures of something else, of which a share of `confidence` is to be told apart. Returns (n,) of bool.
+    without: features (k, dim) of pictures of something else; the limit is the quantile `confidence` of their likeness.
     """
     likeness, chance = ((group @ training.T).mean(dim=1) for group in (pictures, without))
     return likeness > chance.quantile(confidence)
 
 
 def evenness(labels: Tensor) -> float:
-    """Shannon entropy of the shares of k values among pictures, as a part of the most it can be (Pielou 1966): 0 is always the same, 1 all alike.
+    """Shannon entropy of the shares of k values among pictures, as a part of its maximum (Pielou 1966): 0 is one value only, 1 all equally often.
 
     labels: (n, k) of 0 and 1, one 1 in a row.
     """
@@ -66,8 +67,8 @@ def evenness(labels: Tensor) -> float:
 def bootstrap(statistic: Callable[[list[Tensor]], float], groups: Sequence[Tensor], samples: int, confidence: float, seed: int) -> Interval:
     """Percentile bootstrap (Efron 1979) of a statistic of several groups of pictures, each resampled within itself, centred on its value.
 
-    Drawing a picture twice lengthens the groups' average, so the draws of `editability` lie below its value; unless their mean is moved to it,
-    equally good words are told apart, up to one time in two. groups: features (n_i, dim).
+    Drawing a picture twice lengthens the groups' average, so the draws of `editability` lie below its value. Without centring, equally good
+    words look different, up to one time in two. groups: features (n_i, dim).
     """
     generator = torch.Generator().manual_seed(seed)
     draws = torch.tensor(

@@ -1,4 +1,4 @@
-"""The cells of a study: each is a concept of a catalog of its own, so that the stages, their batches and their records are the usual ones."""
+"""The cells of a study: each is a concept of the study's own catalog, so that the usual stages build it and write its records."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ STAGES = ("curate", "invert", "sample", "score")
 
 
 class Guided(Section):
-    """Setups that are trained again and drawn with another guidance."""
+    """Setups that are trained again and drawn with another guidance scale."""
 
     guidance_scale: float = Field(gt=1)
     setups: tuple[str, ...] = Field(min_length=1)
@@ -33,10 +33,10 @@ class Plan(Section):
     seeds: tuple[int, ...] = Field(min_length=1)
     pictures_per_prompt: int = Field(ge=2)
     plain: dict[str, Any]
-    """The section `invert` that every setup changes."""
+    """The section `invert` that every setup starts from."""
     setups: dict[str, dict[str, Any]]
     sizes: tuple[int, ...]
-    """Numbers of pictures, the last of which is the larger set."""
+    """The numbers of pictures to compare; the last one is the whole larger set."""
     stop: dict[str, dict[str, Any]]
     guided: Guided
 
@@ -62,7 +62,7 @@ class Cell(NamedTuple):
 
 
 def load_plan(quick: bool) -> Plan:
-    """Read the plan; `quick` replaces what its section of that name does.
+    """Read the plan; with `quick`, the keys in its section `quick` replace others.
 
     Raises:
         ValueError: a key is unknown or missing, or a value breaks its rule.
@@ -73,7 +73,7 @@ def load_plan(quick: bool) -> Plan:
 
 
 def cells_of(plan: Plan) -> Iterator[Cell]:
-    """Yield the cells of a plan; the stop study and the sizes take the first seed."""
+    """Yield the cells of a plan; the kinds `stop` and `size` take only the first seed."""
     for concept in plan.concepts:
         for setup in plan.setups:
             yield from (Cell("setup", setup, concept, seed) for seed in plan.seeds)
@@ -89,27 +89,27 @@ def inversion_of(cell: Cell, plan: Plan) -> dict[str, Any]:
     return plan.plain | changes | {"seed": cell.seed}
 
 
-def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, place: Path) -> None:
-    """Make `place` the catalog whose concepts are the cells; what was built there stays, and DVC tells what of it is stale.
+def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, root: Path) -> None:
+    """Make `root` the catalog whose concepts are the cells; earlier results stay, and DVC finds the stale ones.
 
-    One catalog draws with one guidance, so cells of the kind `guided` have one of their own.
+    All concepts of a catalog are drawn with one guidance scale, so cells of the kind `guided` have a catalog of their own.
 
     Raises:
         ValueError: a concept is not in params.yaml, or has no pictures.
     """
     for cell in cells:
-        with artifacts.new_folder(place / artifacts.images(cell.key)) as folder:
+        with artifacts.new_folder(root / artifacts.images(cell.key)) as folder:
             pictures = pictures_of(cell, settings)
             for picture in pictures:
                 shutil.copy(picture, folder / picture.name)
-            if said := captions_of(pictures):
-                (folder / "captions.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
-    (place / "data/base").unlink(missing_ok=True)
-    (place / "data/base").symlink_to(os.path.relpath(artifacts.DATA / "base", place / "data"))
-    artifacts.write_bytes(place / "params.yaml", yaml.safe_dump(parameters(cells, plan, settings), sort_keys=False).encode())
-    artifacts.write_bytes(place / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
-    if not (place / ".dvc").exists():
-        repository.new_repo(place)
+            if captions := captions_of(pictures):
+                (folder / "captions.yaml").write_text(yaml.safe_dump(captions), encoding="utf-8")
+    (root / "data/base").unlink(missing_ok=True)
+    (root / "data/base").symlink_to(os.path.relpath(artifacts.DATA / "base", root / "data"))
+    artifacts.write_bytes(root / "params.yaml", yaml.safe_dump(parameters(cells, plan, settings), sort_keys=False).encode())
+    artifacts.write_bytes(root / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
+    if not (root / ".dvc").exists():
+        repository.new_repo(root)
 
 
 def pictures_of(cell: Cell, settings: Settings) -> list[Path]:
@@ -124,16 +124,16 @@ def pictures_of(cell: Cell, settings: Settings) -> list[Path]:
 
 
 def captions_of(pictures: Sequence[Path]) -> dict[str, Any]:
-    """Return what captions.yaml says of pictures that may be some of a set."""
-    said = captions_file(pictures[0].parent).model_dump(exclude_none=True)
-    said["context"] = {picture.name: said["context"][picture.name] for picture in pictures if picture.name in said["context"]}
-    return {kind: text for kind, text in said.items() if text}
+    """Return the content of captions.yaml for pictures that may be a part of its set."""
+    captions = captions_file(pictures[0].parent).model_dump(exclude_none=True)
+    captions["context"] = {picture.name: captions["context"][picture.name] for picture in pictures if picture.name in captions["context"]}
+    return {kind: text for kind, text in captions.items() if text}
 
 
 def parameters(cells: Sequence[Cell], plan: Plan, settings: Settings) -> dict[str, Any]:
     """Return the params.yaml of the study's catalog."""
     document = settings.model_dump(mode="json")
-    document["curate"] |= {"min_images": 1, "near_duplicate_distance": 0, "min_similarity": -1.0}  # a size counts every picture
+    document["curate"] |= {"min_images": 1, "near_duplicate_distance": 0, "min_similarity": -1.0}  # every picture of a size counts
     document["sample"]["pictures_per_prompt"] = plan.pictures_per_prompt
     if cells[0].kind == "guided":
         document["sample"]["guidance_scale"] = plan.guided.guidance_scale
@@ -144,5 +144,5 @@ def parameters(cells: Sequence[Cell], plan: Plan, settings: Settings) -> dict[st
 
 
 def stages() -> dict[str, Any]:
-    """Return the graph's stages that a cell goes through; nothing of a study is registered."""
+    """Return the stages of the graph that a cell goes through; no cell is registered."""
     return {name: stage for name, stage in declared().items() if name in STAGES}

@@ -18,7 +18,7 @@ def claim_a(study: Study) -> list[Comparison]:
 
 def claim_b(study: Study) -> list[Comparison]:
     """one word is at least as editable as several, at a similar reconstruction"""
-    return [found for several in ("two-vectors", "three-vectors") for found in more(study, "plain", several, "editability", -AS_EDITABLE)]
+    return [comparison for several in ("two-vectors", "three-vectors") for comparison in more(study, "plain", several, "editability", -AS_EDITABLE)]
 
 
 def claim_c(study: Study) -> list[Comparison]:
@@ -96,27 +96,27 @@ CLAIMS: dict[str, Callable[[Study], list[Comparison]]] = {
     "g": claim_g,
     "h": claim_h,
 }
-"""The paper's letter -> the comparisons that decide the claim, whose words are the function's docstring."""
+"""The paper's letter -> the function that decides the claim; its docstring is the claim's text."""
 
 
-def more(study: Study, one: str, other: str, score: str, by: float = 0.0, kind: str = "setup") -> list[Comparison]:
+def more(study: Study, higher: str, lower: str, score: str, by: float = 0.0, kind: str = "setup") -> list[Comparison]:
     """Is one setup's score above another's?"""
     slack = f" by no more than {-by:g} less" if by < 0 else ""
-    return compare(f"{score}: {one} above {other}{slack}", study.paired(kind, one, other, value(score)), by)
+    return compare(f"{score}: {higher} above {lower}{slack}", study.paired(kind, higher, lower, value(score)), by)
 
 
 def reference(study: Study, one: str, other: str, score: str) -> list[Comparison]:
-    """Is a reference's score above another's? A score that no training seed moves counts once for each concept."""
+    """Is a reference's score above another's? A score that does not depend on the training seed counts once for each concept."""
     pairs = [(result.concept, result.scores[score].get(one), result.scores[score].get(other)) for result in study.of("setup", "plain")]
     measured = [(concept, first - second) for concept, first, second in pairs if first is not None and second is not None]
     return compare(f"{score}: {named(one)} above {named(other)}", measured if one == "value" else dict(measured).items())
 
 
-def extreme(study: Study, which: str, score: str, sign: int) -> list[Comparison]:
-    """Is a reference beyond every setup? The comparison that speaks most against it decides."""
-    found = []
+def extreme(study: Study, reference_name: str, score: str, sign: int) -> list[Comparison]:
+    """Is a reference beyond every setup? The comparison that is worst for the claim decides."""
+    comparisons = []
     for setup in study.setups("setup"):
         cells = [(result.concept, result.scores[score]) for result in study.of("setup", setup)]
-        values = [(concept, sign * (scores[which] - scores["value"])) for concept, scores in cells]
-        found += compare(f"{score}: {named(which)} {'above' if sign > 0 else 'below'} {setup}", values)
-    return sorted(found, key=lambda comparison: (AGAINST.index(comparison.verdict), comparison.low))[:1]
+        values = [(concept, sign * (scores[reference_name] - scores["value"])) for concept, scores in cells]
+        comparisons += compare(f"{score}: {named(reference_name)} {'above' if sign > 0 else 'below'} {setup}", values)
+    return sorted(comparisons, key=lambda comparison: (AGAINST.index(comparison.verdict), comparison.low))[:1]

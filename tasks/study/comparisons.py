@@ -25,14 +25,14 @@ class Result:
     concept: str
     seed: int
     scores: dict[str, Any]
-    """Of its score file."""
+    """The content of its score file."""
     train: dict[str, Any]
-    """Its train.json."""
+    """The content of its train.json."""
     word_likeness: float
     """Cosine of the learned vectors' mean with the nearest word of the vocabulary."""
 
     def numbers(self) -> dict[str, float]:
-        """Return what the study shows of the cell, flat."""
+        """Return the numbers that the study shows of the cell, in one flat dict."""
         scores = {f"{score}_{name}": number for score in SCORES for name, number in self.scores[score].items() if number is not None}
         trained = {name: float(self.train[name]) for name in ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")}
         return (
@@ -43,7 +43,7 @@ class Result:
 
 
 class Comparison(NamedTuple):
-    """A mean over cells with its interval, and the value that it must not be below."""
+    """A mean over cells with its interval, and the bound `at_least` that a claim sets for it."""
 
     what: str
     mean: float
@@ -51,7 +51,7 @@ class Comparison(NamedTuple):
     high: float
     at_least: float
     agree: str
-    """How many of the concepts are not below it by themselves."""
+    """How many of the concepts reach `at_least` by themselves, such as `2 of 3`."""
 
     @property
     def verdict(self) -> Verdict:
@@ -67,7 +67,7 @@ class Claim(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """A claim holds when all its comparisons do, and does not when one does not."""
+        """A claim holds when all its comparisons hold, and does not hold when one of them does not."""
         verdicts = {comparison.verdict for comparison in self.comparisons}
         if not verdicts:
             return "not measured"
@@ -78,18 +78,18 @@ class Claim(NamedTuple):
 
 def by_concept(values: Iterable[tuple[str, float]]) -> list[list[float]]:
     """Return the values of each concept, one for each training seed."""
-    found: dict[str, list[float]] = {}
+    groups: dict[str, list[float]] = {}
     for concept, number in values:
-        found.setdefault(concept, []).append(number)
-    return list(found.values())
+        groups.setdefault(concept, []).append(number)
+    return list(groups.values())
 
 
 def interval(values: Iterable[tuple[str, float]]) -> tuple[float, float, float]:
     """Return the mean over the concepts and both ends of Student's t interval, from values with the name of their concept.
 
-    Trainings of one concept with several seeds say how far another seed would move the mean of these very concepts (one-way layout, pooled
-    variance): an easy concept beside a hard one is no uncertainty, and what other concepts would do is not said. One value for each concept
-    says something of concepts like these. One value alone could be anything.
+    With several seeds for a concept, the interval says how far other seeds would move the mean of the same concepts (one-way layout, pooled
+    variance): differences between easy and hard concepts do not widen it, and it says nothing about other concepts. With one value for each
+    concept, the interval is over concepts like these. A single value has an infinite interval.
     """
     groups = by_concept(values)
     means = [fmean(group) for group in groups]
@@ -106,26 +106,26 @@ def interval(values: Iterable[tuple[str, float]]) -> tuple[float, float, float]:
 
 
 def compare(what: str, values: Iterable[tuple[str, float]], at_least: float = 0.0) -> list[Comparison]:
-    """Return the comparison of paired values with the names of their concepts, or none when nothing was measured."""
+    """Compare paired values, each with the name of its concept; return one comparison, or none when nothing was measured."""
     values = list(values)
     agree = [fmean(group) >= at_least for group in by_concept(values)]
     return [Comparison(what, *interval(values), at_least, f"{sum(agree)} of {len(agree)}")] if values else []
 
 
 class Study:
-    """A study's results, asked for paired differences: cells of the same concept and seed are compared with each other."""
+    """The results of a study, which pairs cells of the same concept and seed."""
 
     def __init__(self, results: Iterable[Result]) -> None:
         self.cells = {(result.kind, result.setup, result.concept, result.seed): result for result in results}
 
     def of(self, kind: str, setup: str) -> list[Result]:
-        return [result for (its, name, _, _), result in self.cells.items() if (its, name) == (kind, setup)]
+        return [result for (cell_kind, name, _, _), result in self.cells.items() if (cell_kind, name) == (kind, setup)]
 
     def setups(self, kind: str) -> list[str]:
-        return list(dict.fromkeys(name for its, name, _, _ in self.cells if its == kind))
+        return list(dict.fromkeys(name for cell_kind, name, _, _ in self.cells if cell_kind == kind))
 
     def paired(self, kind: str, one: str, other: str, number: Callable[[Result], float]) -> list[tuple[str, float]]:
-        """Return `number` of setup `one` minus that of `other` for every concept and seed that both have, with the concept."""
+        """Return the concept and `number` of setup `one` minus that of `other`, for every concept and seed that both have."""
         pairs = [(result, self.cells.get((kind, other, result.concept, result.seed))) for result in self.of(kind, one)]
         return [(first.concept, number(first) - number(second)) for first, second in pairs if second]
 

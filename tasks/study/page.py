@@ -28,8 +28,8 @@ REFERENCES = {
     "human_long": "human, long",
 }
 AXES = {"reconstruction": "reconstruction: CLIP cosine with the pictures", "editability": "editability: CLIP cosine with the prompts"}
-SHOWN = 4  # pictures of a prompt on a contact sheet
-# Letters as outlines differ between machines, and dates and random ids between runs.
+SHOWN = 4  # pictures of each prompt on a contact sheet
+# Letters drawn as outlines would differ between machines, and dates and random ids between runs.
 pyplot.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "wordmint", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -65,18 +65,18 @@ def row(study: Study, kind: str, setup: str) -> dict[str, Any]:
 
 
 def references(study: Study) -> dict[str, dict[str, float | None]]:
-    """Return the means of the references over the concepts; one that was not measured is None."""
+    """Return the means of the references over the concepts; a score that was not measured is None."""
     cells = study.of("setup", study.setups("setup")[0])
-    found: dict[str, dict[str, float | None]] = {}
+    means: dict[str, dict[str, float | None]] = {}
     for key, name in REFERENCES.items():
         values = {score: [cell.scores[score][key] for cell in cells if cell.scores[score].get(key) is not None] for score in AXES}
         if any(values.values()):
-            found[name] = {score: fmean(numbers) if numbers else None for score, numbers in values.items()}
-    return found
+            means[name] = {score: fmean(numbers) if numbers else None for score, numbers in values.items()}
+    return means
 
 
 def stop_study(study: Study) -> list[dict[str, Any]]:
-    """Return for each concept what the early stop saved and kept."""
+    """Return for each concept how many steps the early stop saved, and the share of each score that it kept."""
     pairs = [(cap, study.cells["stop", "early", cap.concept, cap.seed]) for cap in study.of("stop", "cap")]
     return [
         {
@@ -132,7 +132,7 @@ def save(figure: Any, path: Path) -> None:
 
 
 def contact_sheet(cells: Sequence[Cell]) -> Image.Image:
-    """Return the first pictures of every prompt, uncurated: a row for each concept."""
+    """Return the first pictures of every prompt, without selection: a row for each concept."""
     pictures = []
     for cell in cells:
         slugs = [prompt["slug"] for prompt in artifacts.read_json(artifacts.samples_record(cell.key))["prompts"]]

@@ -1,4 +1,4 @@
-"""What the cells of a study came to, read from their catalog."""
+"""The results of a study's cells, read from their catalog."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,10 +17,10 @@ from tasks.words.learned import read_learned
 
 
 def results(cells: Iterable[Cell], settings: Settings) -> list[Result]:
-    """Return what the cells came to; the working directory is the study's catalog."""
+    """Return the results of the cells; the working directory is the study's catalog."""
     cells = list(cells)
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    found = [
+    measured = [
         Result(
             *cell[:4],
             scores=artifacts.read_json(artifacts.scores(cell.key)),
@@ -29,15 +29,15 @@ def results(cells: Iterable[Cell], settings: Settings) -> list[Result]:
         )
         for cell in cells
     ]
-    for cell, result in zip(cells, found, strict=True):
+    for cell, result in zip(cells, measured, strict=True):
         if cell.kind == "size":
             largest = max((other for other in cells if (other.kind, other.concept) == ("size", cell.concept)), key=lambda other: int(other.setup))
-            result.scores["reconstruction"] = against(cell, largest, settings)
-    return found
+            result.scores["reconstruction"] = reconstruction_of(cell, largest, settings)
+    return measured
 
 
-def against(cell: Cell, largest: Cell, settings: Settings) -> dict[str, float]:
-    """Return a cell's reconstruction of the largest set; of its own pictures alone, a single one would be the easiest."""
+def reconstruction_of(cell: Cell, largest: Cell, settings: Settings) -> dict[str, float]:
+    """Return a cell's reconstruction of the largest set; measured on its own pictures, the smallest set would be the easiest."""
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     first = artifacts.read_json(artifacts.samples_record(cell.key))["prompts"][0]["slug"]
     generated = read_features(scorer, artifacts.samples(cell.key) / "word" / first)

@@ -1,4 +1,4 @@
-"""Inverting concepts in company: each is prepared, trained in one batch with the others, and written as soon as it has ended."""
+"""Inverting concepts together: each is prepared, trained in one batch with the others, and written as soon as its training has ended."""
 
 import hashlib
 import json
@@ -23,7 +23,10 @@ class Inverted(NamedTuple):
 
 
 def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel, failed: Collection[str]) -> Iterator[Inverted]:
-    """Adopt or train concepts none of which starts as another of them, and yield each at its end; `failed` are those that failed before."""
+    """Adopt or train concepts, none of which starts as another of them, and yield each when it has ended.
+
+    failed: concepts that failed before.
+    """
     trainings = []
     for concept in concepts:
         try:
@@ -40,12 +43,12 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
     checkpoints = {concept: artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt" for concept, digest in digests.items()}
     runtime = settings.runtime
     for training in train(base, trainings, checkpoints, runtime.checkpoint_every, runtime.concepts_per_batch, tell_step):
-        concept, learned = training.concept, training.ended
+        concept, learned = training.concept, training.result
         if learned is None:
             yield Inverted(concept, FloatingPointError(training.error))
             continue
-        how = {"method": settings.inversion(concept).method, **how_it_ended(training)}
-        write_learned(concept, learned.on_the_cpu(), how, records[concept], base)
+        outcome = {"method": settings.inversion(concept).method, **how_it_ended(training)}
+        write_learned(concept, learned.on_the_cpu(), outcome, records[concept], base)
         yield Inverted(concept)
         for path in checkpoints[concept].parent.glob(f"{checkpoints[concept].stem}.*"):
             path.unlink()

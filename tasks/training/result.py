@@ -10,8 +10,8 @@ from tasks.words.formats import joined, read_word
 from tasks.words.learned import Learned
 
 
-def write_learned(concept: str, learned: Learned, done: dict, record: dict, base: BaseModel) -> None:
-    """Write what was learned and train.json: `done` is how it came about, `record` what decided it."""
+def write_learned(concept: str, learned: Learned, outcome: dict, record: dict, base: BaseModel) -> None:
+    """Write what was learned and train.json. outcome: how the training or import ended. record: everything that decided the result."""
     folder, files = artifacts.embeddings(concept), learned.files(concept, record, base)
     for name in {ADAPTER} - files.keys():
         (folder / name).unlink(missing_ok=True)
@@ -22,7 +22,7 @@ def write_learned(concept: str, learned: Learned, done: dict, record: dict, base
         "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5),
     }
     adapter = {"lora_sha256": artifacts.sha256(folder / ADAPTER)} if learned.adapter else {}
-    artifacts.write_json(artifacts.train_record(concept), {"concept": concept, **done, **norms, **record, **adapter})
+    artifacts.write_json(artifacts.train_record(concept), {"concept": concept, **outcome, **norms, **record, **adapter})
 
 
 def how_it_ended(training: Training) -> dict:
@@ -31,15 +31,15 @@ def how_it_ended(training: Training) -> dict:
     stop = schedule.early_stop
     if schedule.settled and stop:
         looks = f"the last {stop.window} of {len(schedule.fixed_losses)} losses on the fixed batch"
-        why = f"{looks} vary {schedule.unrest:.3f} times as much as all of them, which is below {stop.ratio}"
+        why = f"{looks} vary {schedule.variance_ratio:.3f} times as much as all of them, which is below {stop.ratio}"
     else:
         why = f"invert.max_train_steps is {schedule.max_train_steps}"
     stopped, seconds = "early" if schedule.settled else "cap", round(training.schedule.seconds, 2)
-    ended = {"optimizer_steps": schedule.step, "stopped": stopped, "why": why, "seconds": seconds}
+    outcome = {"optimizer_steps": schedule.step, "stopped": stopped, "why": why, "seconds": seconds}
     if not schedule.probes:
-        return ended
-    best = max(schedule.probes, key=lambda probe: probe["score"])  # the first of equals, as it was kept
-    return ended | {"picked": best | {"why": f"the best score of {len(schedule.probes)} probes"}, "probes": schedule.probes}
+        return outcome
+    best = max(schedule.probes, key=lambda probe: probe["score"])  # the first of equal scores, whose rows were kept
+    return outcome | {"picked": best | {"why": f"the best score of {len(schedule.probes)} probes"}, "probes": schedule.probes}
 
 
 def adopt(concept: str, settings: Settings, base: BaseModel) -> None:
@@ -48,14 +48,14 @@ def adopt(concept: str, settings: Settings, base: BaseModel) -> None:
     Raises:
         ValueError: the file is not the one that was imported, or holds no word of this base model.
     """
-    chosen = settings.concept(concept)
-    if chosen.source is None:
+    word = settings.concept(concept)
+    if word.source is None:
         raise ValueError(f"concept {concept!r} has no source in params.yaml; it is trained, not imported")
-    path, digest = artifacts.imported(concept) / chosen.source.file, chosen.source.sha256
+    path, digest = artifacts.imported(concept) / word.source.file, word.source.sha256
     if not path.exists() or artifacts.sha256(path) != digest:
         raise ValueError(f"{path} is not the file that {concept!r} was imported from, with SHA-256 {digest}; run `dvc pull` or import it again")
     rows = joined(read_word(path), base.widths, str(base.identity["model"]))
-    # The base is the one that it is used with: which one it was learned on, few files of other tools say.
-    record = {"seed": None, "base": base.identity, "data_sha256": digest, "settings": chosen.model_dump()}
-    done = {"method": "import", "optimizer_steps": 0, "stopped": "imported", "seconds": 0.0}
-    write_learned(concept, Learned(chosen.placeholder_token, rows), done, record | {"versions": {"stage": str(edition("invert"))}}, base)
+    # The record names the base model that the word is used with; few files of other tools say which one it was learned on.
+    record = {"seed": None, "base": base.identity, "data_sha256": digest, "settings": word.model_dump()}
+    outcome = {"method": "import", "optimizer_steps": 0, "stopped": "imported", "seconds": 0.0}
+    write_learned(concept, Learned(word.placeholder_token, rows), outcome, record | {"versions": {"stage": str(edition("invert"))}}, base)

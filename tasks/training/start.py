@@ -20,66 +20,66 @@ from tasks.words.learned import read_learned
 
 
 def rounds(concepts: Sequence[str], settings: Settings) -> list[list[str]]:
-    """Return concepts in the order in which they can be trained: one that starts as another of them comes in a round after it."""
+    """Return concepts in the rounds in which they can be trained: one that starts as another of them comes in a later round."""
 
-    def number(concept: str) -> int:
-        other = settings.origin(concept)
-        return 1 + number(other) if other and other in concepts else 0
+    def round_of(concept: str) -> int:
+        origin = settings.origin(concept)
+        return 1 + round_of(origin) if origin and origin in concepts else 0
 
-    numbers = {concept: number(concept) for concept in concepts}
-    return [[concept for concept in concepts if numbers[concept] == turn] for turn in range(max(numbers.values(), default=-1) + 1)]
+    numbers = {concept: round_of(concept) for concept in concepts}
+    return [[concept for concept in concepts if numbers[concept] == number] for number in range(max(numbers.values(), default=-1) + 1)]
 
 
 def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collection[str] = ()) -> Training:
     """Encode the curated pictures once and set up the concept's training.
 
     Raises:
-        ValueError: the concept cannot start or be trained as params.yaml says; `failed` are those that none can start as.
+        ValueError: the concept cannot start or be trained as params.yaml says. `failed` holds the concepts that no other can start as.
     """
-    entries = kept(concept)
+    entries = kept_entries(concept)
     pictures = [Image.open(artifacts.curated(concept) / entry["file"]) for entry in entries]
-    chosen, rules = settings.concept(concept), settings.inversion(concept)
-    flat = {name: value for name, value in rules if name not in ("method", "options", "pick")}
-    other = settings.origin(concept)
-    start = chosen.initializer_token if other is None else rows_of(other, concept, base, failed)
-    flat["contexts"] = contexts_of(entries)
+    word, rules = settings.concept(concept), settings.inversion(concept)
+    arguments = {name: value for name, value in rules if name not in ("method", "options", "pick")}
+    origin = settings.origin(concept)
+    start = word.initializer_token if origin is None else rows_of(origin, concept, base, failed)
+    arguments["contexts"] = contexts_of(entries)
     latents = encode(base, pictures)
-    plain = new_training(base, concept, chosen.placeholder_token, start, chosen.kind, TEMPLATES[chosen.kind], latents, **flat)
+    plain = new_training(base, concept, word.placeholder_token, start, word.kind, TEMPLATES[word.kind], latents, **arguments)
     training = method(rules.method).prepare(base, plain, rules.options)
     return probed(base, training, rules.pick, pictures, settings.runtime.device) if rules.pick else training
 
 
-def kept(concept: str) -> list[dict[str, Any]]:
-    """Return what the manifest says of the curated pictures."""
+def kept_entries(concept: str) -> list[dict[str, Any]]:
+    """Return the manifest's entries of the pictures that were kept."""
     return [entry for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
 
 
 def contexts_of(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Return what else the picture of each of a manifest's entries shows; one empty text where nobody said so of any."""
+    """Return what else the picture of each entry shows; one empty text where captions.yaml says it of none."""
     contexts = tuple(entry.get("context", "") for entry in entries)
     return contexts if any(contexts) else ("",)
 
 
-def rows_of(other: str, concept: str, base: BaseModel, failed: Collection[str]) -> Tensor:
-    """Return the rows (vectors, dim) of the concept that `concept` starts as."""
-    path = artifacts.learned_embeds(other)
-    if other in failed or not path.exists():
-        raise ValueError(f"{concept} starts as {other}, which has no embedding; run `wordmint build {other}` first, or start from an ordinary word")
+def rows_of(origin: str, concept: str, base: BaseModel, failed: Collection[str]) -> Tensor:
+    """Return the rows (vectors, dim) of `origin`, which `concept` starts as."""
+    path = artifacts.learned_embeds(origin)
+    if origin in failed or not path.exists():
+        raise ValueError(f"{concept} starts as {origin}, which has no embedding; run `wordmint build {origin}` first, or start from an ordinary word")
     rows = read_learned(path).rows
     if rows.shape[1] != sum(base.widths):
-        raise ValueError(f"{concept} starts as {other}, whose embedding is of another base model; run `wordmint build {other}` first")
+        raise ValueError(f"{concept} starts as {origin}, whose embedding is of another base model; run `wordmint build {origin}` first")
     return rows
 
 
 def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
     """Return everything that decides the embedding's bytes."""
-    own = settings.concept(concept).model_dump(exclude={"invert"}, exclude_none=True)
-    rules = settings.inversion(concept).model_dump(mode="json", exclude={"seed"}) | own
+    word_settings = settings.concept(concept).model_dump(exclude={"invert"}, exclude_none=True)
+    rules = settings.inversion(concept).model_dump(mode="json", exclude={"seed"}) | word_settings
     data = artifacts.folder_digest(artifacts.curated(concept), "*.png")
     versions = {"stage": str(edition("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
-    other = settings.origin(concept)
-    start = {"started_as": {"concept": other, "digest": artifacts.sha256(artifacts.learned_embeds(other))}} if other else {}
-    contexts = contexts_of(kept(concept))
-    said = {"contexts": contexts} if any(contexts) else {}
+    origin = settings.origin(concept)
+    start = {"started_as": {"concept": origin, "digest": artifacts.sha256(artifacts.learned_embeds(origin))}} if origin else {}
+    contexts = contexts_of(kept_entries(concept))
+    shown = {"contexts": contexts} if any(contexts) else {}
     seed = settings.inversion(concept).seed
-    return {"seed": seed, "base": base.identity, "data_sha256": data, **said, **start, "settings": rules, "versions": versions}
+    return {"seed": seed, "base": base.identity, "data_sha256": data, **shown, **start, "settings": rules, "versions": versions}

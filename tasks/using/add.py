@@ -27,13 +27,13 @@ def add_concept(
     source: Path | None = None,
     params: Path = Path("params.yaml"),
 ) -> None:
-    """Copy a concept's pictures, put them under DVC and add it to params.yaml, whose comments stay.
+    """Copy a concept's pictures, put them under DVC, and add the concept to params.yaml, whose comments stay.
 
-    source: the file that an imported word is in; it is copied too. Nothing is written before everything is checked.
+    source: the file of an imported word; it is copied too. Nothing is written before everything is checked.
 
     Raises:
-        ValueError: the key or its word is not valid or taken, it is not said whose the pictures are, a picture is not a file, or two have
-            the same name.
+        ValueError: the key or its word is not valid or taken, a right in the pictures is not declared, a picture is not a file, or two
+            pictures have the same name.
     """
     check_new_key(name, settings)
     if missing := rights.missing():
@@ -48,7 +48,7 @@ def add_concept(
     file = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).lstrip(".") or "word" if source else ""
     if source:
         entry["source"] = {"file": file, "sha256": artifacts.sha256(source)}
-    declared(name, entry, params)
+    params_with(name, entry, params)
     try:
         if source:
             artifacts.write_bytes(artifacts.imported(name) / file, source.read_bytes())
@@ -58,12 +58,12 @@ def add_concept(
         write_rights(artifacts.rights(name), rights)
         with repository.open_repo() as repo:
             storage.track_inputs(repo, [name])
-        with FileLock(artifacts.CACHE / "params.lock"):  # params.yaml is read again: it may have been edited, or added to, meanwhile
-            yaml, document = declared(name, entry, params)
+        with FileLock(artifacts.CACHE / "params.lock"):  # params.yaml is read again: it may have been edited meanwhile
+            yaml, document = params_with(name, entry, params)
             edited = BytesIO()
             yaml.dump(document, edited)
             artifacts.write_bytes(params, edited.getvalue())
-    except BaseException:  # the key stays free
+    except BaseException:  # the key becomes free again
         for folder in (artifacts.images(name), artifacts.imported(name)):
             shutil.rmtree(folder, ignore_errors=True)
             artifacts.pointer(folder).unlink(missing_ok=True)
@@ -71,18 +71,18 @@ def add_concept(
         raise
 
 
-def declared(name: str, entry: Mapping[str, Any], params: Path) -> tuple[YAML, Any]:
-    """Return params.yaml as a document, comments and all, with one more concept, and what writes it.
+def params_with(name: str, entry: Mapping[str, Any], params: Path) -> tuple[YAML, Any]:
+    """Return the editor that writes params.yaml, and its document with one more concept and all comments.
 
     Raises:
-        ValueError: it would not be valid.
+        ValueError: params.yaml would not be valid with the concept.
     """
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 200
     yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"))
     document = yaml.load(params)
     if not document["concepts"]:
-        document["concepts"] = CommentedMap()  # for `concepts: {}` would go on as one line
+        document["concepts"] = CommentedMap()  # `concepts: {}` would stay on one line
     document["concepts"][name] = dict(entry)
     parse_settings(document, params)
     return yaml, document
@@ -92,7 +92,7 @@ def check_new_key(name: str, settings: Settings) -> None:
     """Check that a key is valid, and that neither it nor its word is taken.
 
     Raises:
-        ValueError: one of these is not so.
+        ValueError: the key is not valid, or it or its word is taken.
     """
     check_concept_key(name)
     folders = (artifacts.images(name), artifacts.imported(name))

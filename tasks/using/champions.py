@@ -1,4 +1,4 @@
-"""The words of a prompt and the champions that they stand for."""
+"""The new words of a prompt and the champion versions that they stand for."""
 
 import logging
 import re
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 
-if TYPE_CHECKING:  # torch takes seconds to import, and adding a concept needs none of it
+if TYPE_CHECKING:  # importing torch takes seconds, and adding a concept does not need it
     from torch import Tensor
 
     from tasks.diffusion.base_model import BaseModel
@@ -38,7 +38,7 @@ def owners_of(words: Sequence[str], settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_base: bool = False) -> "Iterator[dict[str, Tensor]]":
-    """Give placeholder -> rows (vectors, dim) of the champions of words; the base model has what they bring while the block runs.
+    """Yield placeholder -> rows (vectors, dim) of the words' champions; the base model carries them, LoRAs too, while the block runs.
 
     Raises:
         ValueError: no concept has such a word, or a word was learned on another base model; `any_base` turns the latter into a warning.
@@ -53,15 +53,15 @@ def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_b
     for word, owner in owners.items():
         path, tags = reading.published(owner)
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
-            said = f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}"
+            mismatch = f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}"
             if not any_base:
-                raise ValueError(f"{said}; rebuild it, or try it with --any-base")
-            logger.warning("%s; what it means here is anybody's guess", said)
+                raise ValueError(f"{mismatch}; rebuild it, or try it with --any-base")
+            logger.warning("%s; its meaning here is not known", mismatch)
         learned.append(read_learned(path))
     with taught(base, learned) as rows:
         yield rows
 
 
 def prompt_folder(prompt: str) -> str:
-    """Return the name of the folder for the pictures of a prompt, its words included."""
+    """Return the name of the folder for a prompt's pictures, made from the prompt."""
     return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80]

@@ -21,13 +21,13 @@ from tasks.similarity.scores import shown
 from tasks.words.learned import read_learned, taught
 
 PROMPTS = {("object", "object"): "a photo of a {} and a {}", ("object", "style"): "a picture of a {} in the style of {}"}
-"""By the kinds of two words; two styles do not compose."""
+"""The kinds of two words -> their common prompt; two styles do not compose."""
 
 
 def compose(concepts: Sequence[str], settings: Settings, on_pair: Callable[[dict[str, Any]], object]) -> None:
-    """Score every pair of concepts, or of all that are built when none is named, and bring the report up to date.
+    """Score every pair of the named concepts, or of all built ones when none is named, and bring the report up to date.
 
-    A pair that was scored from the same words, pictures, models and settings is left as it is; `on_pair` is called with each.
+    A pair that was scored from the same words, pictures, models and settings is not scored again. `on_pair` is called with each record.
 
     Raises:
         ValueError: a named concept is unknown, not built or revoked, or there are fewer than two.
@@ -67,12 +67,12 @@ def kinds(pair: tuple[str, str], settings: Settings) -> tuple[str, str]:
 
 
 def made_of(one: str, other: str, base: BaseModel, scorer: Scorer, settings: Settings) -> dict[str, Any]:
-    """Return all that the score of a pair follows from."""
+    """Return everything that the score of a pair depends on."""
     rules, pair = settings.sample, (one, other)
     return {
         "prompt": PROMPTS[kinds(pair, settings)],
         "embedding_digests": [artifacts.sha256(artifacts.learned_embeds(key)) for key in pair],
-        "pictures_sha256": [artifacts.folder_digest(folder, "*.png") for key in pair for folder in (artifacts.curated(key), alone(key, settings))],
+        "pictures_sha256": [artifacts.folder_digest(path, "*.png") for key in pair for path in (artifacts.curated(key), own_samples(key, settings))],
         "base": base.identity,
         "scorer": scorer.identity,
         "num_inference_steps": rules.num_inference_steps,
@@ -83,15 +83,15 @@ def made_of(one: str, other: str, base: BaseModel, scorer: Scorer, settings: Set
     }
 
 
-def alone(concept: str, settings: Settings) -> Path:
-    """Return the folder of what a word gives by itself: the samples of its first prompt."""
+def own_samples(concept: str, settings: Settings) -> Path:
+    """Return the folder of the pictures that a word draws without another word: the samples of its first prompt."""
     return artifacts.samples(concept) / "word" / artifacts.prompt_slug(settings.prompts(concept)[0])
 
 
 def score_pair(one: str, other: str, inputs: dict[str, Any], base: BaseModel, scorer: Scorer, settings: Settings) -> None:
-    """Draw a pair's pictures and say in which share of them each concept is found, and both.
+    """Draw a pair's pictures and record in which share of them the first concept is found, the second, and both.
 
-    A concept is found where a picture is more like its training pictures than those of the other word alone are.
+    A concept is found in a picture that is more like its training pictures than the pictures of the other word alone are.
     """
     prompt = inputs["prompt"].format(*(settings.concept(key).placeholder_token for key in (one, other)))
     learned = [read_learned(artifacts.learned_embeds(key)) for key in (one, other)]
@@ -99,12 +99,12 @@ def score_pair(one: str, other: str, inputs: dict[str, Any], base: BaseModel, sc
         (pictures,) = pictures_of(base, [prompt], seeds_of(settings), words, settings)
     features = scorer.image_features(pictures)
 
-    def found(concept: str, without: str) -> Tensor:
+    def pictures_with(concept: str, partner: str) -> Tensor:
         training = features_of(concept, artifacts.curated(concept), scorer)
-        others = features_of(without, alone(without, settings), scorer)
+        others = features_of(partner, own_samples(partner, settings), scorer)
         return shown(features, others, training, settings.score.confidence)
 
-    hits = [found(one, other), found(other, one)]
+    hits = [pictures_with(one, other), pictures_with(other, one)]
     shares = {name: round(float(hit.float().mean()), 5) for name, hit in zip(("one", "other", "both"), (*hits, hits[0] & hits[1]), strict=True)}
     with artifacts.new_folder(artifacts.composition(one, other)) as folder:
         save_pictures(folder, pictures, seeds_of(settings), {"prompt": prompt, "model": base.identity["model"]})

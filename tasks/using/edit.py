@@ -1,4 +1,4 @@
-"""Words applied to a person's own pictures: edits inside a mask, and the same picture under another prompt."""
+"""Applying words to a user's own pictures: edits inside a mask, and the same picture under another prompt."""
 
 from collections.abc import Sequence
 from math import inf, log10
@@ -20,12 +20,12 @@ from tasks.using.champions import champions, prompt_folder, words_in
 
 
 def edit_picture(picture: Path, mask: Path, prompt: str, number: int, seed: int, out: Path, settings: Settings, any_base: bool = False) -> list[Path]:
-    """Draw what a prompt says inside a mask, with the champions of its words; return the files, named by their seeds.
+    """Draw a prompt inside a mask with the champions of its words; return the files, which are named by their seeds.
 
-    picture: its central square is brought to the model's resolution. mask: as large as the picture, white where it is edited.
+    picture: its central square is resized to the model's resolution. mask: as large as the picture, white where the picture is edited.
 
     Raises:
-        ValueError: a file is no usable picture, the mask has another size or nothing white, or see `champions`.
+        ValueError: a file is not a usable picture, the mask has another size or nothing white, or see `champions`.
     """
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     original, drawn_mask = (read_square(path, base.resolution, settings) for path in (picture, mask))
@@ -46,51 +46,51 @@ def edit_picture(picture: Path, mask: Path, prompt: str, number: int, seed: int,
 
 
 class Reimagined(NamedTuple):
-    """The files of a picture under another prompt, and how well the picture itself came back."""
+    """The files of a picture under another prompt, and how well the picture itself was reconstructed."""
 
     reconstruction: Path
     pictures: list[Path]
     """One for each guidance scale."""
     psnr: float
-    """dB, of the reconstruction."""
+    """PSNR of the reconstruction, in dB."""
     autoencoder_psnr: float
-    """dB, of the picture encoded and decoded, which no reconstruction exceeds by much."""
+    """PSNR of the picture after encoding and decoding, in dB; no reconstruction exceeds it by much."""
 
 
 def reimagine_picture(
     picture: Path, concept: str, prompt: str, guidance_scales: Sequence[float], out: Path, settings: Settings, any_base: bool = False
 ) -> Reimagined:
-    """Find the noise that gives a picture under "a photo of" its concept, and denoise it under another prompt (Gal et al. 2022, appendix A).
+    """Find the noise that draws a picture under "a photo of" its concept, and denoise it under another prompt (Gal et al. 2022, appendix A).
 
-    picture: its central square is brought to the model's resolution.
+    picture: its central square is resized to the model's resolution.
 
     Raises:
-        ValueError: the file is no usable picture, there is no such concept, or see `champions`.
+        ValueError: the file is not a usable picture, there is no such concept, or see `champions`.
     """
     source = settings.prompts(concept)[0].format(settings.concept(concept).placeholder_token)
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     original = read_square(picture, base.resolution, settings).image
     with champions(words_in(f"{source} {prompt}"), base, settings, any_base) as learned:
-        conditions, nothing, count = encode_prompts(base, [source, prompt], learned), unconditional(base), settings.sample.num_inference_steps
+        conditions, empty, count = encode_prompts(base, [source, prompt], learned), unconditional(base), settings.sample.num_inference_steps
         described, wanted = conditions.rows([0]), conditions.rows([1])
         latents = encode(base, [original])[0]
         noise = ddim_invert(base, latents, described, count)
-        again = [ddim_sample(base, noise, described, nothing, count, 1.0)]
-        again += [ddim_sample(base, noise, wanted, nothing, count, guidance_scale) for guidance_scale in guidance_scales]
-    own, reconstruction, *drawn = (decode(base, found)[0] for found in (latents, *again))
+        denoised = [ddim_sample(base, noise, described, empty, count, 1.0)]
+        denoised += [ddim_sample(base, noise, wanted, empty, count, guidance_scale) for guidance_scale in guidance_scales]
+    autoencoded, reconstruction, *drawn = (decode(base, sample)[0] for sample in (latents, *denoised))
     folder = out / prompt_folder(prompt)
     folder.mkdir(parents=True, exist_ok=True)
-    places = [folder / f"{name}.png" for name in ("reconstruction", *(f"guidance-{scale:g}" for scale in guidance_scales))]
-    for place, found in zip(places, (reconstruction, *drawn), strict=True):
-        found.save(place)
-    return Reimagined(places[0], places[1:], psnr(reconstruction, original), psnr(own, original))
+    files = [folder / f"{name}.png" for name in ("reconstruction", *(f"guidance-{scale:g}" for scale in guidance_scales))]
+    for file, image in zip(files, (reconstruction, *drawn), strict=True):
+        image.save(file)
+    return Reimagined(files[0], files[1:], psnr(reconstruction, original), psnr(autoencoded, original))
 
 
 def read_square(path: Path, resolution: int, settings: Settings) -> Picture:
     """Read the central square of a picture as the curate stage does.
 
     Raises:
-        ValueError: there is no such file, or it is no usable picture.
+        ValueError: there is no such file, or it is not a usable picture.
     """
     if not path.is_file():
         raise ValueError(f"{path} is not a file")

@@ -1,4 +1,4 @@
-"""Words that come from other tools and go to them, and the words that one is near to."""
+"""Exporting words to other tools, importing words from them, and the nearest neighbours of a word."""
 
 import logging
 import re
@@ -30,13 +30,13 @@ NEAR = 0.95  # cosine from which two words are near-identical
 
 
 def export_word(reference: str, style: str, out: Path | None, settings: Settings) -> Path:
-    """Write a registered word as another tool reads it and return the file or folder.
+    """Write a registered word in the format of another tool and return the file or folder.
 
     reference: `fox` is its champion; `fox@challenger` and `fox@v3` are others. style: a key of FORMATS.
-    out: a file, whose stem is then the word for the tools that go by it; or a folder. By default it is below exported/.
+    out: a file or a folder, by default below exported/. Some tools take the file's stem as the word.
 
     Raises:
-        ValueError: there is no such version or format, or `out` has another extension or is a folder with something in it.
+        ValueError: there is no such version or format, or `out` has another extension or is a folder that is not empty.
     """
     concept, _, which = reference.partition("@")
     if style not in FORMATS:
@@ -50,19 +50,19 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
         logger.warning("the denoiser was tuned around %s; without the LoRA %s it is not the same word", word.token, adapter)
     if style in FOLDERS:
         return write_folder(word, concept, style, out or EXPORTED / style / concept)
-    place, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
+    folder, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
     ((name, data),) = FORMATS[style](word, stem).items()
-    if out and place != out and out.name != name:
-        raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {place / name}")
-    artifacts.write_bytes(place / name, data)
-    return place / name
+    if out and folder != out and out.name != name:
+        raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {folder / name}")
+    artifacts.write_bytes(folder / name, data)
+    return folder / name
 
 
 def write_folder(word: WordFile, concept: str, style: str, out: Path) -> Path:
-    """Write a format that is a folder, with the curated pictures: of those the metadata, and so the place they were taken at, is gone.
+    """Write a format that is a folder, with the curated pictures, which no longer carry metadata such as where they were taken.
 
     Raises:
-        ValueError: there is something at `out` already.
+        ValueError: `out` is a file, or a folder that is not empty.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; remove it or choose another place with --out")
@@ -84,13 +84,13 @@ def import_word(
     rights: Rights,
     any_base: bool = False,
 ) -> str:
-    """Make a word of another tool a concept, which `wordmint build` then samples, scores and registers; return its key.
+    """Add a word of another tool as a concept, which `wordmint build` then samples, scores and registers; return its key.
 
-    path: a file, or a folder of the sd-concepts-library. What is not given is taken from there.
-    pictures: files, or folders of them. All is checked before anything is written.
+    path: a file, or a folder of the sd-concepts-library; arguments that are None are read from it.
+    pictures: files, or folders of them. Nothing is written before everything is checked.
 
     Raises:
-        ValueError: the file holds no word of this base model, the key or the word is taken, or there are too few pictures.
+        ValueError: the file has no word for this base model, the key or the word is taken, or there are too few pictures.
     """
     if not path.exists():
         raise ValueError(f"{path} is neither a file nor a folder")
@@ -99,19 +99,19 @@ def import_word(
     check_new_key(key, settings)
     kind_file = path / "type_of_concept.txt"
     kind = kind or (kind_file.read_text(encoding="utf-8").strip() if kind_file.is_file() else str(word.settings.get("kind", "object")))
-    found = [file for place in pictures or [path / PICTURES] for file in (picture_files(place).values() if place.is_dir() else [place])]
-    if len(found) < settings.curate.min_images or not all(file.is_file() for file in found):
-        missing = ", ".join(str(file) for file in found if pictures and not file.is_file())
+    files = [file for given in pictures or [path / PICTURES] for file in (picture_files(given).values() if given.is_dir() else [given])]
+    if len(files) < settings.curate.min_images or not all(file.is_file() for file in files):
+        missing = ", ".join(str(file) for file in files if pictures and not file.is_file())
         raise ValueError(
             (f"{missing} is no picture file; " if missing else "")
-            + f"an imported word is compared with pictures of what it means; give {max(settings.curate.min_images, 3)}-5 of them with --pictures"
+            + f"an imported word is compared with pictures of its concept; give {max(settings.curate.min_images, 3)}-5 of them with --pictures"
         )
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     rows = joined(word, base.widths, settings.base.model)
     weights = str(base.identity["weights_sha256"])
     learned_on = word.metadata.get("base_weights_sha256", weights)
     if learned_on != weights and not any_base:
-        raise ValueError(f"{path} was learned on base {learned_on:.12}, this one is {weights:.12}; --any-base takes it all the same")
+        raise ValueError(f"{path} was learned on base {learned_on:.12}, this one is {weights:.12}; --any-base imports it anyway")
     try:
         for encoder in base.text_encoders:
             extend_tokenizer(encoder.tokenizer, {f"<{key}>": len(rows)})
@@ -120,9 +120,9 @@ def import_word(
     initializer = initializer or word.metadata.get("initializer_token")
     if initializer is None:
         near = ", ".join(text for text, _ in nearest_words(base, rows.mean(0), 5))
-        raise ValueError(f"{path} does not say which ordinary word comes near it; give one with --word (its nearest are {near})")
+        raise ValueError(f"{path} does not say which ordinary word has a similar meaning; give one with --word (the nearest are {near})")
     initializer_rows(base, initializer)
-    add_concept(key, found, initializer, kind, settings, rights, source=word.path)
+    add_concept(key, files, initializer, kind, settings, rights, source=word.path)
     for other, cosine in near_concepts(rows.mean(0), settings):
         if cosine >= NEAR:
             logger.warning("<%s> is nearly the word of %s: their cosine is %.3f", key, other, cosine)
@@ -140,7 +140,7 @@ def neighbours(concept: str, settings: Settings, count: int) -> dict[str, Any]:
     Raises:
         ValueError: the concept has no embedding here, or one of another width than the base model's.
     """
-    chosen, path = settings.concept(concept), artifacts.learned_embeds(concept)
+    definition, path = settings.concept(concept), artifacts.learned_embeds(concept)
     if not path.exists():
         raise ValueError(f"{concept} has no embedding in {path.parent}; run `wordmint build {concept}` or `dvc pull`")
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
@@ -156,7 +156,7 @@ def neighbours(concept: str, settings: Settings, count: int) -> dict[str, Any]:
         if other != concept
     ]
     vocabulary = [{"word": text, "cosine": round(cosine, 5)} for text, cosine in nearest_words(base, row, count)]
-    return {"concept": concept, "placeholder_token": chosen.placeholder_token, "catalog": catalog[:count], "vocabulary": vocabulary}
+    return {"concept": concept, "placeholder_token": definition.placeholder_token, "catalog": catalog[:count], "vocabulary": vocabulary}
 
 
 def near_concepts(row: Tensor, settings: Settings) -> list[tuple[str, float]]:

@@ -12,9 +12,9 @@ class Imagined(NamedTuple):
 
     seed: int
     path: Path | None
-    """None where it is not among the best."""
+    """None for a picture that is not among the best."""
     agreement: dict[str, float]
-    """Its cosines with the text, and with the pictures of each word, where candidates are ranked."""
+    """Its cosines with the text and with the pictures of each word; empty unless candidates are ranked."""
 
 
 def imagine_pictures(
@@ -22,10 +22,10 @@ def imagine_pictures(
 ) -> list[Imagined]:
     """Generate pictures of a prompt with the champions of its words; the files are named by the prompt and the seeds.
 
-    candidates: how many to draw and rank, of which the best `number` are kept and the best stands first; None keeps all that are drawn.
+    candidates: how many to draw and rank; the best `number` are kept, the best one first. None draws `number` and keeps them all.
 
     Raises:
-        ValueError: see `champions`; fewer candidates than are to be kept, or a word without pictures to rank by.
+        ValueError: there are fewer candidates than pictures to keep, a word has no pictures to rank by, or see `champions`.
     """
     from tasks.diffusion.base_model import load_base_model
     from tasks.diffusion.ddim import generate

@@ -12,7 +12,7 @@ from tasks.shipped import shipped
 
 COPIED = ("dvc.yaml", "prefect.yaml", ".gitignore", ".gitattributes", ".dvcignore", "data/.gitignore")
 BY_NAME = {"data/base/emoji-ldm": "emoji-ldm", "local-dir:data/base/emoji-clip": "emoji-clip"}
-"""The embedded models as the shipped params.yaml has them, below its own folder -> as any catalog has them."""
+"""The path of an embedded model in the shipped params.yaml -> its name, which works in any catalog."""
 README = """# {name}
 
 A catalog of visual concepts, made by `wordmint init`.
@@ -27,26 +27,26 @@ in `mlruns/`. `wordmint status` says what is stale and why.
 
 
 def new_catalog(folder: Path, example: bool = False) -> None:
-    """Make a catalog in a new or empty folder; after an error nothing is left of it.
+    """Make a catalog in a new or empty folder; an error leaves nothing behind.
 
-    example: with the five concepts that come with wordmint and their pictures.
+    example: add the five concepts that come with wordmint, with their pictures.
 
     Raises:
-        ValueError: something is in the folder already, or its parent is no folder.
+        ValueError: the folder is not empty, or its parent is not a folder.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; name a new folder, as in `wordmint init my-catalog`")
-    with artifacts.new_folder(folder) as place:
+    with artifacts.new_folder(folder) as root:
         for name in COPIED:
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(shipped(name), place / name)
-        (place / "params.yaml").write_text(settings_text(example), encoding="utf-8")
-        (place / "README.md").write_text(README.format(name=folder.name), encoding="utf-8")
-        (place / artifacts.DATA / "images").mkdir()
-        repository.new_repo(place, with_git=under_git(place))
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(shipped(name), root / name)
+        (root / "params.yaml").write_text(settings_text(example), encoding="utf-8")
+        (root / "README.md").write_text(README.format(name=folder.name), encoding="utf-8")
+        (root / artifacts.DATA / "images").mkdir()
+        repository.new_repo(root, with_git=under_git(root))
         if example:
-            bring_pictures(place)
+            bring_pictures(root)
 
 
 def settings_text(example: bool) -> str:
@@ -57,22 +57,22 @@ def settings_text(example: bool) -> str:
     return text if example else re.sub(r"^concepts:\n(?:  .*\n)+", "concepts: {}\n", text, flags=re.MULTILINE)
 
 
-def under_git(place: Path) -> bool:
-    """Put a folder under Git unless it lies in a repository already; tell whether it is under Git, which a machine may lack."""
+def under_git(root: Path) -> bool:
+    """Put a folder under Git unless it lies in a repository already; return whether it is under Git, which may not be installed."""
     if shutil.which("git") is None:
         return False
-    inside = subprocess.run(["git", "-C", str(place), "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False).returncode == 0
-    return inside or subprocess.run(["git", "-C", str(place), "init", "--quiet"], check=False).returncode == 0
+    inside = subprocess.run(["git", "-C", str(root), "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False).returncode == 0
+    return inside or subprocess.run(["git", "-C", str(root), "init", "--quiet"], check=False).returncode == 0
 
 
-def bring_pictures(place: Path) -> None:
+def bring_pictures(root: Path) -> None:
     """Put the pictures of the example's concepts into a new catalog, from the DVC remote that comes with wordmint."""
     images, pointers = artifacts.images(""), []
-    for concept in load_settings(place / "params.yaml").concepts:
+    for concept in load_settings(root / "params.yaml").concepts:
         for path in (artifacts.pointer(artifacts.images(concept)), artifacts.rights(concept)):
-            shutil.copy(shipped(*path.parts), place / path)
-        pointers.append(place / artifacts.pointer(artifacts.images(concept)))
-        with (place / images / ".gitignore").open("a", encoding="utf-8") as ignored:
+            shutil.copy(shipped(*path.parts), root / path)
+        pointers.append(root / artifacts.pointer(artifacts.images(concept)))
+        with (root / images / ".gitignore").open("a", encoding="utf-8") as ignored:
             ignored.write(f"/{concept}\n")
-    shutil.copytree(shipped("data", "remote", "files"), place / ".dvc" / "cache" / "files")
-    repository.check_out(place, pointers)
+    shutil.copytree(shipped("data", "remote", "files"), root / ".dvc" / "cache" / "files")
+    repository.check_out(root, pointers)

@@ -13,9 +13,9 @@ from tasks.similarity.scorer import load_scorer
 
 
 def agreements(pictures: Sequence[Image.Image], prompt: str, owners: Mapping[str, str], settings: Settings) -> list[dict[str, float]]:
-    """Return each picture's cosine with the prompt's text without its words, and its mean cosine with the curated pictures of every word.
+    """Return each picture's cosine with the text of the prompt without its new words, and its mean cosine with each word's curated pictures.
 
-    owners: the concept of each word in the prompt. A prompt that is nothing but words has no text to agree with.
+    owners: the concept of each new word in the prompt. A prompt of new words only has no text to agree with.
 
     Raises:
         ValueError: a concept has no curated pictures here.
@@ -32,9 +32,9 @@ def agreements(pictures: Sequence[Image.Image], prompt: str, owners: Mapping[str
 
 
 def best_first(agreement: Sequence[Mapping[str, float]]) -> list[int]:
-    """Return the order of pictures by the mean of their standard scores: each kind of agreement counts alike, whatever its scale.
+    """Return the order of pictures by the sum of their standard scores: each kind of agreement counts alike, whatever its scale.
 
-    Pictures that agree alike, or with nothing, stay in their order.
+    Pictures that agree equally, or without any agreement, keep their order.
     """
     columns = torch.tensor([list(row.values()) for row in agreement], dtype=torch.float64)
     deviations = columns - columns.mean(dim=0)

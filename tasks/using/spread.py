@@ -1,4 +1,4 @@
-"""How evenly the pictures of a word spread over an attribute, such as a colour: the bias of a word, and of one learned to replace it."""
+"""How evenly the pictures of a word spread over an attribute such as a colour: the bias of a word, or of one that is learned to replace it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,21 +17,21 @@ from tasks.using.champions import champions, words_in
 def spread(
     prompt: str, words: Sequence[str], values: Sequence[str], number: int, seed: int, settings: Settings, any_base: bool = False
 ) -> list[dict[str, Any]]:
-    """Return {word, counts, evenness: {value, low, high}} for each word; `counts` are the pictures of each value, by the scorer's choice.
+    """Return {word, counts, evenness: {value, low, high}} for each word; `counts` are the pictures that the scorer assigns to each value.
 
-    prompt: with {} for the word. words: ordinary ones, or words of the catalog such as <mug>, whose champions draw. values: adjectives;
-    the scorer chooses between the prompts with `<value> <word>`, where an ordinary word stands for a learned one.
+    prompt: has {} for the word. words: ordinary words, or words of the catalog such as <mug>, drawn with their champions. values: adjectives;
+    the scorer chooses between the prompts with `<value> <word>`, in which a learned word is replaced by its ordinary one.
 
     Raises:
-        ValueError: the prompt has no {}, there are fewer than two different values, or see `champions`.
+        ValueError: the prompt has no {}, there are fewer than two values or two are equal, or see `champions`.
     """
     check_prompt(prompt)
-    if len(set(values)) < max(2, len(values)):
-        raise ValueError(f"the values {','.join(values)} must be two or more, all different")
+    if len(set(values)) < max(2, len(values)) or "" in values:
+        raise ValueError(f"the values {','.join(values)!r} must be two or more words, all different; separate them by commas")
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     ordinary = {concept.placeholder_token: concept.initializer_token for concept in settings.concepts.values()}
-    rules, judged, found = settings.sample, settings.score, []
+    rules, scoring, results = settings.sample, settings.score, []
     prompts, seeds = [prompt.format(word) for word in words for _ in range(number)], [*range(seed, seed + number)] * len(words)
     with champions(words_in(" ".join(words)), base, settings, any_base) as learned:
         pictures = list(generate(base, prompts, seeds, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch))
@@ -39,7 +39,7 @@ def spread(
         features = scorer.image_features(pictures[index * number : (index + 1) * number])
         texts = scorer.text_features([prompt.format(f"{value} {ordinary.get(word, word)}") for value in values])
         labels = F.one_hot((features @ texts.T).argmax(dim=1), len(values)).to(torch.float64)
-        interval = bootstrap(lambda groups: evenness(groups[0]), [labels], judged.bootstrap_samples, judged.confidence, judged.seed)
+        interval = bootstrap(lambda groups: evenness(groups[0]), [labels], scoring.bootstrap_samples, scoring.confidence, scoring.seed)
         counts = dict(zip(values, labels.sum(dim=0).int().tolist(), strict=True))
-        found.append({"word": word, "counts": counts, "evenness": {name: round(end, 5) for name, end in interval._asdict().items()}})
-    return found
+        results.append({"word": word, "counts": counts, "evenness": {name: round(number, 5) for name, number in interval._asdict().items()}})
+    return results

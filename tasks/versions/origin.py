@@ -7,15 +7,15 @@ from tasks.pipeline import git, storage
 
 
 def picture_set(concept: str) -> dict[str, str]:
-    """Return the picture set as an MLflow dataset: DVC's md5 has the 36 characters that MLflow takes.
+    """Return the picture set as an MLflow dataset. Its digest is DVC's md5, whose 36 characters are as many as MLflow takes.
 
     Raises:
-        ValueError: DVC does not track it.
+        ValueError: DVC does not track the picture set.
     """
     folder = artifacts.images(concept)
     md5 = storage.recorded_md5(folder)
     if md5 is None:
-        raise ValueError(f"{folder} is not under DVC, so nobody could find again what {concept!r} was made from; run `dvc add {folder}`")
+        raise ValueError(f"{folder} is not under DVC, so the pictures of {concept!r} could not be found again; run `dvc add {folder}`")
     return {"name": concept, "digest": md5, "source_type": "dvc", "source": f'{{"uri": "{artifacts.pointer(folder).as_posix()}"}}'}
 
 

@@ -1,6 +1,6 @@
-"""What can be deleted because nothing needs it: half registrations, half-written files, checkpoints of concepts that are gone.
+"""Leftovers that can be deleted: interrupted registrations, half-written files, checkpoints of concepts that are gone.
 
-A version, what it was made from and what an alias reaches are never listed, nor is anything that DVC tracks.
+A version and what it was made from are never listed, nor is anything that an alias reaches or DVC tracks.
 """
 
 import os
@@ -17,8 +17,8 @@ from tasks.registry import connection, orphans
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 
-TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")  # as artifacts.py and rescore.py name them
-CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}(?:\.[a-z]+)?\.pt")  # as invert.py does
+TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")  # as artifacts.py, repository.py and rescore.py name them
+CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}(?:\.[a-z]+)?\.pt")  # as training/company.py names them
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Leftover:
     why: str
     path: Path | None = None
     orphan: dict[str, Any] = field(default_factory=dict)
-    """One of publishing.orphans, where it lies in MLflow and not at a path."""
+    """One of `orphans.orphans`, if the leftover is in MLflow and not at a path."""
 
 
 def leftovers(settings: Settings, minutes: float) -> list[Leftover]:
-    """Return what can go and has not been touched for `minutes`: what is younger may be under way, here or on another machine."""
+    """Return the leftovers that were not written for `minutes`; younger ones may still be in use, here or on another machine."""
     found = [Leftover(str(path), "half written", path) for path in temporary_files() if idle(path, minutes)]
     for path in sorted(artifacts.checkpoints().glob("*.pt")):
         match = CHECKPOINT.fullmatch(path.name)
@@ -48,24 +48,24 @@ def leftovers(settings: Settings, minutes: float) -> list[Leftover]:
 
 
 def temporary_files() -> list[Path]:
-    """Return what artifacts.py writes before it moves it into place; below the folders that wordmint writes, not among the pictures."""
+    """Return the temporary files and folders below the folders that wordmint writes to; the pictures are left out."""
     folders = [path for path in artifacts.DATA.glob("*") if path.is_dir() and path.name not in ("images", "base")]
-    places = [
+    direct = [
         path for folder in [*folders, artifacts.DATA, artifacts.CACHE, artifacts.references(), artifacts.checkpoints()] for path in folder.glob(".*")
     ]
     nested = [path for folder in folders for path in folder.glob("*/.*")]
-    return sorted({path for path in places + nested if TEMPORARY.fullmatch(path.name)})
+    return sorted({path for path in direct + nested if TEMPORARY.fullmatch(path.name)})
 
 
 def idle(path: Path, minutes: float) -> bool:
-    """Tell whether neither a path nor anything below it was written for so long."""
-    newest = max(os.lstat(place).st_mtime for place in [path, *path.rglob("*")])
+    """Tell whether nothing was written at or below a path for `minutes`."""
+    newest = max(os.lstat(entry).st_mtime for entry in [path, *path.rglob("*")])
     return newest < time.time() - 60 * minutes
 
 
-def delete(found: Sequence[Leftover]) -> None:
-    """Delete leftovers, files and folders and MLflow's runs with their artifacts."""
-    for leftover in found:
+def delete(unneeded: Sequence[Leftover]) -> None:
+    """Delete leftovers: files, folders, and MLflow's runs with their artifacts."""
+    for leftover in unneeded:
         if leftover.path is None:
             orphans.delete_orphan(leftover.orphan)
         elif leftover.path.is_dir() and not leftover.path.is_symlink():

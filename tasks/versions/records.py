@@ -1,4 +1,4 @@
-"""The records under data/registered, kept in line with the registry's aliases."""
+"""Keep the records under data/registered in line with the registry's aliases."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from tasks.settings import load_settings
 
 
 def keep_record(concept: str) -> None:
-    """Write the aliases that a concept's version has now into its record under data/, and tell DVC, for which it was up to date.
+    """Write the present aliases of a concept's version into its record under data/, and record it with DVC if it was up to date.
 
-    A concept without a record, one that this machine never registered, has none to keep.
+    A concept that this machine never registered has no record and is left alone.
     """
     path = artifacts.registered(concept)
     if not path.exists():
@@ -25,7 +25,7 @@ def keep_record(concept: str) -> None:
         return
     stage = f"register@{concept}"
     with repository.open_repo() as repo:
-        if concept not in load_settings().concepts or repository.why(repo, stage):  # a build writes it anyway
+        if concept not in load_settings().concepts or repository.why(repo, stage):  # the next build writes the record anyway
             artifacts.write_json(path, record)
         else:
             with repository.recording(repo, stage):
@@ -33,13 +33,13 @@ def keep_record(concept: str) -> None:
 
 
 def refresh_records(concepts: Sequence[str]) -> None:
-    """Bring the records under data/ whose aliases moved since they were written in line with the registry."""
-    held: dict[str, list[str]] = {}
+    """Rewrite the records under data/ whose aliases moved since they were written."""
+    aliases: dict[str, list[str]] = {}
     for row in reading.catalog():
-        held.setdefault(f"{row['concept']} v{row['version']}", []).append(row["alias"])
+        aliases.setdefault(f"{row['concept']} v{row['version']}", []).append(row["alias"])
     for concept in concepts:
         path = artifacts.registered(concept)
         if path.exists():
             record = artifacts.read_json(path)
-            if record["aliases"] != held.get(f"{concept} v{record['version']}", []):
+            if record["aliases"] != aliases.get(f"{concept} v{record['version']}", []):
                 keep_record(concept)

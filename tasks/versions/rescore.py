@@ -1,4 +1,4 @@
-"""rescore: a published version is sampled and scored again with the present scorer and prompts; nothing is trained."""
+"""Sample and score a published version again with the present scorer and prompts; nothing is trained."""
 
 import os
 import tempfile
@@ -17,17 +17,17 @@ from tasks.settings import Settings
 
 
 def rescore(concept: str, settings: Settings, version: int | None = None) -> dict[str, Any]:
-    """Score a version, the champion when none is named, as a build would today, and return {version, scores}.
+    """Score a version, by default the champion, as a build would today, and return {version, scores}.
 
-    A waiting challenger is then weighed again; `register.promote` says whether that can move the champion.
+    The challenger, if any, is then compared again; `register.promote` says whether that can move the champion.
 
     Raises:
-        ValueError: there is no such version, it was learned on another base, its stored bytes changed, or no pictures are curated.
+        ValueError: there is no such version, it was learned on another base, its stored bytes changed, or there are no curated pictures.
     """
     connection.connect(tracking_uri(settings))
     reading.refuse_revoked(concept)
-    held = reading.aliases(concept)
-    number = held.get(reading.CHAMPION) if version is None else lifecycle.known(concept, version)
+    aliases = reading.aliases(concept)
+    number = aliases.get(reading.CHAMPION) if version is None else lifecycle.existing_version(concept, version)
     if number is None:
         raise ValueError(f"concept {concept!r} has no champion; build it with `wordmint build {concept}`, or name a version with --version")
     embedding, tags = reading.fetch(concept, number)
@@ -35,7 +35,7 @@ def rescore(concept: str, settings: Settings, version: int | None = None) -> dic
     if (learned_on := tags["base_weights_sha256"]) != (present := base.identity["weights_sha256"]):
         raise ValueError(
             f"{concept} v{number} was learned on base {learned_on[:12]}, but base.model {settings.base.model!r} is {present:.12}, where its word "
-            f'means nothing; give params.yaml the old base again, or replace it uncompared with `wordmint promote {concept} --accept "REASON"`'
+            f'has no meaning; set base.model back, or replace the version without a comparison: `wordmint promote {concept} --accept "REASON"`'
         )
     if not any(artifacts.curated(concept).glob("*.png")):
         raise ValueError(f"{artifacts.curated(concept)} has no pictures to score against; run `wordmint build {concept}` or `dvc pull` first")
@@ -50,9 +50,9 @@ def rescore(concept: str, settings: Settings, version: int | None = None) -> dic
         sheets.mkdir()
         draw_sheets(samples, sheets)
         scored_on = artifacts.folder_digest(artifacts.curated(concept), "*.png")
-        found = evidence(scores, artifacts.read_json(samples / "samples.json"), tags.get("pictures_sha256", ""), scored_on)
-        publishing.rescored(concept, number, found, headline(scores), sheets)
-    challenger = held.get(reading.CHALLENGER)
+        new_tags = evidence(scores, artifacts.read_json(samples / "samples.json"), tags.get("pictures_sha256", ""), scored_on)
+        publishing.rescored(concept, number, new_tags, headline(scores), sheets)
+    challenger = aliases.get(reading.CHALLENGER)
     if challenger is not None:
         lifecycle.settle(concept, challenger, settings.register.promote)
     return {"version": number, "scores": {name: scores[name] for name in ("reconstruction", "editability")}}

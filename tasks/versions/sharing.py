@@ -1,4 +1,4 @@
-"""The data side of a team's catalog: what Git only names goes to and comes from DVC's default remote."""
+"""The data of a team's catalog: push and pull the files that Git only names, through DVC's default remote."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from tasks.versions.records import refresh_records
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull did, and what a build would still do."""
+    """The result of a pull, and what a build would still do."""
 
     fetched: int
     """Files that were not on this machine."""
     restored: list[str]
-    """`stage@concept` that dvc.lock does not have and the run-cache had."""
+    """Each `stage@concept` that dvc.lock did not have and the run-cache had."""
     stale: dict[str, list[str]]
     """`stage@concept` -> why."""
 
@@ -27,7 +27,7 @@ def push(settings: Settings) -> None:
     """Send pictures as they are now, and results and the run-cache as they were recorded.
 
     Raises:
-        ValueError: there is no remote to send to, or something could not be sent.
+        ValueError: there is no default remote, or something could not be sent.
     """
     with repository.open_repo() as repo:
         storage.track_inputs(repo, list(settings.concepts))
@@ -35,10 +35,10 @@ def push(settings: Settings) -> None:
 
 
 def pull(settings: Settings) -> Pulled:
-    """Bring what Git names, and what anybody built from the same pictures and settings, so that nobody computes it again.
+    """Fetch the files that Git names, and the results that anybody built from the same pictures and settings.
 
     Raises:
-        ValueError: there is no remote, it lacks something, or an unrecorded file is in the way.
+        ValueError: there is no default remote, it lacks something, or an unrecorded file is in the way.
     """
     concepts = list(settings.concepts)
     with repository.open_repo() as repo:

@@ -1,6 +1,6 @@
-"""learned_embeds.safetensors: a word's rows with their own description, as diffusers loads them.
+"""learned_embeds.safetensors: a word's rows and their description, as diffusers loads them.
 
-A base model with one text encoder has one tensor, named by the placeholder; SDXL has two, `clip_l` and `clip_g`.
+A base model with one text encoder has one tensor for a word, named by the placeholder; SDXL has two, `clip_l` and `clip_g`.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ ADAPTER = "pytorch_lora_weights.safetensors"  # diffusers' name, beside the embe
 def embedding_file(concept: str, rows: Tensor, record: dict, widths: Sequence[int], architecture: str) -> bytes:
     """Return the file of a word's rows (vectors, dim).
 
-    record: everything that decided them. widths: the dimensions of each text encoder; they sum up to dim.
+    record: everything that decided the rows. widths: the dimension of each text encoder; they sum to dim.
     """
     placeholder = record["settings"]["placeholder_token"]
     names = [placeholder] if len(widths) == 1 else PARTS
@@ -45,19 +45,19 @@ def files_of(embedding: Path) -> list[Path]:
         ValueError: the adapter is not beside the embedding, or another one is.
     """
     with safe_open(embedding, "pt") as file:
-        wanted = (file.metadata() or {}).get("lora_sha256")
-    if wanted is None:
+        sha256 = (file.metadata() or {}).get("lora_sha256")
+    if sha256 is None:
         return [embedding]
     adapter = embedding.with_name(ADAPTER)
-    if not adapter.exists() or hashlib.sha256(adapter.read_bytes()).hexdigest() != wanted:
+    if not adapter.exists() or hashlib.sha256(adapter.read_bytes()).hexdigest() != sha256:
         raise ValueError(
-            f"{embedding} is a word with a tuned denoiser, but {adapter} is not it (SHA-256 {wanted[:12]}); restore it, or build the word again"
+            f"{embedding} is a word with a tuned denoiser, but {adapter} is not its LoRA (SHA-256 {sha256[:12]}); restore it, or build the word again"
         )
     return [embedding, adapter]
 
 
 def in_order(data: bytes) -> bytes:
-    """Return a safetensors file whose header is in the order of its keys: the library writes metadata in a random one."""
+    """Return a safetensors file with the keys of its header sorted, since the library writes metadata in random order."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # the format aligns tensors to eight bytes

@@ -19,7 +19,7 @@ from tasks.words.embedding_file import PARTS, in_order
 
 MAX_BYTES = 16 * 2**20  # a word of 64 vectors takes half a megabyte: what is larger is a model
 LEARNED = ("learned_embeds.safetensors", "learned_embeds.bin")  # in a folder, in the order in which diffusers looks
-NAMELESS = {"emb_params", "*", *PARTS}  # keys that say nothing of the word
+NAMELESS = {"emb_params", "*", *PARTS}  # keys that do not name the word
 
 
 class WordFile(NamedTuple):
@@ -28,7 +28,7 @@ class WordFile(NamedTuple):
     path: Path
     """The file of the tensors, also where a folder was read."""
     token: str | None
-    """The word as the file has it, such as `<teapot>` or `teapot`; None where nothing but the file's name tells."""
+    """The word as the file has it, such as `<teapot>` or `teapot`; None where only the file's name says it."""
     parts: tuple[Tensor, ...]
     """(vectors, dim) in float32 for each text encoder."""
     metadata: dict[str, str]
@@ -36,26 +36,26 @@ class WordFile(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that a file of wordmint has of its word; empty for other files."""
+        """The settings of the word in a file of wordmint; empty for other files."""
         try:
-            found = json.loads(self.metadata.get("settings", "{}"))
+            settings = json.loads(self.metadata.get("settings", "{}"))
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return settings if isinstance(settings, dict) else {}
 
 
 def read_word(path: Path) -> WordFile:
     """Read a word from a file of any of the formats, or from a folder of the sd-concepts-library; the content decides, not the extension.
 
     Raises:
-        ValueError: it holds no word or several, or vectors that are none: of another shape, not finite, not numbers.
+        ValueError: it holds no word or several, or vectors of another shape or type, or not finite.
     """
     folder = path if path.is_dir() else None
     if folder:
-        found = [folder / name for name in LEARNED if (folder / name).is_file()]
-        if not found:
+        files = [folder / name for name in LEARNED if (folder / name).is_file()]
+        if not files:
             raise ValueError(f"{folder} has neither {' nor '.join(LEARNED)}; name the file itself")
-        path = found[0]
+        path = files[0]
     content, metadata = read_content(path)
     token, tensors = word_of(content, path)
     identifier = folder / "token_identifier.txt" if folder else None
@@ -63,15 +63,15 @@ def read_word(path: Path) -> WordFile:
         token = identifier.read_text(encoding="utf-8").strip()
     parts = tuple(checked(tensor, path) for tensor in tensors)
     if len({len(part) for part in parts}) > 1:
-        raise ValueError(f"{path} has {' and '.join(str(len(part)) for part in parts)} vectors for its text encoders, which are one word of as many")
+        raise ValueError(f"{path} has {' and '.join(str(len(part)) for part in parts)} vectors for its text encoders, which must be equally many")
     return WordFile(path, token or metadata.get("placeholder_token"), parts, metadata)
 
 
 def read_content(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
-    """Return what a file holds and its metadata; a pickle gives tensors and plain values or nothing, whatever its extension.
+    """Return what a file holds and its metadata; a pickle may hold only tensors and plain values, whatever its extension.
 
     Raises:
-        ValueError: it is not a file of tensors, or a pickle that asks for more than tensors.
+        ValueError: it is too large, damaged, not a file of tensors, or a pickle of more than tensors.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -87,13 +87,13 @@ def read_content(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
     if not start.startswith((b"PK\x03\x04", b"\x80")):
         raise ValueError(f"{path} is neither safetensors nor a PyTorch file")
     try:
-        # The paper's own code keeps the rows in a ParameterDict, a container that runs nothing of the file's.
+        # The paper's own code keeps the rows in a ParameterDict, a container that runs no code from the file.
         with torch.serialization.safe_globals([nn.ParameterDict]):
-            # The bytes and not the path, whose extension PyTorch would go by.
+            # It gets the bytes, because PyTorch goes by the extension of a path.
             content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} is a pickle of more than tensors, which could run a program, so it is not read") from error
-    except (RuntimeError, EOFError, LookupError, TypeError, AttributeError) as error:  # as PyTorch meets damage
+    except (RuntimeError, EOFError, LookupError, TypeError, AttributeError) as error:  # what PyTorch raises on damaged files
         raise ValueError(f"{path} is a damaged PyTorch file") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__} and not tensors by name")
@@ -101,15 +101,15 @@ def read_content(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
 
 
 def word_of(content: Mapping[str, Any], path: Path) -> tuple[str | None, list[Any]]:
-    """Return the word that a file names, if it does, and its vectors of each text encoder, unchecked.
+    """Return the word, or None where the file does not name it, and its vectors of each text encoder, unchecked.
 
     Raises:
         ValueError: the file holds no word or more than one.
     """
-    if "string_to_param" in content:  # A1111's and the paper's own, where `name` is the word
+    if "string_to_param" in content:  # the layout of A1111 and of the paper's own code, where `name` is the word
         rows, name = content["string_to_param"], content.get("name")
         if isinstance(rows, nn.ParameterDict):
-            rows = vars(rows).get("_parameters")  # as it was pickled: PyTorch 1.11, which the paper's code uses, kept nothing else
+            rows = vars(rows).get("_parameters")  # PyTorch 1.11, which the paper's code uses, pickled nothing else
         rows = rows if isinstance(rows, dict) else {}
         if len(rows) == 1:
             return name if isinstance(name, str) else None, list(rows.values())
@@ -126,10 +126,10 @@ def word_of(content: Mapping[str, Any], path: Path) -> tuple[str | None, list[An
 
 
 def checked(tensor: Any, path: Path) -> Tensor:
-    """Return a text encoder's vectors as (vectors, dim) in float32; a single one may come as (dim,).
+    """Return a text encoder's vectors as (vectors, dim) in float32; a single vector may come as (dim,).
 
     Raises:
-        ValueError: they are not that, or not all of them are finite numbers.
+        ValueError: they have another type or shape, or not all of them are finite.
     """
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.is_meta or tensor.layout is not torch.strided:
         what = f"a tensor of {tensor.dtype}, {tensor.layout}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
@@ -138,7 +138,7 @@ def checked(tensor: Any, path: Path) -> Tensor:
         raise ValueError(f"{path} has vectors of shape {tuple(tensor.shape)}; a word is (vectors, dim)")
     if tensor.numel() == 0:
         raise ValueError(f"{path} holds no vectors")
-    if tensor.numel() > MAX_BYTES:  # a pickle of a few bytes can claim to be of any size
+    if tensor.numel() > MAX_BYTES:  # a pickle of a few bytes can claim any shape
         raise ValueError(f"{path} has vectors of shape {tuple(tensor.shape)}; that is no word")
     rows = tensor.detach().to(torch.float32).reshape(-1, tensor.shape[-1]).contiguous()
     if not rows.isfinite().all():
@@ -150,11 +150,11 @@ def joined(word: WordFile, widths: Sequence[int], model: str) -> Tensor:
     """Return a word's rows (vectors, dim) for a base model whose text encoders have these widths.
 
     Raises:
-        ValueError: the word was learned for others.
+        ValueError: the word was learned for other widths.
     """
-    found = [part.shape[1] for part in word.parts]
-    if found != list(widths):
-        raise ValueError(f"{word.path} has vectors of {sizes(found)} values, {model}'s have {sizes(widths)}; it is a word of another base model")
+    actual = [part.shape[1] for part in word.parts]
+    if actual != list(widths):
+        raise ValueError(f"{word.path} has vectors of {sizes(actual)} values, {model}'s have {sizes(widths)}; it is a word of another base model")
     return torch.cat(word.parts, dim=1)
 
 
@@ -179,7 +179,7 @@ def nameless(word: WordFile, name: str) -> dict[str, bytes]:
 
 
 def a1111(word: WordFile, name: str) -> dict[str, bytes]:
-    """Return the pickle that A1111 writes; of SDXL, for which it has none, the safetensors file that it reads."""
+    """Return the pickle that A1111 writes; for SDXL, for which it writes none, the safetensors file that it reads."""
     if len(word.parts) > 1:
         return nameless(word, name)
     return {
@@ -189,7 +189,7 @@ def a1111(word: WordFile, name: str) -> dict[str, bytes]:
                 "string_to_param": {"*": word.parts[0]},
                 "name": word.token,  # A1111 goes by the file's name; diffusers by this, and a plain `teapot` is in its vocabulary already
                 "step": word.settings.get("max_train_steps"),
-                "sd_checkpoint": None,  # the hash of a checkpoint file, which a folder of diffusers is not
+                "sd_checkpoint": None,  # the hash of a checkpoint file; a diffusers folder has none
                 "sd_checkpoint_name": base_name(word) or None,
             }
         )
@@ -197,7 +197,7 @@ def a1111(word: WordFile, name: str) -> dict[str, bytes]:
 
 
 def concepts_library(word: WordFile, name: str) -> dict[str, bytes]:
-    """Return a folder's files but for its pictures; SDXL, which the library is older than, has safetensors in place of the pickle."""
+    """Return a folder's files without its pictures; SDXL, which is newer than the library, has safetensors in place of the pickle."""
     if len(word.parts) > 1:
         embedding = {LEARNED[0]: named_tensors(word, "")}
     else:
@@ -220,7 +220,7 @@ def pickled(value: dict) -> bytes:
 
 
 def base_name(word: WordFile) -> str:
-    """Return the base model that a file of ours names, without the folders of the machine that it was on."""
+    """Return the base model that a file of wordmint names; of a path only the last part, since its folders are another machine's."""
     model = PurePath(word.metadata.get("base_model", ""))
     return model.name if model.is_absolute() else word.metadata.get("base_model", "")
 
@@ -232,6 +232,6 @@ FORMATS: dict[str, Callable[[WordFile, str], dict[str, bytes]]] = {
     "comfyui": nameless,
     "sd-concepts-library": concepts_library,
 }
-"""Each gives a word's files, name -> bytes; where one file is a word's, it is called by the name that is passed."""
+"""Each returns the files of a word, name -> bytes; a single file takes the name that is passed."""
 FOLDERS = {"sd-concepts-library"}
 """The formats that are a folder of several files."""

@@ -20,12 +20,12 @@ if TYPE_CHECKING:  # diffusers takes seconds to import, and reading a file needs
 
 @dataclass(frozen=True)
 class Learned:
-    """A learned concept, whatever method found it."""
+    """A learned concept of any method."""
 
     placeholder_token: str
-    """What it is called in prompts."""
+    """The word in prompts."""
     rows: Tensor
-    """(vectors, dim); of several text encoders one row is one word of all of them, end to end."""
+    """(vectors, dim); with several text encoders a row is one embedding of each, end to end."""
     adapter: Mapping[str, Tensor] = field(default_factory=dict)
     """A LoRA of the denoiser in diffusers' layout; empty where the denoiser stays as it is."""
 
@@ -37,11 +37,11 @@ class Learned:
 
         record: everything that decided what was learned.
         """
-        found, told = dict[str, bytes](), dict(record)
+        files, description = dict[str, bytes](), dict(record)
         if self.adapter:
-            found[ADAPTER] = in_order(save({name: value.contiguous() for name, value in self.adapter.items()}, {"format": "pt"}))
-            told["lora_sha256"] = hashlib.sha256(found[ADAPTER]).hexdigest()
-        return found | {EMBEDDING: embedding_file(concept, self.rows, told, base.widths, base.architecture)}
+            files[ADAPTER] = in_order(save({name: value.contiguous() for name, value in self.adapter.items()}, {"format": "pt"}))
+            description["lora_sha256"] = hashlib.sha256(files[ADAPTER]).hexdigest()
+        return files | {EMBEDDING: embedding_file(concept, self.rows, description, base.widths, base.architecture)}
 
 
 def read_learned(embedding: Path) -> Learned:
@@ -57,7 +57,7 @@ def read_learned(embedding: Path) -> Learned:
 
 @contextmanager
 def taught(base: "BaseModel", concepts: Sequence[Learned]) -> Iterator[dict[str, Tensor]]:
-    """Put concepts on the base model while the block runs, and give placeholder -> rows (vectors, dim), which prompts are encoded with.
+    """Put concepts on the base model while the block runs, and yield placeholder -> rows (vectors, dim), which prompts are encoded with.
 
     Raises:
         ValueError: a concept has an adapter, and peft is not installed.
@@ -68,7 +68,7 @@ def taught(base: "BaseModel", concepts: Sequence[Learned]) -> Iterator[dict[str,
         yield words
         return
     require_peft(f"{next(iter(adapters.values())).placeholder_token}, a word with a tuned denoiser,")
-    warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # of a second adapter, which is meant
+    warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are intended
     try:
         for name, concept in adapters.items():
             base.unet.load_lora_adapter(dict(concept.adapter), prefix="unet", adapter_name=name)

@@ -56,6 +56,25 @@ def test_the_splice_ends_with_its_block_even_after_an_error(base: BaseModel, row
     assert encoder.table is table
 
 
+def test_the_gradient_is_the_same_at_every_run(base: BaseModel) -> None:
+    """Two threads share a batch of this size, and every word lies in the share of both."""
+    width = base.vocabulary.shape[1]
+    input_ids = (len(base.tokenizer) + torch.arange(5).repeat(4))[:, None].repeat(1, 4 * 32768 // 20 // width)
+    upstream = torch.randn(*input_ids.shape, width, generator=torch.Generator().manual_seed(0))
+    before, gradients = torch.get_num_threads(), set()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(200):
+            learned = torch.zeros(5, width, requires_grad=True)
+            with spliced(base.text_encoders[0], learned):
+                base.text_encoders[0].table(input_ids).backward(upstream)
+            assert learned.grad is not None
+            gradients.add(learned.grad.numpy().tobytes())
+    finally:
+        torch.set_num_threads(before)
+    assert len(gradients) == 1
+
+
 def test_25_steps_are_25_steps_of_resize_and_restore(base: BaseModel, rows: Tensor, input_ids: Tensor) -> None:
     first_id = len(base.tokenizer)
     wanted = torch.randn(*input_ids.shape, base.vocabulary.shape[1], generator=torch.Generator().manual_seed(1))

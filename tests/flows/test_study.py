@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.study import page_of, place_of, study
+from flows.study import catalog_folder, page_folder, study
 from tasks import artifacts
 from tasks.concepts.captions import read_contexts
 from tasks.registry import connection
@@ -120,14 +120,14 @@ def test_a_guided_setup_that_is_none_is_refused(catalog: Path) -> None:
 def test_a_study_writes_its_page_and_runs_once(catalog: Path) -> None:
     cells = [cell.key for cell in cells_of(load_plan(quick=False))]
     assert sorted(study().ran) == sorted(cells)
-    page = (page_of(False) / "README.md").read_text()
+    page = (page_folder(False) / "README.md").read_text()
     assert all(f"| ({letter}) |" in page for letter in "abcdefgh")
-    assert {path.name for path in page_of(False).iterdir()} == {
+    assert {path.name for path in page_folder(False).iterdir()} == {
         *("README.md", "results.json", "study.yaml", "plane.svg", "sizes.svg", "sheet-plain.png", "sheet-two-vectors.png")
     }
-    assert artifacts.read_json(page_of(False) / "results.json")["fox-stop-early-0"]["optimizer_steps"] < PLAIN["max_train_steps"]
+    assert artifacts.read_json(page_folder(False) / "results.json")["fox-stop-early-0"]["optimizer_steps"] < PLAIN["max_train_steps"]
     assert study().ran == {}
-    assert (page_of(False) / "README.md").read_text() == page
+    assert (page_folder(False) / "README.md").read_text() == page
 
     import mlflow
 
@@ -148,5 +148,5 @@ def test_a_changed_setup_reruns_its_cells_alone(catalog: Path) -> None:
 
 
 def test_a_quick_study_stays_out_of_the_published_page(catalog: Path) -> None:
-    assert place_of(True) in page_of(True).parents
-    assert page_of(False) == PLAN.parent
+    assert catalog_folder(True) in page_folder(True).parents
+    assert page_folder(False) == PLAN.parent

@@ -25,8 +25,8 @@ def tuned(base: BaseModel, folder: Path, steps: int = 4) -> tuple[Training, Lear
     """A word that took two steps, and what was learned once the denoiser was tuned around it."""
     word = make(base, "pivotal", max_train_steps=2, options={"steps": steps, "rank": 2, "learning_rate": 1e-2})
     (ended,) = train(base, [word], {word.concept: folder / "word.pt"}, 2)
-    assert ended.ended is not None and ended.before is word
-    return word, ended.ended
+    assert ended.result is not None and ended.before is word
+    return word, ended.result
 
 
 def predict(base: BaseModel) -> Tensor:
@@ -95,7 +95,7 @@ def test_a_loss_that_is_not_finite_ends_the_tuning(base: BaseModel, tmp_path: Pa
             training.data.means[:] = float("nan")
 
     (ended,) = train(base, [word], {word.concept: tmp_path / "word.pt"}, 100, on_step=poison)
-    assert ended.ended is None
+    assert ended.result is None
     assert "the loss of pivotal is not finite at optimizer step 2 of its tuning; lower learning_rate in invert.options" in str(ended.error)
     assert not (tmp_path / "word.tuning.pt").exists()
     assert torch.equal(predict(base), before)

@@ -30,9 +30,9 @@ def learn(base: BaseModel, scorer: Path, folder: Path, on_step: Callable[[Traini
         word.schedule.early_stop = EarlyStop(every=2, pictures=2, window=9, ratio=0.1)
     checkpoints, learned = {word.concept: folder / f"{word.concept}.pt" for word in words}, {}
     for word in train(base, words, checkpoints, EVERY, on_step=on_step):
-        assert word.ended is not None, word.error
+        assert word.result is not None, word.error
         seen = (word.before or word).schedule
-        tensors = [word.ended.rows, *(word.ended.adapter[name] for name in sorted(word.ended.adapter))]
+        tensors = [word.result.rows, *(word.result.adapter[name] for name in sorted(word.result.adapter))]
         learned[word.concept] = b"".join(tensor.numpy().tobytes() for tensor in tensors) + repr((seen.probes, seen.fixed_losses)).encode()
     return learned
 

@@ -21,7 +21,7 @@ def test_another_graph_is_refused_and_further_stages_are_not(tmp_path: Path) -> 
     (tmp_path / "dvc.yaml").write_text(text + "  mine:\n    cmd: echo mine\n", encoding="utf-8")
     graph.refuse_another_graph(tmp_path)
     (tmp_path / "dvc.yaml").write_text(text.replace("--edition 3", "--edition 2"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"dvc.yaml declares invert, score in another way than this wordmint; `wordmint upgrade`"):
+    with pytest.raises(ValueError, match=r"dvc.yaml declares invert, score differently from this wordmint; `wordmint upgrade`"):
         graph.refuse_another_graph(tmp_path)
 
 

@@ -23,5 +23,5 @@ def test_a_damaged_list_of_files_is_refused(tmp_path: Path, monkeypatch: pytest.
         listed = json.loads(place.read_bytes())
         place.chmod(0o644)
         place.write_text(json.dumps([*listed, {**listed[0], "relpath": "2.png"}]))
-        with pytest.raises(ValueError, match=r"is damaged, it is not .*; delete it"):
+        with pytest.raises(ValueError, match=r"is damaged: its md5 is not .*; delete it"):
             storage.recorded_files(repo, md5)

@@ -69,7 +69,7 @@ def test_the_first_thing_stands_where_the_caption_says() -> None:
     beside = compose(rng, WHITE, two, "photo", "beside")
     assert centre(beside, 0)[0] < 0.4 < 0.6 < centre(beside, 2)[0]
     front = compose(rng, WHITE, two, "photo", "front")
-    row, column = (round(share * SIZE) for share in reversed(LAYOUTS["front"].places[0][:2]))
+    row, column = (round(share * SIZE) for share in reversed(LAYOUTS["front"].positions[0][:2]))
     assert front.getpixel((column, row)) == (255, 0, 0)
 
 
@@ -95,7 +95,7 @@ def test_every_medium_renders_every_layout(medium: str, scene: str) -> None:
     rng = np.random.default_rng(0)
     for layout in LAYOUTS.values():
         name = next(key for key, value in LAYOUTS.items() if value is layout)
-        picture = compose(rng, paint_scene(scene, rng, SIZE), [square("red")] * len(layout.places), medium, name)
+        picture = compose(rng, paint_scene(scene, rng, SIZE), [square("red")] * len(layout.positions), medium, name)
         assert (picture.mode, picture.size) == ("RGB", (SIZE, SIZE))
 
 

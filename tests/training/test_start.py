@@ -41,7 +41,7 @@ def test_a_phrase_is_one_vector_for_each_word_or_their_mean(base: BaseModel) -> 
     parts = torch.stack([initializer_row(base, part) for part in ("oil", "painting", "cat")])
     assert torch.equal(word(base, "oil painting cat", 3).trainable.rows, parts)
     torch.testing.assert_close(word(base, "oil painting cat", 1).trainable.rows, parts.mean(dim=0, keepdim=True))
-    with pytest.raises(ValueError, match=r"fox has invert\.num_vectors 2 and starts as 3; set it to 3, one for each, or to 1, their mean"):
+    with pytest.raises(ValueError, match=r"fox has invert\.num_vectors 2 and starts as 3 vectors; set it to 3, or to 1 for their mean"):
         word(base, "oil painting cat", 2)
     with pytest.raises(ValueError, match="initializer_token 'mooncat' is"):
         word(base, "oil mooncat", 2)

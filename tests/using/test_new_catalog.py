@@ -67,7 +67,7 @@ def test_embedded_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.M
     assert base_resolution("emoji-ldm", "7d157b47ee53") == 64
     scorer = load_scorer.__wrapped__("emoji-clip", "f8dfbba0bab4", "cpu")
     assert scorer.identity["model"] == "emoji-clip"
-    with pytest.raises(ValueError, match=r"scorer.pretrained is 000000, but the weights in .* are f8dfbba0bab4"):
+    with pytest.raises(ValueError, match=r"the scorer's `pretrained` is 000000, but the weights in .* are f8dfbba0bab4"):
         load_scorer.__wrapped__("emoji-clip", "000000", "cpu")
     assert folder_of("stable-diffusion-v1-5/stable-diffusion-v1-5") is None
 

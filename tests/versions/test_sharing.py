@@ -141,7 +141,7 @@ def test_names_without_things_are_told(catalog: Path, monkeypatch: pytest.Monkey
     build()
     second_clone(catalog, monkeypatch)
     code, output = invoke("pull")
-    assert code == 1 and output.startswith("error: ") and output.endswith("whoever committed what names them has to run `wordmint push`")
+    assert code == 1 and output.startswith("error: ") and output.endswith("whoever committed their .dvc files or dvc.lock has to run `wordmint push`")
 
 
 def test_pictures_that_nobody_sent_hold_up_no_others(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_an_unrecorded_picture_is_not_overwritten(catalog: Path, monkeypatch: py
     draw_picture(own, 9)
     before = own.read_bytes()
     code, output = invoke("pull")
-    assert code == 1 and output.endswith("own.png would be lost: recorded nowhere; keep it with `dvc add FOLDER`, or move it away")
+    assert code == 1 and output.endswith("own.png would be lost: it is recorded nowhere; keep it with `dvc add FOLDER`, or move it away")
     assert own.read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""The families of base models by the pipeline class that model_index.json names. A family is one module; another one is one more entry."""
+"""The families of base models by the pipeline class that model_index.json names. A family is one module and one entry here."""
 
 from collections.abc import Mapping
 from typing import Any

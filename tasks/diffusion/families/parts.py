@@ -1,4 +1,4 @@
-"""What families are made of: text encoders into which words are spliced, what a denoiser reads of prompts, and the door of a family."""
+"""The parts of a family: text encoders that words are spliced into, the condition that a denoiser reads, and the family's interface."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Condition(NamedTuple):
-    """What the denoiser reads of prompts."""
+    """The encoded prompts that the denoiser reads."""
 
     hidden: Tensor
     """encoder_hidden_states: (prompts, length, dim)."""
     pooled: Tensor | None = None
-    """(prompts, dim), of families that have it."""
+    """(prompts, dim), in families that have it."""
 
     def rows(self, index: slice | list[int]) -> "Condition":
         """Return the condition of some of the prompts."""
@@ -42,7 +43,7 @@ class TextEncoder(NamedTuple):
 
     @property
     def table_owner(self) -> tuple[nn.Module, str]:
-        """The module that holds the embedding table, and the name under which it does."""
+        """The module that holds the embedding table, and the table's name in it."""
         table = self.table
         return next((module, name) for module in self.model.modules() for name, child in module.named_children() if child is table)
 
@@ -66,7 +67,8 @@ class SplicedEmbedding(nn.Module):
         """(batch, length) token ids -> (batch, length, dim)."""
         is_new = input_ids >= self.first_id
         vocabulary = self.frozen(input_ids.masked_fill(is_new, 0))
-        learned = self.learned[(input_ids - self.first_id).clamp(min=0)]
+        # Not by indexing, whose backward adds up on several threads in an order of chance: a word in two threads' share had other bytes each time.
+        learned = F.embedding((input_ids - self.first_id).clamp(min=0), self.learned)
         return torch.where(is_new[..., None], learned.to(vocabulary.dtype), vocabulary)
 
 
@@ -84,7 +86,7 @@ def spliced(encoder: TextEncoder, learned: Tensor) -> Iterator[None]:
 def load_pipeline(folder: Path) -> DiffusionPipeline:
     """Load a diffusers folder in float32, without the parts that no stage uses."""
     unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
-    return DiffusionPipeline.from_pretrained(folder, **unused, dtype=torch.float32, low_cpu_mem_usage=False)  # which would need accelerate
+    return DiffusionPipeline.from_pretrained(folder, **unused, dtype=torch.float32, low_cpu_mem_usage=False)  # True needs accelerate
 
 
 def unet_prediction(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor | float, hidden: Tensor, **added: Any) -> Tensor:
@@ -112,6 +114,6 @@ class Family:
     load: Callable[[Path], Any] = load_pipeline
     """folder -> an object with the pipeline's parts, its `scheduler` and `unet`."""
     repair: Callable[[Sequence[TextEncoder]], None] = lambda encoders: None
-    """What has to be set right in text encoders after they are loaded."""
+    """Corrects text encoders after they are loaded."""
     nothing: Callable[[Condition, Mapping[str, Any]], Condition] = lambda empty, config: empty
     """(condition of the empty prompt, pipeline config) -> the condition of no prompt at all."""

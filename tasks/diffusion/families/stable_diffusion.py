@@ -20,7 +20,7 @@ def denoise(base: Any, latents: Tensor, timesteps: Tensor | float, condition: Co
 
 
 def architecture(base: Any) -> str:
-    """Return ModelSpec's name. Stable Diffusion 2 has 1's classes, a wider text encoder, and two kinds."""
+    """Return the model's name in ModelSpec. Stable Diffusion 2 has the classes of 1, a wider text encoder, and two variants."""
     if base.widths != [WIDTH_OF_2]:
         return "stable-diffusion-v1"
     return "stable-diffusion-v2-768-v" if base.noise_scheduler.config.prediction_type == "v_prediction" else "stable-diffusion-v2-512"

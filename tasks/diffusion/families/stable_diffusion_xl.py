@@ -1,4 +1,4 @@
-"""Stable Diffusion XL (Podell et al. 2023): two CLIP text encoders, a pooled prompt, and the sizes of the picture beside it."""
+"""Stable Diffusion XL (Podell et al. 2023): two CLIP text encoders, a pooled prompt, and the picture's sizes as a further input."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from tasks.diffusion.families.parts import Condition, Family, TextEncoder, unet_
 
 
 def encode(encoders: Sequence[TextEncoder], ids: Sequence[Tensor]) -> Condition:
-    """Return the last but one layers of both encoders, end to end, and the pooled prompt of the second."""
+    """Return the penultimate layers of both encoders, end to end, and the pooled prompt of the second."""
     outputs = [encoder.model(part, output_hidden_states=True) for encoder, part in zip(encoders, ids, strict=True)]
     return Condition(torch.cat([output.hidden_states[-2] for output in outputs], dim=-1), outputs[-1].text_embeds)
 
@@ -18,15 +18,16 @@ def encode(encoders: Sequence[TextEncoder], ids: Sequence[Tensor]) -> Condition:
 def denoise(base: Any, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
     weight, side = base.unet.conv_in.weight, base.resolution
     assert condition.pooled is not None
-    sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=weight.dtype, device=weight.device)  # of the original, its crop, the target
+    sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=weight.dtype, device=weight.device)  # original size, crop offset, target size
     added = {"text_embeds": condition.pooled.to(weight.dtype), "time_ids": sizes.expand(len(latents), -1)}
     return unet_prediction(base.unet, latents, timesteps, condition.hidden, added_cond_kwargs=added)
 
 
 def pool_at_the_end(encoders: Sequence[TextEncoder]) -> None:
-    """Name the end token of the second encoder, which pools there.
+    """Set the end token of the second encoder, at which it pools.
 
-    Its config calls that token 2, and transformers then pools at the greatest id. A new word has a greater one, so the rest would be lost.
+    Its config gives that token the id 2, for which transformers pools at the greatest id. A new word's id is the greatest, so the rest of
+    the prompt would be lost.
     """
     encoders[-1].model.text_model.eos_token_id = encoders[-1].tokenizer.eos_token_id
 

@@ -1,4 +1,4 @@
-"""Noise processes: how noise comes into latents, what a denoiser is to predict, and how a sampler steps back. Families share them."""
+"""Noise processes, which families share: how noise is added to latents, what a denoiser predicts, and how a sampler steps."""
 
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, SchedulerMixin
 
@@ -14,10 +14,10 @@ def noise_process(scheduler: SchedulerMixin) -> NoiseProcess:
 
 
 def scheduler_for(scheduler: SchedulerMixin, model: str) -> SchedulerMixin:
-    """Return the scheduler that a model is sampled with: its own of rectified flow, and DDIM with the settings of any other.
+    """Return the scheduler that a model is sampled with: its own for rectified flow, else DDIM with its settings.
 
     Raises:
-        ValueError: the noise ends at no signal at all, and the model predicts it.
+        ValueError: the model predicts epsilon at zero terminal SNR.
     """
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return scheduler

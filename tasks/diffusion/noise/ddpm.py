@@ -1,4 +1,4 @@
-"""The noise of denoising diffusion (Ho et al. 2020), which DDIM takes out again (Song et al. 2021); a model predicts the noise or v."""
+"""The noise of denoising diffusion (Ho et al. 2020), which DDIM removes (Song et al. 2021); a model predicts the noise or v."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ def add_noise(latents: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 
 
 def target(latents: Tensor, noise: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
-    """Return what the denoiser is to predict.
+    """Return what the denoiser should predict.
 
     Raises:
         ValueError: the base model predicts neither epsilon nor v.
@@ -34,7 +34,7 @@ def to_epsilon(prediction: Tensor, noisy_latents: Tensor, alpha_bar: Tensor, pre
 
 
 def to_clean(prediction: Tensor, noisy_latents: Tensor, alpha_bar: Tensor, prediction_type: str) -> Tensor:
-    """Return the latents without noise that a prediction stands for. Epsilon tells nothing of them where `alpha_bar` is 0, v does."""
+    """Return the latents without noise that a prediction stands for. Where `alpha_bar` is 0, v determines them and epsilon does not."""
     if prediction_type == "v_prediction":
         return alpha_bar.sqrt() * noisy_latents - (1 - alpha_bar).sqrt() * prediction
     return (noisy_latents - (1 - alpha_bar).sqrt() * prediction) / alpha_bar.sqrt()
@@ -50,7 +50,7 @@ def ddim_step(x_t: Tensor, prediction: Tensor, alpha_bar_t: Tensor, alpha_bar_pr
 
 
 def step_back(x_prev: Tensor, prediction: Tensor, alpha_bar_t: Tensor, alpha_bar_prev: Tensor, prediction_type: str) -> Tensor:
-    """Return the x_t from which `ddim_step` with this prediction leads to `x_prev`; of v also where `alpha_bar_t` is 0."""
+    """Return the x_t from which `ddim_step` with this prediction leads to `x_prev`; with v also where `alpha_bar_t` is 0."""
     if prediction_type == "v_prediction":  # a step is a turn by an angle (Salimans & Ho 2022, appendix D)
         cosine = (alpha_bar_t * alpha_bar_prev).sqrt() + ((1 - alpha_bar_t) * (1 - alpha_bar_prev)).sqrt()
         sine = (alpha_bar_prev * (1 - alpha_bar_t)).sqrt() - (alpha_bar_t * (1 - alpha_bar_prev)).sqrt()
@@ -60,7 +60,7 @@ def step_back(x_prev: Tensor, prediction: Tensor, alpha_bar_t: Tensor, alpha_bar
 
 @dataclass(frozen=True)
 class Denoising:
-    """The noise process of a model with a schedule of alpha_bar. The level of noise is alpha_bar: 1 is none."""
+    """The noise process of a model with a schedule of alpha_bar. The level of noise is alpha_bar: 1 is no noise."""
 
     scheduler: DDIMScheduler
 

@@ -1,4 +1,4 @@
-"""Rectified flow (Liu et al. 2022; Esser et al. 2024): noise comes in on a straight line, and a model predicts the velocity along it."""
+"""Rectified flow (Liu et al. 2022; Esser et al. 2024): noise is added on a straight line, and a model predicts the velocity along it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tasks.diffusion.noise.step import Step
 
 @dataclass(frozen=True)
 class Flow:
-    """The noise process of a model that was trained on straight lines. The level of noise is sigma: 0 is none, 1 is nothing else."""
+    """The noise process of a model that was trained on straight lines. The level of noise is sigma: 0 is no noise, 1 is pure noise."""
 
     scheduler: FlowMatchEulerDiscreteScheduler
 
@@ -34,7 +34,7 @@ class Flow:
         return noise - latents
 
     def steps(self, num_inference_steps: int) -> list[Step]:
-        """Return Euler's steps over the scheduler's sigmas, shifted as it says, from noise to picture."""
+        """Return Euler's steps over the scheduler's shifted sigmas, from noise to picture."""
         self.scheduler.set_timesteps(num_inference_steps)
         sigmas = self.scheduler.sigmas
         return [Step(t, sigmas[index], sigmas[index + 1]) for index, t in enumerate(self.scheduler.timesteps.tolist())]

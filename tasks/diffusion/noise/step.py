@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 class Step(NamedTuple):
-    """From one level of noise to a lower one; what a level is, its noise process knows."""
+    """A step from one level of noise to a lower one; the noise process defines the levels."""
 
     timestep: int | float
-    """What the denoiser is told."""
+    """The timestep that the denoiser reads."""
     before: Tensor
     after: Tensor

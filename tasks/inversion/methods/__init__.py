@@ -17,14 +17,14 @@ def method(name: str) -> Any:
     """Return the module of a method.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: there is no method of this name, or its module is incomplete.
     """
     if name not in METHODS and "." not in name:
         raise ValueError(f"method {name!r} is unknown; choose one of {', '.join(METHODS)}, or name a module such as package.method")
     try:
-        found = import_module(name if "." in name else f"{__name__}.{name}")
+        module = import_module(name if "." in name else f"{__name__}.{name}")
     except ImportError as error:
         raise ValueError(f"method {name!r} cannot be imported ({error}); install its package, or choose one of {', '.join(METHODS)}") from error
-    if not hasattr(found, "Options") or not hasattr(found, "prepare"):
+    if not hasattr(module, "Options") or not hasattr(module, "prepare"):
         raise ValueError(f"method {name!r} lacks Options or prepare; docs/methods.md says what a method is")
-    return found
+    return module

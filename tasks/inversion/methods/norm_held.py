@@ -1,4 +1,4 @@
-"""Norm-held inversion (DTI, 2026): only the direction is learned, since long vectors are what makes a word hard to edit."""
+"""Norm-held inversion (DTI, 2026): only the direction is learned, since long vectors make a word hard to edit."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ class Options(Section):
 
 
 def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":
-    """Put a word's vectors back to the mean norm of the vocabulary after every step; with several text encoders each part to its own."""
+    """Rescale a word's vectors to the vocabulary's mean norm after every step; each text encoder's part has its own norm."""
     import torch
 
     norms = [float(encoder.table.weight.norm(dim=1).mean()) for encoder in base.text_encoders]

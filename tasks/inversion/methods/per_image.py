@@ -9,8 +9,8 @@ if TYPE_CHECKING:  # settings are read before torch is needed
     from tasks.diffusion.base_model import BaseModel
     from tasks.inversion.training import Training
 
-OWN = "<this-picture>"
-DETAILS = "picture"  # what a picture's own word starts as
+PICTURE_TOKEN = "<this-picture>"
+PICTURE_INITIALIZER = "picture"  # an ordinary word, which every picture's own word starts as
 
 
 class Options(Section):
@@ -21,7 +21,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     """Caption each picture `... S* with S_i`, where S_i is one vector of that picture alone.
 
     Raises:
-        ValueError: the concept is a style, whose captions name no thing that could be with another, or the base model does not know `picture`.
+        ValueError: the concept is a style, whose captions name no thing, or `picture` is not one token of the base model.
     """
     import torch
 
@@ -31,13 +31,12 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     data, word = training.data, training.trainable
     if data.kind == "style":
         raise ValueError(f"invert.method per_image describes things, and {training.concept} is a style; choose another method for it")
-    shared, pictures = len(word.rows), len(data.means)
-    own = initializer_row(base, DETAILS).to(word.rows.device).repeat(pictures, 1)
-    training.trainable = replace(word, rows=torch.cat([word.rows.detach(), own]).requires_grad_(True), published=shared)
-    captions = [f"{template.format(data.placeholder_token)} with {OWN}" for template in data.templates]
-    first = caption_ids(base, captions, data.contexts, {data.placeholder_token: shared, OWN: 1})
-    own_id = len(base.tokenizer) + shared
-    input_ids = first.expand(pictures, -1, -1, -1)
-    input_ids = torch.where(input_ids == own_id, own_id + torch.arange(pictures)[:, None, None, None], input_ids)
+    num_vectors, pictures = len(word.rows), len(data.means)
+    picture_rows = initializer_row(base, PICTURE_INITIALIZER).to(word.rows.device).repeat(pictures, 1)
+    training.trainable = replace(word, rows=torch.cat([word.rows.detach(), picture_rows]).requires_grad_(True), published=num_vectors)
+    captions = [f"{template.format(data.placeholder_token)} with {PICTURE_TOKEN}" for template in data.templates]
+    input_ids = caption_ids(base, captions, data.contexts, {data.placeholder_token: num_vectors, PICTURE_TOKEN: 1}).expand(pictures, -1, -1, -1)
+    first_id = len(base.tokenizer) + num_vectors
+    input_ids = torch.where(input_ids == first_id, first_id + torch.arange(pictures)[:, None, None, None], input_ids)
     data.captions = lambda step: input_ids
     return training

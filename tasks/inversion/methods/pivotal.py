@@ -21,7 +21,7 @@ class Options(Section):
 
 
 def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":
-    """Let a LoRA of the denoiser's attention be trained once the word's own training has ended.
+    """Train a LoRA of the denoiser's attention once the word's own training has ended.
 
     Raises:
         ValueError: peft is not installed.
@@ -34,12 +34,12 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     require_peft(f"invert.method pivotal of {training.concept}")
     seed = training.data.generator.initial_seed()
 
-    def tuning(found: "Training") -> "Training":
-        assert found.ended is not None
-        rows = found.ended.rows.detach().clone()
-        adapter = Adapter(found.data.placeholder_token, rows, options.rank, options.learning_rate, seed)
-        schedule = Schedule(options.steps, seconds=found.schedule.seconds)
-        return Training(found.concept, found.data, adapter, schedule, before=found, phase="tuning", rate="learning_rate in invert.options")
+    def tuning(word: "Training") -> "Training":
+        assert word.result is not None
+        rows = word.result.rows.detach().clone()
+        adapter = Adapter(word.data.placeholder_token, rows, options.rank, options.learning_rate, seed)
+        schedule = Schedule(options.steps, seconds=word.schedule.seconds)
+        return Training(word.concept, word.data, adapter, schedule, before=word, phase="tuning", rate="learning_rate in invert.options")
 
     training.then = tuning
     return training

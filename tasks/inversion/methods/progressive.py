@@ -26,18 +26,19 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     """Let a word start with its first vector and take one more into its captions after each of the given steps.
 
     Raises:
-        ValueError: there are not just as many steps as further vectors, or the last comes after the training's end.
+        ValueError: the number of steps is not that of further vectors, or the last step is not before the training's end.
     """
     from tasks.inversion.data import caption_ids
 
     data, vectors, steps = training.data, len(training.trainable.rows), training.schedule.max_train_steps
     if len(options.add_at) != vectors - 1:
         raise ValueError(
-            f"invert.options.add_at {list(options.add_at)} adds {len(options.add_at)} vectors to one; set invert.num_vectors to their sum"
+            f"invert.options.add_at {list(options.add_at)} adds {len(options.add_at)} vectors to one;"
+            f" set invert.num_vectors to {len(options.add_at) + 1}, not {vectors}"
         )
     if options.add_at[-1] >= steps:
         raise ValueError(f"invert.options.add_at {list(options.add_at)} must be before the last of {steps} optimizer steps")
     captions = [template.format(data.placeholder_token) for template in data.templates]
-    stages = [caption_ids(base, captions, data.contexts, {data.placeholder_token: number + 1}) for number in range(vectors)]
-    data.captions = lambda step: stages[sum(step >= later for later in options.add_at)]
+    input_ids = [caption_ids(base, captions, data.contexts, {data.placeholder_token: number + 1}) for number in range(vectors)]
+    data.captions = lambda step: input_ids[sum(step >= added for added in options.add_at)]
     return training

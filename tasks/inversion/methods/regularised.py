@@ -19,7 +19,7 @@ class Options(Section):
 
 
 def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":
-    """Add the mean squared distance of a word's vectors (L2) to the coarse word, where they started, to its loss."""
+    """Add to a word's loss the mean squared L2 distance of its vectors from the coarse word, where they started."""
     coarse = training.trainable.rows.detach().clone()
 
     def penalty(rows: "Tensor") -> "Tensor":
