@@ -33,7 +33,7 @@ check: .venv/tested  ## ruff, types and the tests without the slow ones
 repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 	@dvc pull --quiet $(wildcard data/images/*.dvc data/imported/*.dvc) && dvc repro
 
-study: .venv/studied  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1: minutes, and no verdicts
+study: .venv/installed  ## compare the methods and decide the paper's claims into docs/study/; QUICK=1: minutes, and no verdicts
 	@python -m flows.study $(if $(QUICK),--quick)
 
 docs: .venv/installed  ## write the reference pages docs/settings.md and docs/commands.md anew
@@ -58,10 +58,6 @@ INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyth
 
 .venv/installed: .venv/bin/uv requirements.lock pyproject.toml
 	@echo "installing the locked packages into .venv" && $(INSTALL) .
-	@touch $@
-
-.venv/studied: .venv/installed
-	@$(INSTALL) '.[pivotal]'
 	@touch $@
 
 .venv/tested: .venv/installed

@@ -26,7 +26,11 @@ from tasks.sample import sample
 from tasks.score import score
 from tasks.settings import load_settings
 
-TINY = {"invert": {"max_train_steps": 10}, "sample": {"num_inference_steps": 5, "pictures_per_prompt": 2}, "score": {"bootstrap_samples": 100}}
+TINY = {
+    "invert": {"method": "norm_held", "options": {}, "max_train_steps": 10},
+    "sample": {"num_inference_steps": 5, "pictures_per_prompt": 2},
+    "score": {"bootstrap_samples": 100},
+}
 ADDED_SHARE, ADDED_SECONDS = 1.10, 15.0  # what the flow may add
 
 

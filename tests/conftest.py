@@ -90,6 +90,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database:
     artifacts.rights("fox").write_text("{source: a test, licence: CC0-1.0, consent: it shows nobody}", encoding="utf-8")
     values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     values["base"] = {"model": "data/base/tiny", "revision": None}
+    values["invert"] |= {"method": "norm_held", "options": {}}
     return Settings.model_validate(values)
 
 

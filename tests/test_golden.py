@@ -43,6 +43,7 @@ def golden_settings(base_folder: Path, scorer_folder: Path) -> Settings:
         # A high rate and a high scale: the random model hardly listens to its text, and a change must show.
         "invert": {
             "method": "textual_inversion",
+            "options": {},
             "num_vectors": 2,
             "max_train_steps": 4,
             "batch_size": 2,

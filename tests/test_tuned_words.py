@@ -3,6 +3,7 @@
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -23,7 +24,7 @@ from tasks.words.embedding_file import ADAPTER, files_of
 PROMPTS = ("a photo of a {}", "a photo of a {} on the moon")
 
 
-def with_method(settings: Settings, scorer: Path, method: str, **options: float) -> Settings:
+def with_method(settings: Settings, scorer: Path, method: str, **options: Any) -> Settings:
     values = settings.model_dump()
     values["scorer"] = {"model": f"local-dir:{scorer}", "pretrained": None}
     values["invert"] |= {"method": method, "options": options, "max_train_steps": 2}
@@ -51,9 +52,13 @@ def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folde
 
     plain = drawn(with_method(settings, tiny_scorer_folder, "textual_inversion"))
     untuned = artifacts.sha256(artifacts.learned_embeds("fox"))
-    tuned_settings = with_method(settings, tiny_scorer_folder, "pivotal", steps=12, rank=2, learning_rate=0.05)
+    tuned_settings = with_method(
+        settings, tiny_scorer_folder, "lora", word="textual_inversion", layers="attention", steps=12, rank=2, learning_rate=0.05
+    )
     tuned = drawn(tuned_settings)
+    alone = {name: tuned.pop(name) for name in list(tuned) if name.startswith("word_alone/")}
     assert tuned.keys() == plain.keys()
+    assert alone == {name.replace("word/", "word_alone/"): png for name, png in plain.items() if name.startswith("word/")}
     assert {name.split("/")[0] for name in tuned if tuned[name] != plain[name]} == {"word"}
     assert all(tuned[name] != plain[name] for name in tuned if name.startswith("word/"))
     assert artifacts.sha256(artifacts.learned_embeds("fox")) != untuned  # it names its LoRA
@@ -66,9 +71,9 @@ def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folde
     prompt = PROMPTS[0].format("<fox>")
     (imagined,) = imagine_pictures(prompt, 1, 0, Path("imagined"), tuned_settings)
     expected = pixels(tuned["word/a-photo-of-a/000000.png"])
-    assert np.abs(pixels(imagined.path.read_bytes()) - expected).max() <= 2
+    assert np.abs(pixels(imagined.path.read_bytes()) - expected).max() <= 4
     (served,) = mlflow.pyfunc.load_model("models:/concept.fox@champion").predict([prompt], params=DEFAULTS | {"num_inference_steps": 3})
-    assert np.abs(pixels(served) - expected).max() <= 3
+    assert np.abs(pixels(served) - expected).max() <= 4
     assert np.abs(pixels(plain["word/a-photo-of-a/000000.png"]) - expected).max() > 10
 
     (artifacts.embeddings("fox") / ADAPTER).write_bytes(b"another")

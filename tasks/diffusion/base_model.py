@@ -14,10 +14,12 @@ from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DCo
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tasks.diffusion.adapters import Adapters
 from tasks.diffusion.families import family_of
 from tasks.diffusion.families.parts import Condition, Family, TextEncoder
 from tasks.diffusion.group_norm import use_channels_last_norms
 from tasks.diffusion.noise import NoiseProcess, noise_process, scheduler_for
+from tasks.diffusion.places import local_prediction
 from tasks.shipped import folder_of
 
 
@@ -34,6 +36,8 @@ class BaseModel:
     """model and revision as in params.yaml, and weights_sha256."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The pipeline's config, which a family may read."""
+    adapters: Adapters = field(default_factory=Adapters)
+    """The changes that words bring to the denoiser."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -76,8 +80,18 @@ class BaseModel:
         return torch.cat(weights, dim=1) if len(weights) > 1 else weights[0]
 
     def denoise(self, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
-        """Return the denoiser's prediction for noisy latents (batch, channels, height, width), in float32."""
-        return self.family.denoise(self, latents, timesteps, condition)
+        """Return the denoiser's prediction for noisy latents (batch, channels, height, width), in float32.
+
+        An adapter acts where its word is, or on whole pictures where the condition does not say which tokens are its word's, as in training.
+        """
+        if condition.strengths is not None and condition.strengths.shape[2] > 1:
+            return local_prediction(self.unet, self.predict, latents, timesteps, condition)
+        return self.predict(latents, timesteps, condition)
+
+    def predict(self, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
+        """Return the prediction with each adapter acting on the whole picture of its rows."""
+        with self.adapters.acting(condition.strengths):
+            return self.family.denoise(self, latents, timesteps, condition)
 
 
 def pick_device(device: str) -> str:

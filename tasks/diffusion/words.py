@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from tasks.diffusion.adapters import read_strengths
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.families.parts import Condition, spliced
 
@@ -86,17 +88,34 @@ def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor) -> Condition
 def encode_prompts(base: BaseModel, prompts: Sequence[str], learned: Mapping[str, Tensor] | None = None) -> Condition:
     """Return the condition of prompts that may use learned words; `learned` maps placeholders to (vectors, dim).
 
+    A prompt may say how strongly a word's adapter acts, such as `<fox:0.7>`.
+
     Raises:
-        ValueError: a word's vectors have another width than the base model's.
+        ValueError: a word's vectors have another width than the base model's, or a word without an adapter has a strength.
     """
     learned, width = learned or {}, sum(base.widths)
+    plain, strengths = read_strengths(prompts, base.adapters.words)
     for word, rows in learned.items():
         if rows.shape[1] != width:
             raise ValueError(
                 f"{word} has vectors of {rows.shape[1]} values, those of {base.identity['model']} have {width}; learn it on this base model"
             )
     rows = torch.cat([rows.to(base.device, torch.float32) for rows in learned.values()] or [torch.zeros(1, width, device=base.device)])
-    return encode_tokens(base, token_ids(base, prompts, {word: len(rows) for word, rows in learned.items()}), rows)
+    input_ids = token_ids(base, plain, {word: len(rows) for word, rows in learned.items()})
+    condition = encode_tokens(base, input_ids, rows)
+    return condition if strengths is None else condition._replace(strengths=strengths[:, :, None] * tokens_of(base, input_ids, learned))
+
+
+def tokens_of(base: BaseModel, input_ids: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
+    """Return 1 at the tokens of each word that has an adapter and 0 elsewhere: (prompts, adapters, length), on the CPU.
+
+    input_ids: (prompts, text encoders, length), as of `token_ids`; the first text encoder's places are the others' too.
+    """
+    ends = accumulate((len(rows) for rows in learned.values()), initial=len(base.tokenizer))
+    spans = dict(zip(learned, pairwise(ends), strict=True))
+    first, nowhere = input_ids[:, 0].cpu(), (0, 0)
+    of_words = [spans.get(word, nowhere) for word in base.adapters.words]
+    return torch.stack([((first >= start) & (first < end)).float() for start, end in of_words], dim=1)
 
 
 def unconditional(base: BaseModel) -> Condition:

@@ -25,12 +25,18 @@ def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> Non
     substituted = {f"{name}/{slug}": prompt.format(text) for name, text in substitutes.items() for prompt, slug in prompts.items()}
     with artifacts.new_folder(target) as folder:
         (folder / "grids").mkdir()
-        with taught(base, [read_learned(embedding)]) as words:
+        learned = read_learned(embedding)
+        with taught(base, [learned]) as words:
             batches = pictures_of(base, texts, seeds, words, settings)
             for number, (slug, text, pictures) in enumerate(zip(prompts.values(), texts, batches, strict=True), start=1):
                 save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
                 plots.grid(pictures).save(folder / "grids" / f"{slug}.png")
                 tell(concept, number, len(prompts))
+        if learned.adapter:  # the page shows what the word draws without it
+            some = seeds[: rules.reference_pictures]
+            batches = pictures_of(base, texts, some, {learned.placeholder_token: learned.rows}, settings)
+            for slug, text, pictures in zip(prompts.values(), texts, batches, strict=True):
+                save_pictures(folder / "word_alone" / slug, pictures, some, {**info, "prompt": text})
         for references, their_seeds in ((wordless, seeds), (substituted, seeds[: rules.reference_pictures])):
             folders = reference_pictures(base, list(references.values()), their_seeds, settings)
             for name, text in references.items():

@@ -38,31 +38,16 @@ def train(
     as a GPU's memory holds. A training that ends makes room for the next.
 
     The losses are summed, so each training gets the gradient that it would get alone. A training whose loss is not finite leaves the batch;
-    its checkpoint keeps the last good state. A training that changes the denoiser runs alone, after those that share it.
+    its checkpoint keeps the last good state. A training with a further phase goes on in the same batch.
     """
-    later = deque(training for training in trainings if training.trainable.alone)
     with laid_out(base):
-        shared = [training for training in trainings if not training.trainable.alone]
-        for training in train_together(base, shared, checkpoints, checkpoint_every, at_once, on_step):
-            if training.then and not training.error:
-                later.append(training.then(training))
-            else:
-                yield training
-        while later:
-            training = later.popleft()
-            with training.trainable.on(base):
-                list(train_together(base, [training], checkpoints, checkpoint_every, 1, on_step))
-            if training.then and not training.error:
-                later.appendleft(training.then(training))
-            else:
-                yield training
+        yield from train_together(base, trainings, checkpoints, checkpoint_every, at_once, on_step)
 
 
 def train_together(
     base: BaseModel, trainings: Sequence[Training], checkpoints: Mapping[str, Path], checkpoint_every: int, at_once: int | None, on_step: OnStep
 ) -> Iterator[Training]:
-    """Train concepts in one batch and yield each when its phase has ended; see `train`."""
-    paths = {training.concept: checkpoint_of(training, checkpoints[training.concept]) for training in trainings}
+    """Train concepts in one batch and yield each when its last phase has ended; see `train`."""
     waiting, active, losses = deque(trainings), list[Training](), list[Tensor]()
     most = pictures_that_fit(base, trainings[0]) if trainings else 1
     at_once = at_once or (MOST_ON_A_CPU if base.device.type == "cpu" else max(1, min(MOST_ON_A_GPU, most // trainings[0].data.batch_size)))
@@ -72,10 +57,13 @@ def train_together(
             for training in [training for training in active if training.done]:
                 active.remove(training)
                 training.result = None if training.error else training.learned
-                yield training
+                if training.then and training.result:
+                    waiting.appendleft(training.then(training))
+                else:
+                    yield training
             if waiting and len(active) < at_once:
                 training = waiting.popleft()
-                active.append(restored(training, paths[training.concept]))
+                active.append(restored(training, checkpoint_of(training, checkpoints[training.concept])))
                 continue  # its checkpoint may be of its last step
             if not active:
                 return
@@ -88,7 +76,9 @@ def train_together(
                 if writing:
                     writing.result()  # raises if the disk is full
                 # Copies are written while the next steps run; at a training's end they are written before it is yielded.
-                states = {paths[training.concept]: deepcopy(training.state()) for training in due if not training.error}
+                states = {
+                    checkpoint_of(training, checkpoints[training.concept]): deepcopy(training.state()) for training in due if not training.error
+                }
                 writing = writer.submit(save_checkpoints, states)
                 if any(training.done for training in due):
                     writing.result()

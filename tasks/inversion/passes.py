@@ -59,14 +59,18 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
 
     most: pictures that go through the model at once.
     """
-    process, picture_losses = base.noise, []
+    process, picture_losses = base.noise, list[Tensor]()
     joint, sizes = joint_batch(base, trainings, batches), [len(batch.latents) for batch in batches]
     weights = torch.cat([torch.full((size,), 1 / size, device=base.device) for size in sizes])
+    changes = {training.concept: training.trainable.changes for training in trainings if training.trainable.changes}
+    strengths = own_strengths(trainings, sizes)
     for start in range(0, len(weights), most):
         part = slice(start, start + most)
         latents, noise, timesteps = joint.latents[part], joint.noise[part], joint.timesteps[part]
         condition = encode_tokens(base, joint.input_ids[part], torch.cat([training.trainable.rows for training in trainings]))
-        prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, condition)
+        condition = condition._replace(strengths=None if strengths is None else strengths[part])
+        with base.adapters.attached(base.unet, changes):
+            prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, condition)
         losses = weights[part] * per_picture_loss(prediction, process.target(latents, noise, timesteps))
         if torch.is_grad_enabled():
             losses.sum().backward()
@@ -75,6 +79,13 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
         if training.trainable.penalty and torch.is_grad_enabled():
             training.trainable.penalty(training.trainable.rows).backward()
     return torch.stack([part.sum() for part in torch.cat(picture_losses).split(sizes)])
+
+
+def own_strengths(trainings: Sequence[Training], sizes: Sequence[int]) -> Tensor | None:
+    """Return how strongly each adapter acts on each picture (pictures, adapters, 1): fully on its own training's; None without adapters."""
+    adapted = [number for number, training in enumerate(trainings) if training.trainable.changes]
+    owners = torch.arange(len(trainings)).repeat_interleave(torch.tensor(sizes))
+    return (owners[:, None, None] == torch.tensor(adapted)[:, None]).float() if adapted else None
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """Textual Inversion (Gal et al. 2022, eq. 2): the rows that best denoise the concept's pictures under neutral captions."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.adapters import LowRank
 from tasks.words.learned import Learned
 
 
@@ -28,17 +27,13 @@ class Rows:
     """What a method does to the rows after every step."""
     penalty: Callable[[Tensor], Tensor] | None = None
     """What a method adds to the loss, as a function of rows (vectors, dim)."""
-    alone = False
-    """Rows leave the denoiser as it is, so many words train in one batch."""
+    changes: Mapping[str, LowRank] = field(default_factory=dict, init=False)
+    """Rows leave the denoiser as it is."""
 
     def __post_init__(self) -> None:
         # Without weight decay, which would pull the word towards zero and not towards the vocabulary.
         self.optimizer = torch.optim.AdamW([self.rows], lr=self.learning_rate, weight_decay=0.0)
         self.average = torch.zeros_like(self.rows, requires_grad=False)
-
-    @contextmanager
-    def on(self, base: BaseModel) -> Iterator[None]:
-        yield
 
     @property
     def learned(self) -> Learned:

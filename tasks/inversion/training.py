@@ -1,13 +1,13 @@
 """A concept in training is three things: what it learns from, what is trained, and for how long."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from tasks.diffusion.adapters import LowRank
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import initializer_rows
 from tasks.inversion.data import Data, caption_ids
@@ -23,16 +23,13 @@ class Trainable(Protocol):
     rows: Tensor
     """(vectors, dim): the vectors that the captions read."""
     optimizer: torch.optim.Optimizer
-    alone: bool
-    """Whether it changes the denoiser, which trainings in one batch share."""
+    changes: Mapping[str, LowRank]
+    """Layer of the denoiser -> the low-rank change that is trained for it; empty where the denoiser stays as it is."""
     penalty: Callable[[Tensor], Tensor] | None
-
-    def on(self, base: BaseModel) -> AbstractContextManager[None]:
-        """Put it on the base model while a block runs."""
 
     @property
     def learned(self) -> Learned:
-        """What is published; read while it is on the base model."""
+        """What is published."""
 
     def count_step(self, step: int) -> None: ...
 

@@ -108,7 +108,7 @@ def log_concept(
             python_model=str(Path(__file__).with_name("registered_model.py")),
             artifacts={path.stem: str(path) for path in files},
             model_config=dict(model_config),
-            pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in (*RUNS_ON, *("peft" for _ in files[1:]))],
+            pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in RUNS_ON],
             signature=signature(model_config),
         )
         log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)

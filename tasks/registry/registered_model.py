@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,6 +85,78 @@ def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
     return lambda prompt: prompt.replace(placeholder, " ".join(names))
 
 
+class Adapter:
+    """A word's low-rank change of the denoiser. It acts where the plain prediction attends to the word; prompts without the word are unchanged."""
+
+    def __init__(self, unet: Any, tensors: Mapping[str, Any]) -> None:
+        self.strength, self.tokens, self.first, self.maps = 0.0, [False], 0, list[Any]()
+        for name, down in tensors.items():
+            if name.endswith(".lora_A.weight"):
+                layer = name.removeprefix("unet.").removesuffix(".lora_A.weight")
+                unet.get_submodule(layer).register_forward_hook(self.change(down, tensors[name.replace("lora_A", "lora_B")]))
+        for name, module in unet.named_modules():
+            if name.rpartition(".")[2] == "attn2":
+                module.register_forward_hook(self.watch, with_kwargs=True)
+        self.forward, unet.forward = unet.forward, self.predict
+
+    def change(self, down: Any, up: Any) -> Callable[..., Any]:
+        from torch.nn import functional
+
+        def hook(module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+            if not self.strength:
+                return output
+            rows, first, second = inputs[0][self.first :], down.to(output), up.to(output)
+            if down.dim() == 4:
+                low = functional.conv2d(rows, first, stride=module.stride, padding=module.padding, dilation=module.dilation)
+                output[self.first :] += self.strength * functional.conv2d(low, second)
+            else:
+                output[self.first :] += self.strength * functional.linear(functional.linear(rows, first), second)
+            return output
+
+        return hook
+
+    def watch(self, attention: Any, inputs: tuple[Any, ...], keywords: Mapping[str, Any], output: Any) -> None:
+        """Keep how much each place of the last plain row attends to the word."""
+        from torch.nn import functional
+
+        if self.strength:
+            hidden, text = inputs[0][self.first - 1], keywords["encoder_hidden_states"][self.first - 1]
+            queries = functional.linear(hidden, attention.to_q.weight, attention.to_q.bias).unflatten(1, (attention.heads, -1)).transpose(0, 1)
+            keys = functional.linear(text, attention.to_k.weight, attention.to_k.bias).unflatten(1, (attention.heads, -1)).transpose(0, 1)
+            attended = (queries @ keys.transpose(1, 2) * attention.scale).softmax(dim=2).mean(dim=0)
+            self.maps.append(attended[:, hidden.new_tensor(self.tokens).bool()].sum(dim=1))
+
+    def place(self, height: int, width: int) -> Any:
+        """Return a mask from 0 to 1 (height, width): from half of the highest attention on, a place is wholly the word's."""
+        from torch.nn import functional
+
+        finest = max(len(attended) for attended in self.maps)
+        mean = sum(attended for attended in self.maps if len(attended) == finest)
+        shrunk = round((height * width / finest) ** 0.5)
+        share = (mean - mean.min()) / (mean.max() - mean.min()).clamp(min=1e-12) * 2
+        return functional.interpolate(share.clamp(max=1).view(1, 1, height // shrunk, width // shrunk), size=(height, width), mode="bilinear")[0, 0]
+
+    def predict(self, sample: Any, timestep: Any, encoder_hidden_states: Any, *rest: Any, return_dict: bool = True, **keywords: Any) -> Any:
+        """Predict the noise as the denoiser does, and once more for the last row with the change on."""
+        import torch
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+
+        if not self.strength:
+            return self.forward(sample, timestep, encoder_hidden_states, *rest, return_dict=return_dict, **keywords)
+        self.first, self.maps = len(sample), []
+        if added := keywords.get("added_cond_kwargs"):
+            keywords["added_cond_kwargs"] = {name: torch.cat([value, value[-1:]]) for name, value in added.items()}
+        sample, text = torch.cat([sample, sample[-1:]]), torch.cat([encoder_hidden_states, encoder_hidden_states[-1:]])
+        *plain, changed = self.forward(sample, timestep, text, *rest, return_dict=False, **keywords)[0]
+        plain[-1] = plain[-1] + self.place(*sample.shape[2:]) * (changed - plain[-1])
+        prediction = torch.stack(plain)
+        return UNet2DConditionOutput(sample=prediction) if return_dict else (prediction,)
+
+
+STRENGTH = re.compile(r"<([^<>\s:]+):([0-9]*\.?[0-9]+)>")
+"""`<fox:0.7>` is the word `<fox>`, whose adapter acts with 0.7 of its change."""
+
+
 class Concept(PythonModel):
     """A learned word and the frozen text-to-image model that it belongs to."""
 
@@ -99,10 +172,12 @@ class Concept(PythonModel):
         unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
         pipeline = DiffusionPipeline.from_pretrained(folder, **unused, use_safetensors=True)
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
-        if lora := context.artifacts.get("pytorch_lora_weights"):  # the denoiser was tuned around the word
-            pipeline.unet.load_lora_adapter(load_file(lora), prefix="unet")
+        self.adapter = Adapter(pipeline.unet, load_file(path)) if (path := context.artifacts.get("pytorch_lora_weights")) else None
         self.defaults = defaults_of(context.model_config)
-        self.expand = teach(pipeline, context.artifacts["learned_embeds"], context.model_config["placeholder_token"])
+        placeholder = context.model_config["placeholder_token"]
+        self.expand = teach(pipeline, context.artifacts["learned_embeds"], placeholder)
+        added = pipeline.tokenizer.get_added_vocab()
+        self.names = [placeholder, *(name for name in added if name.startswith(f"{placeholder}_"))]
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -117,8 +192,13 @@ class Concept(PythonModel):
         params = {**self.defaults, **(params or {})}
         pictures = []
         for index, prompt in enumerate(prompts_of(model_input)):
+            text = self.expand(STRENGTH.sub(r"<\1>", prompt))
+            if self.adapter:
+                self.adapter.tokens = self.tokens_of(text)
+                strengths = {f"<{name}>": float(value) for name, value in STRENGTH.findall(prompt)}
+                self.adapter.strength = strengths.get(self.names[0], 1.0) if any(self.adapter.tokens) else 0.0
             image = self.pipeline(
-                self.expand(prompt),
+                text,
                 num_inference_steps=params["num_inference_steps"],
                 guidance_scale=params["guidance_scale"],
                 generator=torch.Generator("cpu").manual_seed(params["seed"] + index),
@@ -127,6 +207,15 @@ class Concept(PythonModel):
             image.save(buffer, format="PNG")
             pictures.append(buffer.getvalue())
         return pictures
+
+    def tokens_of(self, text: str) -> list[bool]:
+        """Tell which tokens of a prompt are the word's."""
+        tokenizer = self.pipeline.tokenizer
+        if hasattr(self.pipeline, "maybe_convert_prompt"):
+            text = self.pipeline.maybe_convert_prompt(text, tokenizer)
+        ids = tokenizer(text, padding="max_length", truncation=True, max_length=tokenizer.model_max_length).input_ids
+        own = set(tokenizer.convert_tokens_to_ids(self.names))
+        return [number in own for number in ids]
 
 
 DEFAULTS = {"seed": 0, "num_inference_steps": 50, "guidance_scale": 4.0}  # for versions from a release that did not record them

@@ -21,7 +21,7 @@ def write_learned(concept: str, learned: Learned, outcome: dict, record: dict, b
         "norm": round(float(learned.rows.norm(dim=-1).mean()), 5),
         "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5),
     }
-    adapter = {"lora_sha256": artifacts.sha256(folder / ADAPTER)} if learned.adapter else {}
+    adapter = {"lora_sha256": artifacts.sha256(folder / ADAPTER), "lora_bytes": len(files[ADAPTER])} if learned.adapter else {}
     artifacts.write_json(artifacts.train_record(concept), {"concept": concept, **outcome, **norms, **record, **adapter})
 
 

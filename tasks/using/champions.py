@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tasks.diffusion.strengths import without_strengths
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 def words_in(prompt: str) -> list[str]:
     """Return the new words of a prompt, each once."""
-    return list(dict.fromkeys(re.findall(r"<[^<>\s]+>", prompt)))
+    return list(dict.fromkeys(re.findall(r"<[^<>\s]+>", without_strengths(prompt))))
 
 
 def owners_of(words: Sequence[str], settings: Settings) -> dict[str, str]:

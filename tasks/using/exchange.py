@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tasks import artifacts
 from tasks.concepts.rights import Rights
+from tasks.diffusion.adapters import Changes
 from tasks.diffusion.base_model import load_base_model
 from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
 from tasks.pictures.reading import picture_files
@@ -18,19 +19,21 @@ from tasks.registry import connection, reading
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
-from tasks.words.embedding_file import files_of
+from tasks.words.adapter_file import adapter_bytes
+from tasks.words.embedding_file import ADAPTER
 from tasks.words.formats import FOLDERS, FORMATS, WordFile, joined, read_word
 from tasks.words.learned import read_learned
 
 logger = logging.getLogger(__name__)
 
 EXPORTED = Path("exported")
+LORA = "_lora.safetensors"  # the end of the name of an exported word's adapter
 PICTURES = "concept_images"  # in a folder of the sd-concepts-library
 NEAR = 0.95  # cosine from which two words are near-identical
 
 
 def export_word(reference: str, style: str, out: Path | None, settings: Settings) -> Path:
-    """Write a registered word in the format of another tool and return the file or folder.
+    """Write a registered word in the format of another tool and return the file or folder; its adapter, if it has one, lies beside it.
 
     reference: `fox` is its champion; `fox@challenger` and `fox@v3` are others. style: a key of FORMATS.
     out: a file or a folder, by default below exported/. Some tools take the file's stem as the word.
@@ -46,20 +49,21 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
     connection.connect(tracking_uri(settings))
     path, tags = reading.published(concept, which or reading.CHAMPION)
     word = read_word(path)._replace(token=tags["placeholder_token"])
-    for adapter in files_of(path)[1:]:
-        logger.warning("the denoiser was tuned around %s; without the LoRA %s it is not the same word", word.token, adapter)
+    adapter = read_learned(path).adapter
     if style in FOLDERS:
-        return write_folder(word, concept, style, out or EXPORTED / style / concept)
+        return write_folder(word, concept, style, out or EXPORTED / style / concept, adapter)
     folder, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
     ((name, data),) = FORMATS[style](word, stem).items()
     if out and folder != out and out.name != name:
         raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {folder / name}")
+    if adapter:
+        artifacts.write_bytes(folder / f"{stem}{LORA}", adapter_bytes(adapter, style))
     artifacts.write_bytes(folder / name, data)
     return folder / name
 
 
-def write_folder(word: WordFile, concept: str, style: str, out: Path) -> Path:
-    """Write a format that is a folder, with the curated pictures, which no longer carry metadata such as where they were taken.
+def write_folder(word: WordFile, concept: str, style: str, out: Path, adapter: Changes) -> Path:
+    """Write a format that is a folder, with the word's adapter, if it has one, and the curated pictures, whose metadata curate removed.
 
     Raises:
         ValueError: `out` is a file, or a folder that is not empty.
@@ -69,6 +73,8 @@ def write_folder(word: WordFile, concept: str, style: str, out: Path) -> Path:
     with artifacts.new_folder(out) as folder:
         for name, data in FORMATS[style](word, concept).items():
             artifacts.write_bytes(folder / name, data)
+        if adapter:
+            artifacts.write_bytes(folder / ADAPTER, adapter_bytes(adapter, style))
         for number, picture in enumerate(sorted(artifacts.curated(concept).glob("*.png"))):
             artifacts.write_bytes(folder / PICTURES / f"{number}.png", picture.read_bytes())
     return out

@@ -7,6 +7,7 @@ from PIL import Image
 
 from tasks import artifacts
 from tasks.concepts.stand_ins import without_word
+from tasks.diffusion.strengths import without_strengths
 from tasks.judging.judge import features_of
 from tasks.settings import Settings
 from tasks.similarity.scorer import load_scorer
@@ -21,7 +22,7 @@ def agreements(pictures: Sequence[Image.Image], prompt: str, owners: Mapping[str
         ValueError: a concept has no curated pictures here.
     """
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
-    features = scorer.image_features(pictures)
+    features, prompt = scorer.image_features(pictures), without_strengths(prompt)
     for word in owners:
         prompt = prompt.replace(word, "{}")
     text = without_word(prompt)

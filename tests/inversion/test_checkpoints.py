@@ -32,7 +32,7 @@ def learn(base: BaseModel, scorer: Path, folder: Path, on_step: Callable[[Traini
     for word in train(base, words, checkpoints, EVERY, on_step=on_step):
         assert word.result is not None, word.error
         seen = (word.before or word).schedule
-        tensors = [word.result.rows, *(word.result.adapter[name] for name in sorted(word.result.adapter))]
+        tensors = [word.result.rows, *(factor for _, change in sorted(word.result.adapter.items()) for factor in change)]
         learned[word.concept] = b"".join(tensor.numpy().tobytes() for tensor in tensors) + repr((seen.probes, seen.fixed_losses)).encode()
     return learned
 

@@ -19,7 +19,7 @@ from tests.support.words import make, trained
 def test_a_method_is_found_by_its_name() -> None:
     for name in METHODS:
         assert method(name).Options.model_config["extra"] == "forbid"
-    with pytest.raises(ValueError, match="method 'dreams' is unknown; choose one of norm_held, per_image"):
+    with pytest.raises(ValueError, match="method 'dreams' is unknown; choose one of lora, norm_held, per_image"):
         method("dreams")
     with pytest.raises(ValueError, match=r"'nobody\.dreams' cannot be imported .*; install its package"):
         method("nobody.dreams")
@@ -39,7 +39,7 @@ def test_a_resumed_word_is_the_undisturbed_word(base: BaseModel, tmp_path: Path,
         trained(base, tmp_path / "resumed", make(base, name), on_step=interrupt)
     steps: list[int] = []
     (resumed,) = trained(base, tmp_path / "resumed", make(base, name), on_step=lambda word: steps.append(word.schedule.step))
-    assert steps == [5, 6] + ([1, 2, 3, 4] if name == "pivotal" else [])
+    assert steps == [5, 6] + ([1, 2, 3, 4] if name == "lora" else [])
     assert torch.equal(resumed, undisturbed)
 
 
@@ -49,7 +49,7 @@ def test_methods_in_company_are_the_methods_alone(base: BaseModel, tmp_path: Pat
     for name, one, other in zip(METHODS, alone, together, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0, msg=name)
     different = {tuple(rows[0].tolist()) for rows in alone}
-    assert len(different) == len(METHODS) - 1  # pivotal tunes the denoiser around the plain word
+    assert len(different) == len(METHODS) - 1  # this LoRA is trained around the plain word
 
 
 def test_progressive_vectors_join_one_after_the_other(base: BaseModel, tmp_path: Path) -> None:

@@ -150,12 +150,12 @@ def test_features_are_of_unit_length_and_do_not_depend_on_the_batch(tiny_scorer_
 
 @pytest.mark.parametrize("model", ["local-dir:no/such/folder", "ViT-of-nobody"])
 def test_a_scorer_that_does_not_exist_is_named(model: str) -> None:
-    with pytest.raises(ValueError, match=f"scorer.model '{model}'"):
+    with pytest.raises(ValueError, match=f"the scorer '{model}'"):
         load_scorer(model, None, "cpu")
 
 
 def test_a_folders_weights_are_those_that_the_settings_name(tiny_scorer_folder: Path) -> None:
     model, weights = f"local-dir:{tiny_scorer_folder}", weights_sha256(tiny_scorer_folder)
     assert load_scorer(model, weights[:12], "cpu").identity == {"model": model, "weights_sha256": weights}
-    with pytest.raises(ValueError, match=rf"scorer\.pretrained is 0123456789ab, but the weights in .* are {weights[:12]}"):
+    with pytest.raises(ValueError, match=rf"the scorer's `pretrained` is 0123456789ab, but the weights in .* are {weights[:12]}"):
         load_scorer(model, "0123456789ab", "cpu")

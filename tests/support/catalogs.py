@@ -76,7 +76,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         base={"model": "data/base/tiny", "revision": None},
         scorer={"model": "local-dir:data/base/tiny-clip", "pretrained": None},
         curate={"min_similarity": -1.0},
-        invert={"max_train_steps": 40, "batch_size": 2},
+        invert={"method": "norm_held", "options": {}, "max_train_steps": 40, "batch_size": 2},
         sample={"num_inference_steps": 2, "pictures_per_prompt": 2},
         runtime={"checkpoint_every": 5, "device": "cpu"},
     )

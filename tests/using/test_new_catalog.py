@@ -100,6 +100,7 @@ def test_an_installed_wheel_needs_no_checkout(tmp_path: Path) -> None:
     wordmint("add", "mug", *pictures, "--word", "teddy", "--undeclared", "a test", folder=mine)
     params = yaml.safe_load((mine / "params.yaml").read_text())
     params["invert"]["max_train_steps"] = 4
+    params["invert"]["options"]["steps"] = 2
     params["sample"] |= {"num_inference_steps": 2, "pictures_per_prompt": 2, "reference_pictures": 2}
     (mine / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     assert "v1 champion" in wordmint("build", folder=mine)

@@ -74,7 +74,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, tin
         "base": {"model": "data/base/tiny", "revision": None},
         "scorer": {"model": "local-dir:data/base/tiny-clip", "pretrained": None},
         "curate": {"min_similarity": -1.0},
-        "invert": {"max_train_steps": 2},
+        "invert": {"method": "norm_held", "options": {}, "max_train_steps": 2},
         "sample": {"num_inference_steps": 1, "pictures_per_prompt": 1},
         "score": {"bootstrap_samples": 100},
         "runtime": {"device": "cpu"},

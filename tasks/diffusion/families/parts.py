@@ -21,18 +21,23 @@ class Condition(NamedTuple):
     pooled: Tensor | None = None
     """(prompts, dim), in families that have it."""
 
+    strengths: Tensor | None = None
+    """(prompts, adapters, length) on the CPU: how strongly each adapter on the denoiser acts, at the tokens of its word; None for no adapter.
+    A length of 1 has no tokens: the adapter acts on the whole picture."""
+
     def rows(self, index: slice | list[int]) -> "Condition":
         """Return the condition of some of the prompts."""
-        return Condition(self.hidden[index], None if self.pooled is None else self.pooled[index])
+        return Condition(self.hidden[index], *(None if part is None else part[index] for part in self[1:]))
 
     def repeat(self, count: int) -> "Condition":
         """Return the condition of one prompt `count` times."""
-        return Condition(self.hidden.expand(count, -1, -1), None if self.pooled is None else self.pooled.expand(count, -1))
+        return Condition(self.hidden.expand(count, -1, -1), *(None if part is None else part.expand(count, *part.shape[1:]) for part in self[1:]))
 
     def followed_by(self, other: "Condition") -> "Condition":
         """Return these prompts and then the others."""
-        pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
-        return Condition(torch.cat([self.hidden, other.hidden]), pooled)
+        pairs = zip(self[1:], other[1:], strict=True)
+        rest = (None if first is None or second is None else torch.cat([first, second]) for first, second in pairs)
+        return Condition(torch.cat([self.hidden, other.hidden]), *rest)
 
 
 class TextEncoder(NamedTuple):

@@ -36,7 +36,7 @@ def nothing(empty: Condition, config: Mapping[str, Any]) -> Condition:
     """Return zeros for no prompt where the pipeline was trained so, else the empty prompt."""
     if not config.get("force_zeros_for_empty_prompt", False):
         return empty
-    return Condition(torch.zeros_like(empty.hidden), None if empty.pooled is None else torch.zeros_like(empty.pooled))
+    return empty._replace(hidden=torch.zeros_like(empty.hidden), pooled=None if empty.pooled is None else torch.zeros_like(empty.pooled))
 
 
 FAMILY = Family(

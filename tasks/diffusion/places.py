@@ -1,0 +1,84 @@
+"""Where in a picture a word's adapter acts: where the cross-attention looks at the word (Hertz et al. 2022; Tang et al. 2022)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tasks.diffusion.families.parts import Condition
+
+Denoise = Callable[[Tensor, Tensor | float, Condition], Tensor]
+CERTAIN = 0.5  # of the highest attention in a picture: from here on a place is the word's wholly
+
+
+def local_prediction(denoiser: nn.Module, denoise: Denoise, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
+    """Return a prediction that each adapter changes only where its word is, like `latents` (batch, channels, height, width).
+
+    Every row is predicted without an adapter. For each pair of a row and an adapter there is one more row, with that adapter alone. Its
+    difference from the plain row counts where the plain row attends to the word.
+    """
+    assert condition.strengths is not None
+    strengths = condition.strengths
+    pairs = strengths.amax(dim=2).nonzero()
+    if not len(pairs):
+        return denoise(latents, timesteps, condition._replace(strengths=None))
+    rows, adapters = pairs.unbind(dim=1)
+    single = torch.zeros(len(pairs), *strengths.shape[1:])
+    single[torch.arange(len(pairs)), adapters] = strengths[rows, adapters]
+    extra = condition.rows(rows.tolist())._replace(strengths=single)
+    both = condition._replace(strengths=torch.zeros_like(strengths)).followed_by(extra)
+    if isinstance(timesteps, Tensor) and timesteps.dim():
+        timesteps = torch.cat([timesteps, timesteps[rows]])
+    index, tokens = rows.to(latents.device), (strengths[rows, adapters] > 0).to(latents)
+    with attention_to(denoiser, index, tokens) as maps:
+        plain, changed = denoise(torch.cat([latents, latents[index]]), timesteps, both).split([len(latents), len(pairs)])
+    difference = changed - plain[index]
+    return plain.clone().index_add_(0, index, place_of_words(maps, difference) * difference)
+
+
+@contextmanager
+def attention_to(denoiser: nn.Module, rows: Tensor, tokens: Tensor) -> Iterator[list[Tensor]]:
+    """Collect the attention of some rows of a batch to some tokens while the block runs, one map (rows, height * width) for each layer.
+
+    rows: (rows,). tokens: (rows, length), 1 for those of the word.
+    """
+    maps: list[Tensor] = []
+
+    def look(attention: Any, inputs: tuple[Tensor, ...], keywords: dict[str, Any], output: Tensor) -> None:
+        hidden, text = inputs[0][rows], keywords["encoder_hidden_states"][rows]
+        # The layers' own weights: calling the layers would put the adapters of other rows on these.
+        queries, keys = (
+            F.linear(value, layer.weight, layer.bias).unflatten(2, (attention.heads, -1)).transpose(1, 2)
+            for value, layer in ((hidden, attention.to_q), (text, attention.to_k))
+        )
+        attended = (queries @ keys.transpose(2, 3) * attention.scale).softmax(dim=3).mean(dim=1)
+        maps.append((attended @ tokens.to(attended)[:, :, None]).squeeze(2))
+
+    handles = [
+        module.register_forward_hook(look, with_kwargs=True) for name, module in denoiser.named_modules() if name.rpartition(".")[2] == "attn2"
+    ]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def place_of_words(maps: list[Tensor], like: Tensor) -> Tensor:
+    """Return masks from 0 to 1 (rows, 1, height, width) for latents `like` (rows, channels, height, width).
+
+    The maps of the finest layers are averaged: coarser ones do not tell neighbours apart. A denoiser without attention gives 1 everywhere.
+    """
+    height, width = like.shape[2:]
+    if not maps:
+        return torch.ones_like(like[:, :1])
+    finest = max(attended.shape[1] for attended in maps)
+    mean = torch.stack([attended for attended in maps if attended.shape[1] == finest]).mean(dim=0).float()
+    shrunk = round((height * width / finest) ** 0.5)
+    mean = mean.view(len(mean), 1, height // shrunk, width // shrunk)
+    low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
+    place = ((mean - low) / (high - low).clamp(min=1e-12) / CERTAIN).clamp(max=1)
+    return F.interpolate(place, size=(height, width), mode="bilinear", align_corners=False)

@@ -1,0 +1,98 @@
+"""A low-rank adapter as a file: the layouts of diffusers with peft, which we write, and of kohya's sd-scripts."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from safetensors.torch import save
+from torch import Tensor
+
+from tasks.diffusion.adapters import LowRank
+from tasks.words.embedding_file import in_order
+
+PARTS = re.compile(r"^unet\.(?P<layer>.+)\.(?:lora_(?P<letter>[AB])|lora\.(?P<word>down|up))\.weight$")
+KOHYA = re.compile(r"^lora_unet_(?P<layer>.+)\.(?P<part>lora_down\.weight|lora_up\.weight|alpha)$")
+
+
+def to_peft(changes: Mapping[str, LowRank]) -> dict[str, Tensor]:
+    """Return a file's tensors in the layout that every diffusers pipeline loads; it means alpha = rank, a scale of 1."""
+    tensors = {}
+    for layer, (down, up) in changes.items():
+        tensors[f"unet.{layer}.lora_A.weight"] = down.contiguous()
+        tensors[f"unet.{layer}.lora_B.weight"] = up.reshape(*up.shape, *[1] * (down.dim() - 2)).contiguous()
+    return tensors
+
+
+def from_peft(tensors: Mapping[str, Tensor]) -> dict[str, LowRank]:
+    """Return layer -> change of a file that `to_peft` made, or one in diffusers' older layout.
+
+    Raises:
+        ValueError: a tensor is of another kind, or half of a change is missing.
+    """
+    factors: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = PARTS.match(name)
+        if match is None:
+            raise ValueError(f"{name!r} is no part of a LoRA of the denoiser in diffusers' layout, such as unet.LAYER.lora_A.weight")
+        side = "down" if (match["letter"] or match["word"]) in ("A", "down") else "up"
+        factors.setdefault(match["layer"], {})[side] = tensor.float()
+    return whole(factors)
+
+
+def to_kohya(changes: Mapping[str, LowRank]) -> dict[str, Tensor]:
+    """Return a file's tensors as kohya's scripts write them and A1111 and ComfyUI read them, with alpha = rank."""
+    tensors = {}
+    for layer, (down, up) in changes.items():
+        name = f"lora_unet_{layer.replace('.', '_')}"
+        tensors[f"{name}.lora_down.weight"] = down.contiguous()
+        tensors[f"{name}.lora_up.weight"] = up.reshape(*up.shape, *[1] * (down.dim() - 2)).contiguous()
+        tensors[f"{name}.alpha"] = down.new_tensor(float(len(down)))
+    return tensors
+
+
+def from_kohya(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str, LowRank]:
+    """Return layer -> change of a file of kohya's; `layers` are those of the denoiser, whose dots the file writes as underscores.
+
+    Raises:
+        ValueError: a tensor is of another kind or of no layer, or half of a change is missing.
+    """
+    names = {layer.replace(".", "_"): layer for layer in layers}
+    factors: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = KOHYA.match(name)
+        if match is None or match["layer"] not in names:
+            raise ValueError(f"{name!r} is no part of a LoRA of this denoiser in kohya's layout, such as lora_unet_LAYER.lora_down.weight")
+        side = {"lora_down.weight": "down", "lora_up.weight": "up", "alpha": "alpha"}[match["part"]]
+        factors.setdefault(names[match["layer"]], {})[side] = tensor.float()
+    return whole(factors)
+
+
+LAYOUTS: dict[str, Callable[[Mapping[str, LowRank]], dict[str, Tensor]]] = {
+    "diffusers": to_peft,
+    "a1111": to_kohya,
+    "kohya": to_kohya,
+    "comfyui": to_kohya,
+    "sd-concepts-library": to_peft,
+}
+"""Format of an exported word -> the layout in which its tools read the adapter."""
+
+
+def adapter_bytes(adapter: Mapping[str, LowRank], style: str) -> bytes:
+    """Return an adapter as the safetensors file that the tools of an export format read; its strength 1 is the strength it was scored with."""
+    ranks = {len(change.down) for change in adapter.values()}
+    metadata = {"format": "pt", "ss_network_module": "networks.lora", "ss_network_dim": str(max(ranks)), "ss_network_alpha": str(float(max(ranks)))}
+    return in_order(save(LAYOUTS[style](adapter), metadata))
+
+
+def whole(factors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LowRank]:
+    """Return layer -> change of the factors of each layer; an alpha other than the rank becomes a part of `up`.
+
+    Raises:
+        ValueError: half of a change is missing.
+    """
+    changes = {}
+    for layer, parts in sorted(factors.items()):
+        if missing := {"down", "up"} - parts.keys():
+            raise ValueError(f"the LoRA lacks the {missing.pop()} factor of {layer}; the file is damaged")
+        down, up = parts["down"], parts["up"].flatten(1)
+        changes[layer] = LowRank(down, up * (float(parts["alpha"]) / len(down) if "alpha" in parts else 1.0))
+    return changes
