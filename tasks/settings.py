@@ -39,7 +39,6 @@ def check_suite(prompts: tuple[str, ...]) -> tuple[str, ...]:
 
 Prompt = Annotated[str, AfterValidator(check_prompt)]
 Suite = Annotated[tuple[Prompt, ...], Field(min_length=2), AfterValidator(check_suite)]
-ConceptKey = Annotated[str, AfterValidator(check_concept_key)]
 
 
 class Base(Section):
@@ -105,8 +104,8 @@ class Register(Section):
     """Whether a build moves the champion itself when the gate finds a new version better, or leaves it to `wordmint promote`."""
 
 
-class Source(Section):
-    """The file that a word was imported from. DVC compares its digest, so another file makes the invert stage stale."""
+class Imported(Section):
+    """An imported file. DVC compares its digest, so another file makes the invert stage stale."""
 
     file: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")
     """The file's name below data/imported/KEY/."""
@@ -117,14 +116,16 @@ class Source(Section):
 class Concept(Section):
     kind: Literal["object", "style"]
     """Chooses templates and prompts."""
-    placeholder_token: str = Field(pattern=r"^<[^<>\s]{1,64}>$")
-    """The new word as it is written in prompts, in angle brackets."""
+    placeholder_token: str = Field(pattern=r"^<[^<>:\s]{1,64}>$")
+    """The new word as it is written in prompts, in angle brackets; `:` is for its strength, as in `<fox:0.7>`."""
     initializer_token: str = Field(pattern=r"^\S+( \S+)*$")
     """The start of the search: an ordinary word, a phrase, or the placeholder of another concept."""
     invert: dict[str, Any] | None = None
     """Changes to the section `invert` for this concept alone."""
-    source: Source | None = None
+    source: Imported | None = None
     """The file of an imported word, which is not trained; `wordmint import` writes this entry."""
+    lora: Imported | None = None
+    """The LoRA that came with an imported word, if one did."""
 
 
 class Runtime(Section):
@@ -156,7 +157,7 @@ class Settings(Section):
     sample: Sample
     score: Score
     register: Register
-    concepts: dict[ConceptKey, Concept]
+    concepts: dict[Annotated[str, AfterValidator(check_concept_key)], Concept]
     runtime: Runtime
 
     @model_validator(mode="after")

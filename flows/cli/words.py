@@ -36,6 +36,7 @@ def import_(
     word: Annotated[str | None, typer.Option(help="an ordinary word of one token with a similar meaning")] = None,
     kind: Annotated[str | None, typer.Option(help="object or style; by default what the file says, else object")] = None,
     pictures: Annotated[list[Path] | None, typer.Option(help="a picture of it, or a folder of them; may be repeated")] = None,
+    lora: Annotated[Path | None, typer.Option(help="the file of the word's LoRA, as diffusers or kohya's scripts write it")] = None,
     any_base: Annotated[bool, typer.Option("--any-base", help="take a word that was learned on another base model")] = False,
     source: Source = "",
     licence: Licence = "",
@@ -47,7 +48,7 @@ def import_(
         from tasks.using.exchange import import_word
 
         rights = Rights(source=source, licence=licence, consent=consent, undeclared=undeclared)
-        key = import_word(path, name, word, kind, pictures or [], load_settings(), rights, any_base)
+        key = import_word(path, name, word, kind, pictures or [], load_settings(), rights, any_base, lora)
         console.print(f"imported {key} as <{key}>; next: wordmint build {key}")
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tasks.diffusion.places import Looking, look
 from tasks.diffusion.strengths import strengths_in, without_strengths
 
 
@@ -49,7 +50,10 @@ class Acting(NamedTuple):
 
 
 class Adapters:
-    """The changes that are on a denoiser, and in each thread how strongly each acts on each row of the batch."""
+    """The changes that are on a denoiser, and in each thread how strongly each acts on each row of the batch.
+
+    Threads share the denoiser and its hooks, so a hook does nothing but what its own thread has asked for.
+    """
 
     def __init__(self) -> None:
         self.words: tuple[str, ...] = ()
@@ -71,11 +75,27 @@ class Adapters:
             for layer in dict.fromkeys(layer for layers in changes.values() for layer in layers):
                 owners = {number: layers[layer] for number, layers in enumerate(changes.values()) if layer in layers}
                 handles.append(modules[layer].register_forward_hook(self.hook(owners)))
+            attentions = [module for name, module in modules.items() if name.rpartition(".")[2] == "attn2"] if changes else []
+            handles += [attention.register_forward_hook(self.look, with_kwargs=True) for attention in attentions]
             yield
         finally:
             self.words, self.latest = words, None
             for handle in handles:
                 handle.remove()
+
+    def look(self, attention: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Any], output: Tensor) -> None:
+        """Collect the attention of a cross-attention layer where this thread looks at it."""
+        if looking := getattr(self.thread, "looking", None):
+            look(looking, attention, inputs[0], keywords["encoder_hidden_states"])
+
+    @contextmanager
+    def watching(self, looking: Looking) -> Iterator[None]:
+        """Have the passes of this thread collect attention while the block runs."""
+        self.thread.looking = looking
+        try:
+            yield
+        finally:
+            self.thread.looking = None
 
     @contextmanager
     def acting(self, strengths: Tensor | None) -> Iterator[None]:
@@ -121,18 +141,22 @@ class Adapters:
 def add_change(
     module: nn.Module, inputs: Tensor, output: Tensor, rows: list[int], strengths: Tensor, down: Tensor, up: Tensor, which: list[int]
 ) -> Tensor:
-    """Add to some rows of a layer's output what their adapters change; down, up: as of `change_of`; strengths, which: one for each of `rows`."""
-    everything = rows == list(range(len(output)))
+    """Add the adapters' changes to some rows of a layer's output. down, up: as of `change_of`. strengths, which: one for each of `rows`."""
+    first, together = rows[0], rows == list(range(rows[0], rows[0] + len(rows)))
     index = torch.tensor(rows, device=output.device)
-    chosen = inputs if everything else inputs.index_select(0, index)
+    chosen = inputs[first : first + len(rows)] if together else inputs.index_select(0, index)
     change = change_of(module, chosen, down.to(output.dtype), up.to(output.dtype), which)
     change = change * strengths.view(-1, *[1] * (change.dim() - 1))
-    # The clone keeps the output's memory layout, and with it every bit of the rows that no adapter acts on.
-    return output + change if everything else output.clone().index_add_(0, index, change)
+    if torch.is_grad_enabled():
+        return output + change if together and len(rows) == len(output) else output.clone().index_add_(0, index, change)
+    if together:  # in place, which keeps the output's memory layout, and with it every bit of the rows that no adapter acts on
+        output[first : first + len(rows)] += change
+        return output
+    return output.index_add_(0, index, change)
 
 
 def change_of(module: nn.Module, inputs: Tensor, down: Tensor, up: Tensor, which: list[int]) -> Tensor:
-    """Return what a layer's output changes by, each row by its own adapter, in one product where the adapters have equally many rows in turn.
+    """Return the change of a layer's output, each row by its own adapter. Adapters with equally many rows, in order, share one product.
 
     inputs: (rows, ...). down: (adapters, rank, in, ...). up: (adapters, out, rank). which: the adapter of each row.
     """

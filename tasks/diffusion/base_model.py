@@ -85,7 +85,7 @@ class BaseModel:
         An adapter acts where its word is, or on whole pictures where the condition does not say which tokens are its word's, as in training.
         """
         if condition.strengths is not None and condition.strengths.shape[2] > 1:
-            return local_prediction(self.unet, self.predict, latents, timesteps, condition)
+            return local_prediction(self.adapters.watching, self.predict, latents, timesteps, condition)
         return self.predict(latents, timesteps, condition)
 
     def predict(self, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:

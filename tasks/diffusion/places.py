@@ -1,20 +1,23 @@
 """Where in a picture a word's adapter acts: where the cross-attention looks at the word (Hertz et al. 2022; Tang et al. 2022)."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from tasks.diffusion.families.parts import Condition
+if TYPE_CHECKING:  # diffusers takes seconds to import, and reading an adapter's file needs none of it
+    from tasks.diffusion.families.parts import Condition
 
-Denoise = Callable[[Tensor, Tensor | float, Condition], Tensor]
-CERTAIN = 0.5  # of the highest attention in a picture: from here on a place is the word's wholly
+Denoise = Callable[[Tensor, Tensor | float, "Condition"], Tensor]
+Watch = Callable[["Looking"], AbstractContextManager[None]]
+"""Has the passes of this thread collect attention while a block runs."""
+CERTAIN = 0.5  # a place with at least this share of the picture's highest attention belongs wholly to the word
 
 
-def local_prediction(denoiser: nn.Module, denoise: Denoise, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
+def local_prediction(watch: Watch, denoise: Denoise, latents: Tensor, timesteps: Tensor | float, condition: "Condition") -> Tensor:
     """Return a prediction that each adapter changes only where its word is, like `latents` (batch, channels, height, width).
 
     Every row is predicted without an adapter. For each pair of a row and an adapter there is one more row, with that adapter alone. Its
@@ -33,38 +36,33 @@ def local_prediction(denoiser: nn.Module, denoise: Denoise, latents: Tensor, tim
     if isinstance(timesteps, Tensor) and timesteps.dim():
         timesteps = torch.cat([timesteps, timesteps[rows]])
     index, tokens = rows.to(latents.device), (strengths[rows, adapters] > 0).to(latents)
-    with attention_to(denoiser, index, tokens) as maps:
+    looking = Looking(index, tokens, [])
+    with watch(looking):
         plain, changed = denoise(torch.cat([latents, latents[index]]), timesteps, both).split([len(latents), len(pairs)])
     difference = changed - plain[index]
-    return plain.clone().index_add_(0, index, place_of_words(maps, difference) * difference)
+    return plain.clone().index_add_(0, index, place_of_words(looking.maps, difference) * difference)
 
 
-@contextmanager
-def attention_to(denoiser: nn.Module, rows: Tensor, tokens: Tensor) -> Iterator[list[Tensor]]:
-    """Collect the attention of some rows of a batch to some tokens while the block runs, one map (rows, height * width) for each layer.
+class Looking(NamedTuple):
+    """What one pass through the denoiser collects: one map (rows, height * width) of each cross-attention layer."""
 
-    rows: (rows,). tokens: (rows, length), 1 for those of the word.
-    """
-    maps: list[Tensor] = []
+    rows: Tensor
+    """(rows,): those of the batch that are looked at."""
+    tokens: Tensor
+    """(rows, length): 1 for the tokens of the word."""
+    maps: list[Tensor]
 
-    def look(attention: Any, inputs: tuple[Tensor, ...], keywords: dict[str, Any], output: Tensor) -> None:
-        hidden, text = inputs[0][rows], keywords["encoder_hidden_states"][rows]
-        # The layers' own weights: calling the layers would put the adapters of other rows on these.
-        queries, keys = (
-            F.linear(value, layer.weight, layer.bias).unflatten(2, (attention.heads, -1)).transpose(1, 2)
-            for value, layer in ((hidden, attention.to_q), (text, attention.to_k))
-        )
-        attended = (queries @ keys.transpose(2, 3) * attention.scale).softmax(dim=3).mean(dim=1)
-        maps.append((attended @ tokens.to(attended)[:, :, None]).squeeze(2))
 
-    handles = [
-        module.register_forward_hook(look, with_kwargs=True) for name, module in denoiser.named_modules() if name.rpartition(".")[2] == "attn2"
-    ]
-    try:
-        yield maps
-    finally:
-        for handle in handles:
-            handle.remove()
+def look(looking: Looking, attention: Any, hidden: Tensor, text: Tensor) -> None:
+    """Add the attention of some rows of a layer's batch to some tokens of their prompts to what a pass collects."""
+    hidden, text = hidden[looking.rows], text[looking.rows]
+    # The layers' own weights: calling the layers would put the adapters of other rows on these.
+    queries, keys = (
+        F.linear(value, layer.weight, layer.bias).unflatten(2, (attention.heads, -1)).transpose(1, 2)
+        for value, layer in ((hidden, attention.to_q), (text, attention.to_k))
+    )
+    attended = (queries @ keys.transpose(2, 3) * attention.scale).softmax(dim=3).mean(dim=1)
+    looking.maps.append((attended @ looking.tokens.to(attended)[:, :, None]).squeeze(2))
 
 
 def place_of_words(maps: list[Tensor], like: Tensor) -> Tensor:

@@ -71,9 +71,9 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
         condition = condition._replace(strengths=None if strengths is None else strengths[part])
         with base.adapters.attached(base.unet, changes):
             prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, condition)
-        losses = weights[part] * per_picture_loss(prediction, process.target(latents, noise, timesteps))
-        if torch.is_grad_enabled():
-            losses.sum().backward()
+            losses = weights[part] * per_picture_loss(prediction, process.target(latents, noise, timesteps))
+            if torch.is_grad_enabled():
+                losses.sum().backward()  # within the block: gradient checkpointing computes activations again, with the adapters
         picture_losses.append(losses.detach())
     for training in trainings:
         if training.trainable.penalty and torch.is_grad_enabled():

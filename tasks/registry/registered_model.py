@@ -91,6 +91,8 @@ class Adapter:
     def __init__(self, unet: Any, tensors: Mapping[str, Any]) -> None:
         self.strength, self.tokens, self.first, self.maps = 0.0, [False], 0, list[Any]()
         for name, down in tensors.items():
+            if not name.endswith((".lora_A.weight", ".lora_B.weight")):
+                raise ValueError(f"{name!r} is no part of a LoRA in peft's layout")
             if name.endswith(".lora_A.weight"):
                 layer = name.removeprefix("unet.").removesuffix(".lora_A.weight")
                 unet.get_submodule(layer).register_forward_hook(self.change(down, tensors[name.replace("lora_A", "lora_B")]))
@@ -124,10 +126,11 @@ class Adapter:
             queries = functional.linear(hidden, attention.to_q.weight, attention.to_q.bias).unflatten(1, (attention.heads, -1)).transpose(0, 1)
             keys = functional.linear(text, attention.to_k.weight, attention.to_k.bias).unflatten(1, (attention.heads, -1)).transpose(0, 1)
             attended = (queries @ keys.transpose(1, 2) * attention.scale).softmax(dim=2).mean(dim=0)
-            self.maps.append(attended[:, hidden.new_tensor(self.tokens).bool()].sum(dim=1))
+            own = (self.tokens + [False] * len(text))[: len(text)]
+            self.maps.append(attended[:, hidden.new_tensor(own).bool()].sum(dim=1))
 
     def place(self, height: int, width: int) -> Any:
-        """Return a mask from 0 to 1 (height, width): from half of the highest attention on, a place is wholly the word's."""
+        """Return a mask from 0 to 1 (height, width); a place with at least half of the highest attention belongs wholly to the word."""
         from torch.nn import functional
 
         finest = max(len(attended) for attended in self.maps)
@@ -193,9 +196,11 @@ class Concept(PythonModel):
         pictures = []
         for index, prompt in enumerate(prompts_of(model_input)):
             text = self.expand(STRENGTH.sub(r"<\1>", prompt))
+            strengths = {f"<{name}>": float(value) for name, value in STRENGTH.findall(prompt)}
+            if strengths.keys() - (set(self.names[:1]) if self.adapter else set()):
+                raise ValueError(f"{prompt!r} sets a strength, which only {self.names[0]} could have, if it had a LoRA; write the word alone")
             if self.adapter:
                 self.adapter.tokens = self.tokens_of(text)
-                strengths = {f"<{name}>": float(value) for name, value in STRENGTH.findall(prompt)}
                 self.adapter.strength = strengths.get(self.names[0], 1.0) if any(self.adapter.tokens) else 0.0
             image = self.pipeline(
                 text,
@@ -213,7 +218,7 @@ class Concept(PythonModel):
         tokenizer = self.pipeline.tokenizer
         if hasattr(self.pipeline, "maybe_convert_prompt"):
             text = self.pipeline.maybe_convert_prompt(text, tokenizer)
-        ids = tokenizer(text, padding="max_length", truncation=True, max_length=tokenizer.model_max_length).input_ids
+        ids = tokenizer(text).input_ids
         own = set(tokenizer.convert_tokens_to_ids(self.names))
         return [number in own for number in ids]
 

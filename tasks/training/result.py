@@ -5,6 +5,7 @@ from tasks.diffusion.base_model import BaseModel
 from tasks.inversion.training import Training
 from tasks.pipeline.graph import edition
 from tasks.settings import Settings
+from tasks.words.adapter_file import read_adapter
 from tasks.words.embedding_file import ADAPTER
 from tasks.words.formats import joined, read_word
 from tasks.words.learned import Learned
@@ -55,7 +56,13 @@ def adopt(concept: str, settings: Settings, base: BaseModel) -> None:
     if not path.exists() or artifacts.sha256(path) != digest:
         raise ValueError(f"{path} is not the file that {concept!r} was imported from, with SHA-256 {digest}; run `dvc pull` or import it again")
     rows = joined(read_word(path), base.widths, str(base.identity["model"]))
+    adapter = {}
+    if word.lora:
+        lora = artifacts.imported(concept) / word.lora.file
+        if not lora.exists() or artifacts.sha256(lora) != word.lora.sha256:
+            raise ValueError(f"{lora} is not the LoRA that {concept!r} was imported with; run `dvc pull` or import it again")
+        adapter = read_adapter(lora, base.unet, word.placeholder_token)
     # The record names the base model that the word is used with; few files of other tools say which one it was learned on.
-    record = {"seed": None, "base": base.identity, "data_sha256": digest, "settings": word.model_dump()}
+    record = {"seed": None, "base": base.identity, "data_sha256": digest, "settings": word.model_dump(exclude=None if word.lora else {"lora"})}
     outcome = {"method": "import", "optimizer_steps": 0, "stopped": "imported", "seconds": 0.0}
-    write_learned(concept, Learned(word.placeholder_token, rows), outcome, record | {"versions": {"stage": str(edition("invert"))}}, base)
+    write_learned(concept, Learned(word.placeholder_token, rows, adapter), outcome, record | {"versions": {"stage": str(edition("invert"))}}, base)

@@ -46,6 +46,11 @@ def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collectio
     latents = encode(base, pictures)
     plain = new_training(base, concept, word.placeholder_token, start, word.kind, TEMPLATES[word.kind], latents, **arguments)
     training = method(rules.method).prepare(base, plain, rules.options)
+    if rules.pick and training.trainable.changes:
+        raise ValueError(
+            f"invert.pick keeps the rows that scored best, and the LoRA of {concept} would be that of the last step;"
+            " set invert.pick to null, or invert.options.steps to a number"
+        )
     return probed(base, training, rules.pick, pictures, settings.runtime.device) if rules.pick else training
 
 

@@ -25,11 +25,12 @@ def add_concept(
     settings: Settings,
     rights: Rights,
     source: Path | None = None,
+    lora: Path | None = None,
     params: Path = Path("params.yaml"),
 ) -> None:
     """Copy a concept's pictures, put them under DVC, and add the concept to params.yaml, whose comments stay.
 
-    source: the file of an imported word; it is copied too. Nothing is written before everything is checked.
+    source: the file of an imported word, and lora that of its LoRA; they are copied too. Nothing is written before everything is checked.
 
     Raises:
         ValueError: the key or its word is not valid or taken, a right in the pictures is not declared, a picture is not a file, or two
@@ -45,13 +46,17 @@ def add_concept(
     if len({picture.name for picture in pictures}) < len(pictures):
         raise ValueError("two pictures have the same file name; rename one of them")
     entry: dict[str, Any] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
-    file = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).lstrip(".") or "word" if source else ""
+    imported = {imported_name(path): path for path in (source, lora) if path}
     if source:
-        entry["source"] = {"file": file, "sha256": artifacts.sha256(source)}
+        entry["source"] = {"file": imported_name(source), "sha256": artifacts.sha256(source)}
+    if source and lora:
+        if len(imported) < 2:
+            raise ValueError(f"the word and its LoRA are both called {source.name}; rename one of them")
+        entry["lora"] = {"file": imported_name(lora), "sha256": artifacts.sha256(lora)}
     params_with(name, entry, params)
     try:
-        if source:
-            artifacts.write_bytes(artifacts.imported(name) / file, source.read_bytes())
+        for file, path in imported.items():
+            artifacts.write_bytes(artifacts.imported(name) / file, path.read_bytes())
         with artifacts.new_folder(artifacts.images(name)) as folder:
             for picture in pictures:
                 shutil.copy(picture, folder / picture.name)
@@ -69,6 +74,11 @@ def add_concept(
             artifacts.pointer(folder).unlink(missing_ok=True)
         artifacts.rights(name).unlink(missing_ok=True)
         raise
+
+
+def imported_name(path: Path) -> str:
+    """Return the name under which an imported file is kept."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.name).lstrip(".") or "word"
 
 
 def params_with(name: str, entry: Mapping[str, Any], params: Path) -> tuple[YAML, Any]:

@@ -19,7 +19,7 @@ from tasks.registry import connection, reading
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
-from tasks.words.adapter_file import adapter_bytes
+from tasks.words.adapter_file import adapter_bytes, read_adapter
 from tasks.words.embedding_file import ADAPTER
 from tasks.words.formats import FOLDERS, FORMATS, WordFile, joined, read_word
 from tasks.words.learned import read_learned
@@ -50,14 +50,19 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
     path, tags = reading.published(concept, which or reading.CHAMPION)
     word = read_word(path)._replace(token=tags["placeholder_token"])
     adapter = read_learned(path).adapter
+    if adapter and style == "kohya" and len(word.parts) > 1:
+        raise ValueError(f"{concept} has a LoRA, and kohya's scripts name SDXL's layers in another way; export it for diffusers or comfyui")
     if style in FOLDERS:
         return write_folder(word, concept, style, out or EXPORTED / style / concept, adapter)
     folder, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
     ((name, data),) = FORMATS[style](word, stem).items()
     if out and folder != out and out.name != name:
         raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {folder / name}")
+    lora = folder / f"{stem}{LORA}"
     if adapter:
-        artifacts.write_bytes(folder / f"{stem}{LORA}", adapter_bytes(adapter, style))
+        artifacts.write_bytes(lora, adapter_bytes(adapter, style))
+    else:
+        lora.unlink(missing_ok=True)  # of an earlier version
     artifacts.write_bytes(folder / name, data)
     return folder / name
 
@@ -89,10 +94,11 @@ def import_word(
     settings: Settings,
     rights: Rights,
     any_base: bool = False,
+    lora: Path | None = None,
 ) -> str:
     """Add a word of another tool as a concept, which `wordmint build` then samples, scores and registers; return its key.
 
-    path: a file, or a folder of the sd-concepts-library; arguments that are None are read from it.
+    path: a file, or a folder of the sd-concepts-library; arguments that are None are read from it. lora: the file of the word's LoRA.
     pictures: files, or folders of them. Nothing is written before everything is checked.
 
     Raises:
@@ -128,7 +134,11 @@ def import_word(
         near = ", ".join(text for text, _ in nearest_words(base, rows.mean(0), 5))
         raise ValueError(f"{path} does not say which ordinary word has a similar meaning; give one with --word (the nearest are {near})")
     initializer_rows(base, initializer)
-    add_concept(key, files, initializer, kind, settings, rights, source=word.path)
+    if lora:
+        read_adapter(lora, base.unet, f"<{key}>")
+    elif "lora_sha256" in word.metadata:
+        logger.warning("%s was learned with a LoRA and is another word without it; bring it along with --lora", path)
+    add_concept(key, files, initializer, kind, settings, rights, word.path, lora)
     for other, cosine in near_concepts(rows.mean(0), settings):
         if cosine >= NEAR:
             logger.warning("<%s> is nearly the word of %s: their cosine is %.3f", key, other, cosine)

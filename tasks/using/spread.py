@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from tasks.diffusion.base_model import load_base_model
 from tasks.diffusion.ddim import generate
+from tasks.diffusion.strengths import without_strengths
 from tasks.settings import Settings, check_prompt
 from tasks.similarity.scorer import load_scorer
 from tasks.similarity.scores import bootstrap, evenness
@@ -37,7 +38,7 @@ def spread(
         pictures = list(generate(base, prompts, seeds, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch))
     for index, word in enumerate(words):
         features = scorer.image_features(pictures[index * number : (index + 1) * number])
-        texts = scorer.text_features([prompt.format(f"{value} {ordinary.get(word, word)}") for value in values])
+        texts = scorer.text_features([prompt.format(f"{value} {ordinary.get(without_strengths(word), word)}") for value in values])
         labels = F.one_hot((features @ texts.T).argmax(dim=1), len(values)).to(torch.float64)
         interval = bootstrap(lambda groups: evenness(groups[0]), [labels], scoring.bootstrap_samples, scoring.confidence, scoring.seed)
         counts = dict(zip(values, labels.sum(dim=0).int().tolist(), strict=True))

@@ -1,12 +1,15 @@
 """A low-rank adapter as a file: the layouts of diffusers with peft, which we write, and of kohya's sd-scripts."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
-from safetensors.torch import save
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
-from tasks.diffusion.adapters import LowRank
+from tasks.diffusion.adapters import LowRank, check_layers
 from tasks.words.embedding_file import in_order
 
 PARTS = re.compile(r"^unet\.(?P<layer>.+)\.(?:lora_(?P<letter>[AB])|lora\.(?P<word>down|up))\.weight$")
@@ -81,6 +84,33 @@ def adapter_bytes(adapter: Mapping[str, LowRank], style: str) -> bytes:
     ranks = {len(change.down) for change in adapter.values()}
     metadata = {"format": "pt", "ss_network_module": "networks.lora", "ss_network_dim": str(max(ranks)), "ss_network_alpha": str(float(max(ranks)))}
     return in_order(save(LAYOUTS[style](adapter), metadata))
+
+
+def read_adapter(path: Path, denoiser: nn.Module, word: str) -> dict[str, LowRank]:
+    """Read a LoRA of a denoiser in peft's, diffusers' or kohya's layout; `word` names its owner in errors.
+
+    Raises:
+        ValueError: it is no safetensors file, changes something else than this denoiser, or has numbers that are not finite.
+    """
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a safetensors file that can be read ({error}); a LoRA in a pickle is not loaded") from error
+    with safe_open(path, "pt") as file:
+        described = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+    if any(described.get(f"{part}lora_alpha") != described.get(f"{part}r") for part in ("", "unet.")):
+        raise ValueError(f"{path} is scaled by an alpha other than its rank; merge the scale into the factors, or save it with alpha = rank")
+    kohya = any(name.startswith("lora_") for name in tensors)
+    try:
+        changes = from_kohya(tensors, [name for name, _ in denoiser.named_modules()]) if kohya else from_peft(tensors)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not changes:
+        raise ValueError(f"{path} holds no LoRA")
+    check_layers(word, changes, dict(denoiser.named_modules()))
+    if not all(factor.isfinite().all() for change in changes.values() for factor in change):
+        raise ValueError(f"{path} has NaN or infinity, which give black pictures; export the LoRA again from before it diverged")
+    return changes
 
 
 def whole(factors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LowRank]:

@@ -1,5 +1,7 @@
 """An adapter acts where the attention looks at its word."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from tasks.diffusion.adapters import LowRank, layers_of
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.places import attention_to, place_of_words
+from tasks.diffusion.places import Looking, place_of_words
 from tasks.diffusion.words import encode_prompts, initializer_row
 
 PROMPTS = ["a photo of a <fox>", "a photo of a dog", "a <owl> and a <fox>"]
@@ -70,7 +72,7 @@ def test_each_of_two_words_acts_in_its_own_place(base: BaseModel, words: dict[st
 def test_the_maps_are_those_of_diffusers(base: BaseModel, words: dict[str, Tensor]) -> None:
     seen: list[Tensor] = []
 
-    class Looking(AttnProcessor):
+    class LookingProcessor(AttnProcessor):
         def __call__(self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **keywords: object) -> Tensor:
             text = hidden_states if encoder_hidden_states is None else encoder_hidden_states
             query, key = attn.head_to_batch_dim(attn.to_q(hidden_states)), attn.head_to_batch_dim(attn.to_k(text))
@@ -80,22 +82,40 @@ def test_the_maps_are_those_of_diffusers(base: BaseModel, words: dict[str, Tenso
     condition, latents = encode_prompts(base, PROMPTS, words), torch.randn(3, *base.latent_shape, generator=torch.Generator().manual_seed(5))
     tokens = torch.zeros(2, condition.hidden.shape[1])
     tokens[0, 5:7] = tokens[1, 2] = 1
-    with torch.no_grad(), attention_to(base.unet, torch.tensor([0, 2]), tokens) as maps:
+    looking = Looking(torch.tensor([0, 2]), tokens, [])
+    with torch.no_grad(), base.adapters.attached(base.unet, {"<fox>": change(base, 1)}), base.adapters.watching(looking):
         base.denoise(latents, 500, condition)
     attentions = {name: module for name, module in base.unet.named_modules() if name.endswith("attn2")}
     before = {name: module.processor for name, module in attentions.items()}
     try:
         for module in attentions.values():
-            module.set_processor(Looking())
+            module.set_processor(LookingProcessor())
         with torch.no_grad():
             base.denoise(latents, 500, condition)
     finally:
         for name, module in attentions.items():
             module.set_processor(before[name])
-    assert len(maps) == len(seen) > 0
-    for ours, theirs in zip(maps, seen, strict=True):
+    assert len(looking.maps) == len(seen) > 0
+    for ours, theirs in zip(looking.maps, seen, strict=True):
         torch.testing.assert_close(ours[0], theirs[0, :, 5:7].sum(dim=1), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(ours[1], theirs[2, :, 2], atol=1e-5, rtol=1e-4)
+
+
+def test_threads_that_share_the_denoiser_do_not_meet(base: BaseModel, words: dict[str, Tensor]) -> None:
+    """Many predictions at once, each of another number of pictures, are what they are alone."""
+    latents = torch.randn(3, *base.latent_shape, generator=torch.Generator().manual_seed(5))
+    with base.adapters.attached(base.unet, {"<fox>": change(base, 1)}):
+        condition = encode_prompts(base, PROMPTS, words)
+
+        def denoise(count: int) -> list[Tensor]:
+            with torch.no_grad():
+                return [base.denoise(latents[:count], 500, condition.rows(slice(count))) for _ in range(8)]
+
+        alone = {count: denoise(count)[0] for count in (1, 2, 3)}
+        with ThreadPoolExecutor(4) as pool:
+            for count, predictions in zip([1, 2, 3] * 8, pool.map(denoise, [1, 2, 3] * 8), strict=True):
+                for prediction in predictions:
+                    torch.testing.assert_close(prediction, alone[count], atol=1e-4, rtol=1e-4)
 
 
 def test_the_finest_maps_decide_and_without_any_a_word_is_everywhere() -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,17 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from tasks import artifacts
+from tasks.diffusion.adapters import LowRank, layers_of
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import initializer_row, nearest_words
 from tasks.invert import invert_one
 from tasks.pipeline import repository, storage
 from tasks.settings import load_settings
 from tasks.using import exchange
+from tasks.words.adapter_file import to_kohya, to_peft
 from tasks.words.embedding_file import embedding_file, read_rows
 from tasks.words.formats import FORMATS, read_word
+from tasks.words.learned import read_learned
 from tests.support.catalogs import draw_picture, dvc
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +114,47 @@ def test_invert_takes_an_imported_word_from_its_file(catalog: Path) -> None:
     write_word({"<mug>": random_rows(3, seed=9)}, str(stored))
     with pytest.raises(ValueError, match="is not the file that 'mug' was imported from"):
         invert_one("mug", load_settings())
+
+
+@pytest.mark.parametrize("layout", [to_peft, to_kohya])
+def test_an_imported_word_brings_its_lora(catalog: Path, base: BaseModel, layout: Callable[[Any], dict[str, Tensor]]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    changes = {
+        layer: LowRank(torch.randn(2, *module.weight.shape[1:], generator=generator), torch.randn(len(module.weight), 2, generator=generator))
+        for layer, module in layers_of(base.unet, "convolutions").items()
+    }
+    save_file(layout(changes), "mug lora.safetensors")
+    code, output = command(
+        "import", write_word({"<mug>": random_rows(1)}), "--word", "coffee", "--pictures", "photos", "--lora", "mug lora.safetensors"
+    )
+    assert code == 0, output
+    learned = read_learned(invert_one("mug", load_settings()))
+    assert learned.adapter.keys() == changes.keys()
+    for layer, change in changes.items():
+        for factor, found in zip(change, learned.adapter[layer], strict=True):
+            torch.testing.assert_close(found, factor)
+    (artifacts.imported("mug") / "mug-lora.safetensors").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"is not the LoRA that 'mug' was imported with; run `dvc pull` or import it again"):
+        invert_one("mug", load_settings())
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(1, 32)}, "is no part of a LoRA of this denoiser in kohya's"),
+        ({"text_encoder.layer.lora_A.weight": torch.ones(1, 32)}, "is no part of a LoRA of the denoiser in diffusers' layout"),
+        ({"unet.nowhere.lora_A.weight": torch.ones(1, 3), "unet.nowhere.lora_B.weight": torch.ones(3, 1)}, "has no such layer"),
+        ({"unet.conv_in.lora_A.weight": torch.ones(1, 3)}, "the LoRA lacks the up factor of conv_in"),
+        ({}, "holds no LoRA"),
+    ],
+)
+def test_a_bad_lora_changes_nothing(catalog: Path, tensors: dict[str, Tensor], message: str) -> None:
+    save_file(tensors, "lora.safetensors")
+    path, before = write_word({"<mug>": random_rows(1)}), files_below(catalog)
+    code, output = command("import", path, "--word", "dog", "--pictures", "photos", "--lora", "lora.safetensors")
+    assert code == 1
+    assert message in " ".join(output.split())
+    assert {name: data for name, data in files_below(catalog).items() if name in before} == before
 
 
 def test_a_folder_of_the_library_brings_all_with_it(catalog: Path) -> None:

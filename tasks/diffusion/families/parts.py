@@ -35,9 +35,12 @@ class Condition(NamedTuple):
 
     def followed_by(self, other: "Condition") -> "Condition":
         """Return these prompts and then the others."""
-        pairs = zip(self[1:], other[1:], strict=True)
-        rest = (None if first is None or second is None else torch.cat([first, second]) for first, second in pairs)
-        return Condition(torch.cat([self.hidden, other.hidden]), *rest)
+        pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
+        known = next((part for part in (self.strengths, other.strengths) if part is not None), None)
+        if known is None:
+            return Condition(torch.cat([self.hidden, other.hidden]), pooled)
+        strengths = [torch.zeros(len(part.hidden), *known.shape[1:]) if part.strengths is None else part.strengths for part in (self, other)]
+        return Condition(torch.cat([self.hidden, other.hidden]), pooled, torch.cat(strengths))
 
 
 class TextEncoder(NamedTuple):

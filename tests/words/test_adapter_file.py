@@ -1,0 +1,83 @@
+"""Layouts of a LoRA's file: what is written is read again, and diffusers reads it too."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_to_diffusers
+from safetensors import safe_open
+from torch import Tensor
+
+from tasks.diffusion.adapters import LowRank, layers_of
+from tasks.diffusion.base_model import BaseModel
+from tasks.words.adapter_file import LAYOUTS, adapter_bytes, from_kohya, from_peft, read_adapter, to_kohya, to_peft
+
+
+@pytest.fixture
+def changes(base: BaseModel) -> dict[str, LowRank]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        layer: LowRank(torch.randn(2, *module.weight.shape[1:], generator=generator), torch.randn(len(module.weight), 2, generator=generator))
+        for layer, module in layers_of(base.unet, "convolutions").items()
+    }
+
+
+def same(one: dict[str, LowRank], other: dict[str, LowRank]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(a, b) for layer in one for a, b in zip(one[layer], other[layer], strict=True))
+
+
+def test_a_round_trip_changes_nothing(base: BaseModel, changes: dict[str, LowRank]) -> None:
+    assert same(from_peft(to_peft(changes)), changes)
+    assert same(from_kohya(to_kohya(changes), [name for name, _ in base.unet.named_modules()]), changes)
+
+
+def test_diffusers_older_layout_is_read(changes: dict[str, LowRank]) -> None:
+    older = {name.replace("lora_A", "lora.down").replace("lora_B", "lora.up"): value for name, value in to_peft(changes).items()}
+    assert same(from_peft(older), changes)
+
+
+def test_an_alpha_other_than_the_rank_scales_the_change(base: BaseModel, changes: dict[str, LowRank]) -> None:
+    tensors = {name: value / 4 if name.endswith(".alpha") else value for name, value in to_kohya(changes).items()}
+    found = from_kohya(tensors, [name for name, _ in base.unet.named_modules()])
+    for layer, (down, up) in changes.items():
+        assert torch.equal(found[layer].down, down)
+        torch.testing.assert_close(found[layer].up, up / 4)
+
+
+def test_diffusers_reads_kohyas_layout(changes: dict[str, LowRank], tiny_base_folder: Path) -> None:
+    attention = {layer: change for layer, change in changes.items() if ".attn" in layer}
+    converted, _ = _convert_non_diffusers_lora_to_diffusers(to_kohya(attention))
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_base_folder, safety_checker=None)
+    pipeline.load_lora_weights(converted)
+    loaded: dict[str, Tensor] = {name: value for name, value in pipeline.unet.state_dict().items() if "lora_A" in name or "lora_B" in name}
+    assert len(loaded) == 2 * len(attention)
+    for layer, (down, up) in attention.items():
+        assert torch.equal(loaded[f"{layer}.lora_A.default_0.weight"], down)
+        assert torch.equal(loaded[f"{layer}.lora_B.default_0.weight"], up)
+
+
+@pytest.mark.parametrize("style", LAYOUTS)
+def test_an_exported_file_is_read_back_and_says_its_rank(base: BaseModel, changes: dict[str, LowRank], style: str, tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(adapter_bytes(changes, style))
+    assert same(read_adapter(path, base.unet, "<fox>"), changes)
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["ss_network_dim"]) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"a pickle", b"PK\x03\x04"])
+def test_another_file_is_refused(base: BaseModel, damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(damage)
+    with pytest.raises(ValueError, match=r"is not a safetensors file that can be read .*; a LoRA in a pickle is not loaded"):
+        read_adapter(path, base.unet, "<fox>")
+
+
+def test_numbers_that_are_not_finite_are_refused(base: BaseModel, changes: dict[str, LowRank], tmp_path: Path) -> None:
+    next(iter(changes.values())).up[0, 0] = float("nan")
+    path = tmp_path / "lora.safetensors"
+    path.write_bytes(adapter_bytes(changes, "kohya"))
+    with pytest.raises(ValueError, match="NaN or infinity, which give black pictures"):
+        read_adapter(path, base.unet, "<fox>")
