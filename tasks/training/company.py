@@ -12,7 +12,7 @@ from tasks.inversion.training import Training
 from tasks.pipeline.progress import tell
 from tasks.settings import Settings
 from tasks.training.result import adopt, how_it_ended, write_learned
-from tasks.training.start import prepare, training_record
+from tasks.training.start import prepare, recipe_of, training_record
 
 
 class Inverted(NamedTuple):
@@ -27,18 +27,19 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
 
     failed: concepts that failed before.
     """
-    trainings = []
+    trainings, recipes = [], {}
     for concept in concepts:
         try:
             if settings.concept(concept).source is None:
-                trainings.append(prepare(concept, settings, base, failed))
+                recipes[concept] = recipe_of(concept, settings)
+                trainings.append(prepare(recipes[concept], base, failed))
                 continue
             adopt(concept, settings, base)
         except Exception as error:
             yield Inverted(concept, error)
         else:
             yield Inverted(concept)
-    records = {training.concept: training_record(training.concept, settings, base) for training in trainings}
+    records = {training.concept: training_record(recipes[training.concept], base) for training in trainings}
     digests = {concept: hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() for concept, record in records.items()}
     checkpoints = {concept: artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt" for concept, digest in digests.items()}
     runtime = settings.runtime
@@ -47,7 +48,7 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
         if learned is None:
             yield Inverted(concept, FloatingPointError(training.error))
             continue
-        outcome = {"method": settings.inversion(concept).method, **how_it_ended(training)}
+        outcome = {"method": recipes[concept].rules.method, **how_it_ended(training)}
         write_learned(concept, learned.on_the_cpu(), outcome, records[concept], base)
         yield Inverted(concept)
         for path in checkpoints[concept].parent.glob(f"{checkpoints[concept].stem}.*"):

@@ -1,6 +1,7 @@
 """The start of the invert stage: a concept's settings and curated pictures become a training and the record of what decides its result."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -12,10 +13,11 @@ from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import TEMPLATES
 from tasks.inversion.methods import method
+from tasks.inversion.options import Invert
 from tasks.inversion.picking import probed
 from tasks.inversion.training import Training, new_training
 from tasks.pipeline.graph import edition
-from tasks.settings import Settings
+from tasks.settings import Concept, Settings
 from tasks.words.learned import read_learned
 
 
@@ -30,19 +32,42 @@ def rounds(concepts: Sequence[str], settings: Settings) -> list[list[str]]:
     return [[concept for concept in concepts if numbers[concept] == number] for number in range(max(numbers.values(), default=-1) + 1)]
 
 
-def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collection[str] = ()) -> Training:
+@dataclass(frozen=True)
+class Recipe:
+    """How one concept is learned: what its training reads of params.yaml and of its manifest."""
+
+    concept: str
+    word: Concept
+    rules: Invert
+    origin: str | None
+    """The concept that it starts as, if it starts as one."""
+    entries: tuple[dict[str, Any], ...]
+    """The manifest's entries of the pictures that were kept."""
+    device: str
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """What else each picture shows; one empty text where captions.yaml says it of none."""
+        contexts = tuple(entry.get("context", "") for entry in self.entries)
+        return contexts if any(contexts) else ("",)
+
+
+def recipe_of(concept: str, settings: Settings) -> Recipe:
+    """Resolve the settings of one concept; its curated pictures must be there."""
+    entries = tuple(entry for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"])
+    return Recipe(concept, settings.concept(concept), settings.inversion(concept), settings.origin(concept), entries, settings.runtime.device)
+
+
+def prepare(recipe: Recipe, base: BaseModel, failed: Collection[str] = ()) -> Training:
     """Encode the curated pictures once and set up the concept's training.
 
     Raises:
         ValueError: the concept cannot start or be trained as params.yaml says. `failed` holds the concepts that no other can start as.
     """
-    entries = kept_entries(concept)
-    pictures = [Image.open(artifacts.curated(concept) / entry["file"]) for entry in entries]
-    word, rules = settings.concept(concept), settings.inversion(concept)
-    arguments = {name: value for name, value in rules if name not in ("method", "options", "pick")}
-    origin = settings.origin(concept)
-    start = word.initializer_token if origin is None else rows_of(origin, concept, base, failed)
-    arguments["contexts"] = contexts_of(entries)
+    concept, word, rules = recipe.concept, recipe.word, recipe.rules
+    pictures = [Image.open(artifacts.curated(concept) / entry["file"]) for entry in recipe.entries]
+    arguments = {name: value for name, value in rules if name not in ("method", "options", "pick")} | {"contexts": recipe.contexts}
+    start = word.initializer_token if recipe.origin is None else rows_of(recipe.origin, concept, base, failed)
     latents = encode(base, pictures)
     plain = new_training(base, concept, word.placeholder_token, start, word.kind, TEMPLATES[word.kind], latents, **arguments)
     training = method(rules.method).prepare(base, plain, rules.options)
@@ -51,18 +76,7 @@ def prepare(concept: str, settings: Settings, base: BaseModel, failed: Collectio
             f"invert.pick keeps the rows that scored best, and the LoRA of {concept} would be that of the last step;"
             " set invert.pick to null, or invert.options.steps to a number"
         )
-    return probed(base, training, rules.pick, pictures, settings.runtime.device) if rules.pick else training
-
-
-def kept_entries(concept: str) -> list[dict[str, Any]]:
-    """Return the manifest's entries of the pictures that were kept."""
-    return [entry for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"]]
-
-
-def contexts_of(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Return what else the picture of each entry shows; one empty text where captions.yaml says it of none."""
-    contexts = tuple(entry.get("context", "") for entry in entries)
-    return contexts if any(contexts) else ("",)
+    return probed(base, training, rules.pick, pictures, recipe.device) if rules.pick else training
 
 
 def rows_of(origin: str, concept: str, base: BaseModel, failed: Collection[str]) -> Tensor:
@@ -76,15 +90,12 @@ def rows_of(origin: str, concept: str, base: BaseModel, failed: Collection[str])
     return rows
 
 
-def training_record(concept: str, settings: Settings, base: BaseModel) -> dict:
+def training_record(recipe: Recipe, base: BaseModel) -> dict:
     """Return everything that decides the embedding's bytes."""
-    word_settings = settings.concept(concept).model_dump(exclude={"invert"}, exclude_none=True)
-    rules = settings.inversion(concept).model_dump(mode="json", exclude={"seed"}) | word_settings
-    data = artifacts.folder_digest(artifacts.curated(concept), "*.png")
+    rules = recipe.rules.model_dump(mode="json", exclude={"seed"}) | recipe.word.model_dump(exclude={"invert"}, exclude_none=True)
+    data = artifacts.folder_digest(artifacts.curated(recipe.concept), "*.png")
     versions = {"stage": str(edition("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
-    origin = settings.origin(concept)
+    origin = recipe.origin
     start = {"started_as": {"concept": origin, "digest": artifacts.sha256(artifacts.learned_embeds(origin))}} if origin else {}
-    contexts = contexts_of(kept_entries(concept))
-    shown = {"contexts": contexts} if any(contexts) else {}
-    seed = settings.inversion(concept).seed
-    return {"seed": seed, "base": base.identity, "data_sha256": data, **shown, **start, "settings": rules, "versions": versions}
+    shown = {"contexts": recipe.contexts} if any(recipe.contexts) else {}
+    return {"seed": recipe.rules.seed, "base": base.identity, "data_sha256": data, **shown, **start, "settings": rules, "versions": versions}

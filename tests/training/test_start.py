@@ -13,7 +13,7 @@ from tasks.diffusion.words import initializer_row
 from tasks.inversion.training import Training, new_training
 from tasks.invert import invert
 from tasks.settings import Settings
-from tasks.training.start import prepare, rounds, training_record
+from tasks.training.start import prepare, recipe_of, rounds, training_record
 from tasks.words.embedding_file import read_rows
 
 
@@ -62,13 +62,13 @@ def test_a_word_starts_as_another_is_when_its_turn_comes(settings: Settings) -> 
     fox = artifacts.learned_embeds("fox")
     assert artifacts.read_json(artifacts.train_record("hat"))["started_as"] == {"concept": "fox", "digest": artifacts.sha256(fox)}
     base = load_base_model(chain.base.model, None, chain.runtime.device)
-    assert torch.equal(prepare("hat", chain, base).trainable.rows, read_rows(fox)["<fox>"])
+    assert torch.equal(prepare(recipe_of("hat", chain), base).trainable.rows, read_rows(fox)["<fox>"])
 
 
 def test_a_word_cannot_start_as_one_that_failed_or_was_never_built(settings: Settings) -> None:
     chain, ended = chained(settings), dict[str, Any]()
     with pytest.raises(ValueError, match="hat starts as fox, which has no embedding; run `wordmint build fox` first"):
-        prepare("hat", chain, load_base_model(chain.base.model, None, chain.runtime.device))
+        prepare(recipe_of("hat", chain), load_base_model(chain.base.model, None, chain.runtime.device))
     (artifacts.curated("cup") / "0.png").unlink()
     artifacts.learned_embeds("cup").parent.mkdir(parents=True)
     artifacts.learned_embeds("cup").write_bytes(b"what it was before")
@@ -81,10 +81,10 @@ def test_a_word_cannot_start_as_one_that_failed_or_was_never_built(settings: Set
 
 def test_what_else_pictures_show_is_part_of_what_decides_a_word(settings: Settings, base: BaseModel) -> None:
     chain = chained(settings)
-    before = training_record("cup", chain, base)
-    assert prepare("cup", chain, base).data.contexts == ("",) and "contexts" not in before
+    before = training_record(recipe_of("cup", chain), base)
+    assert prepare(recipe_of("cup", chain), base).data.contexts == ("",) and "contexts" not in before
     manifest = artifacts.read_json(artifacts.manifest("cup"))
     manifest["pictures"][1]["context"] = "on the moon"
     artifacts.write_json(artifacts.manifest("cup"), manifest)
-    assert training_record("cup", chain, base) == before | {"contexts": ("", "on the moon", "")}
-    assert prepare("cup", chain, base).data.contexts == ("", "on the moon", "")
+    assert training_record(recipe_of("cup", chain), base) == before | {"contexts": ("", "on the moon", "")}
+    assert prepare(recipe_of("cup", chain), base).data.contexts == ("", "on the moon", "")

@@ -18,7 +18,7 @@ class Options(Section):
     word: Literal["textual_inversion", "norm_held"]
     """The method by which the word itself is trained."""
     layers: Literal["cross_attention", "attention", "linear", "convolutions"]
-    """The layers of the denoiser that are changed; each set has those before it, and `linear` and `convolutions` have all of their kind."""
+    """The layers of the denoiser that are changed; each set has those before it. `linear` and `convolutions` are those of the blocks."""
     rank: int = Field(ge=1, le=128)
     """Rank of each layer's change."""
     learning_rate: float = Field(gt=0)
