@@ -19,6 +19,7 @@ from tasks.diffusion.families import family_of
 from tasks.diffusion.families.parts import Condition, Family, TextEncoder
 from tasks.diffusion.group_norm import use_channels_last_norms
 from tasks.diffusion.noise import NoiseProcess, noise_process, scheduler_for
+from tasks.diffusion.per_layer import read_own_parts
 from tasks.diffusion.places import local_prediction
 from tasks.shipped import folder_of
 
@@ -172,6 +173,7 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         if device == "cpu":
             use_channels_last_norms(part)
     family.repair(encoders)
+    read_own_parts(pipeline.unet, pipeline.unet.config.cross_attention_dim)
     if device != "cpu" and fast_bfloat16(torch.device(device)):
         pipeline.unet.to(torch.bfloat16)
     return BaseModel(

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from tasks.diffusion.adapters import read_strengths
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.families.parts import Condition, spliced
+from tasks.diffusion.per_layer import cross_attentions, joined_rows
 
 
 def vector_tokens(placeholder_token: str, num_vectors: int) -> list[str]:
@@ -76,17 +77,26 @@ def initializer_rows(base: BaseModel, phrase: str) -> Tensor:
 
 
 def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor) -> Condition:
-    """Return the condition of token ids (prompts, text encoders, length) whose new words read `rows` (vectors, dim)."""
-    ids = input_ids.to(base.device).unbind(dim=1)
-    with ExitStack() as splices:
-        for encoder, part in zip(base.text_encoders, rows.split(base.widths, dim=1), strict=True):
-            splices.enter_context(spliced(encoder, part))
-        return base.family.encode(base.text_encoders, ids)
+    """Return the condition of token ids (prompts, text encoders, length) whose new words read `rows` (vectors, dim or layers * dim).
+
+    Rows for each cross-attention layer make a text for each layer; the pooled prompt is the texts' mean.
+    """
+    ids, texts = input_ids.to(base.device).unbind(dim=1), []
+    for of_layer in rows.split(sum(base.widths), dim=1):
+        with ExitStack() as splices:
+            for encoder, part in zip(base.text_encoders, of_layer.split(base.widths, dim=1), strict=True):
+                splices.enter_context(spliced(encoder, part))
+            texts.append(base.family.encode(base.text_encoders, ids))
+    if len(texts) == 1:
+        return texts[0]
+    pooled = [text.pooled for text in texts if text.pooled is not None]
+    return Condition(torch.cat([text.hidden for text in texts], dim=-1), torch.stack(pooled).mean(dim=0) if pooled else None)
 
 
 @torch.inference_mode()
 def encode_prompts(base: BaseModel, prompts: Sequence[str], learned: Mapping[str, Tensor] | None = None) -> Condition:
-    """Return the condition of prompts that may use learned words; `learned` maps placeholders to (vectors, dim).
+    """Return the condition of prompts that may use learned words; `learned` maps placeholders to (vectors, dim), or to
+    (vectors, layers * dim) for a word that each cross-attention layer reads in its own way.
 
     A prompt may say how strongly a word's adapter acts, such as `<fox:0.7>`.
 
@@ -96,11 +106,11 @@ def encode_prompts(base: BaseModel, prompts: Sequence[str], learned: Mapping[str
     learned, width = learned or {}, sum(base.widths)
     plain, strengths = read_strengths(prompts, base.adapters.words)
     for word, rows in learned.items():
-        if rows.shape[1] != width:
+        if rows.shape[1] not in (width, width * len(cross_attentions(base.unet))):
             raise ValueError(
                 f"{word} has vectors of {rows.shape[1]} values, those of {base.identity['model']} have {width}; learn it on this base model"
             )
-    rows = torch.cat([rows.to(base.device, torch.float32) for rows in learned.values()] or [torch.zeros(1, width, device=base.device)])
+    rows = joined_rows([rows.to(base.device, torch.float32) for rows in learned.values()] or [torch.zeros(1, width, device=base.device)])
     input_ids = token_ids(base, plain, {word: len(rows) for word, rows in learned.items()})
     condition = encode_tokens(base, input_ids, rows)
     return condition if strengths is None else condition._replace(strengths=strengths[:, :, None] * tokens_of(base, input_ids, learned))

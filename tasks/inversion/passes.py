@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.objective import per_picture_loss
+from tasks.diffusion.per_layer import joined_rows
 from tasks.diffusion.words import encode_tokens
 from tasks.inversion.data import Batch, draw_batch
 from tasks.inversion.training import Training
@@ -67,7 +68,7 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
     for start in range(0, len(weights), most):
         part = slice(start, start + most)
         latents, noise, timesteps = joint.latents[part], joint.noise[part], joint.timesteps[part]
-        condition = encode_tokens(base, joint.input_ids[part], torch.cat([training.trainable.rows for training in trainings]))
+        condition = encode_tokens(base, joint.input_ids[part], joined_rows([training.trainable.rows for training in trainings]))
         condition = condition._replace(strengths=None if strengths is None else strengths[part])
         with base.adapters.attached(base.unet, changes):
             prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, condition)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.per_layer import mean_rows
 from tasks.judging.judge import read_features
 from tasks.settings import Settings
 from tasks.similarity.scorer import load_scorer
@@ -47,4 +48,4 @@ def reconstruction_of(cell: Cell, largest: Cell, settings: Settings) -> dict[str
 def word_likeness(embedding: Path, base: BaseModel) -> float:
     """Return the cosine of a word, the mean of its vectors, with the nearest word of the vocabulary."""
     rows = read_learned(embedding).rows
-    return float(F.cosine_similarity(rows.mean(dim=0, keepdim=True), base.vocabulary.cpu()).max())
+    return float(F.cosine_similarity(mean_rows(rows, sum(base.widths)).mean(dim=0, keepdim=True), base.vocabulary.cpu()).max())

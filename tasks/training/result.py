@@ -19,7 +19,7 @@ def write_learned(concept: str, learned: Learned, outcome: dict, record: dict, b
     for name, data in files.items():  # the embedding comes last: it names the others
         artifacts.write_bytes(folder / name, data)
     norms = {
-        "norm": round(float(learned.rows.norm(dim=-1).mean()), 5),
+        "norm": round(float(learned.rows.unflatten(1, (-1, sum(base.widths))).norm(dim=-1).mean()), 5),
         "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5),
     }
     adapter = {"lora_sha256": artifacts.sha256(folder / ADAPTER), "lora_bytes": len(files[ADAPTER])} if learned.adapter else {}

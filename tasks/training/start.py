@@ -11,6 +11,7 @@ from torch import Tensor
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.ddim import encode
+from tasks.diffusion.per_layer import mean_rows
 from tasks.diffusion.templates import TEMPLATES
 from tasks.inversion.methods import method
 from tasks.inversion.options import Invert
@@ -85,9 +86,9 @@ def rows_of(origin: str, concept: str, base: BaseModel, failed: Collection[str])
     if origin in failed or not path.exists():
         raise ValueError(f"{concept} starts as {origin}, which has no embedding; run `wordmint build {origin}` first, or start from an ordinary word")
     rows = read_learned(path).rows
-    if rows.shape[1] != sum(base.widths):
+    if rows.shape[1] % sum(base.widths):
         raise ValueError(f"{concept} starts as {origin}, whose embedding is of another base model; run `wordmint build {origin}` first")
-    return rows
+    return mean_rows(rows, sum(base.widths))
 
 
 def training_record(recipe: Recipe, base: BaseModel) -> dict:

@@ -13,6 +13,7 @@ from tasks import artifacts
 from tasks.concepts.rights import Rights
 from tasks.diffusion.adapters import Changes
 from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.per_layer import cross_attentions, mean_rows
 from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
 from tasks.pictures.reading import picture_files
 from tasks.registry import connection, reading
@@ -21,7 +22,7 @@ from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
 from tasks.words.adapter_file import adapter_bytes, read_adapter
 from tasks.words.embedding_file import ADAPTER
-from tasks.words.formats import FOLDERS, FORMATS, WordFile, joined, read_word
+from tasks.words.formats import FOLDERS, FORMATS, XTI, WordFile, joined, read_word
 from tasks.words.learned import read_learned
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,11 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
     adapter = read_learned(path).adapter
     if adapter and style == "kohya" and len(word.parts) > 1:
         raise ValueError(f"{concept} has a LoRA, and kohya's scripts name SDXL's layers in another way; export it for diffusers or comfyui")
+    if word.layers > 1 and (style != "kohya" or (word.layers, len(word.parts)) != (len(XTI), 1)):
+        raise ValueError(
+            f"{concept} has vectors of its own for each of {word.layers} cross-attention layers, which {style} has no layout for;"
+            f" kohya's scripts read the {len(XTI)} of Stable Diffusion 1 and 2, and wordmint reads {path}"
+        )
     if style in FOLDERS:
         return write_folder(word, concept, style, out or EXPORTED / style / concept, adapter)
     folder, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
@@ -119,7 +125,11 @@ def import_word(
             + f"an imported word is compared with pictures of its concept; give {max(settings.curate.min_images, 3)}-5 of them with --pictures"
         )
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    rows = joined(word, base.widths, settings.base.model)
+    rows, layers = joined(word, base.widths, settings.base.model), len(cross_attentions(base.unet))
+    if word.layers not in (1, layers):
+        raise ValueError(
+            f"{path} has vectors for {word.layers} cross-attention layers, {settings.base.model} has {layers}; it is another model's word"
+        )
     weights = str(base.identity["weights_sha256"])
     learned_on = word.metadata.get("base_weights_sha256", weights)
     if learned_on != weights and not any_base:
@@ -131,7 +141,7 @@ def import_word(
         raise ValueError(f"<{key}> is already a word of {settings.base.model}; choose another key with --name") from error
     initializer = initializer or word.metadata.get("initializer_token")
     if initializer is None:
-        near = ", ".join(text for text, _ in nearest_words(base, rows.mean(0), 5))
+        near = ", ".join(text for text, _ in nearest_words(base, mean_rows(rows, sum(base.widths)).mean(0), 5))
         raise ValueError(f"{path} does not say which ordinary word has a similar meaning; give one with --word (the nearest are {near})")
     initializer_rows(base, initializer)
     if lora:
@@ -139,7 +149,7 @@ def import_word(
     elif "lora_sha256" in word.metadata:
         logger.warning("%s was learned with a LoRA and is another word without it; bring it along with --lora", path)
     add_concept(key, files, initializer, kind, settings, rights, word.path, lora)
-    for other, cosine in near_concepts(rows.mean(0), settings):
+    for other, cosine in near_concepts(mean_rows(rows, sum(base.widths)).mean(0), settings):
         if cosine >= NEAR:
             logger.warning("<%s> is nearly the word of %s: their cosine is %.3f", key, other, cosine)
     return key
@@ -160,7 +170,7 @@ def neighbours(concept: str, settings: Settings, count: int) -> dict[str, Any]:
     if not path.exists():
         raise ValueError(f"{concept} has no embedding in {path.parent}; run `wordmint build {concept}` or `dvc pull`")
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    row = joined(read_word(path), base.widths, settings.base.model).mean(0)
+    row = mean_rows(joined(read_word(path), base.widths, settings.base.model), sum(base.widths)).mean(0)
     catalog = [
         {
             "concept": other,
@@ -181,8 +191,8 @@ def near_concepts(row: Tensor, settings: Settings) -> list[tuple[str, float]]:
     for concept in settings.concepts:
         if artifacts.learned_embeds(concept).exists():
             rows = read_learned(artifacts.learned_embeds(concept)).rows
-            if rows.shape[1] == len(row):
-                means[concept] = rows.mean(0)
+            if rows.shape[1] % len(row) == 0:
+                means[concept] = mean_rows(rows, len(row)).mean(0)
     if not means:
         return []
     cosines = torch.cosine_similarity(torch.stack(list(means.values())), row.to("cpu")[None])

@@ -19,22 +19,27 @@ ADAPTER = "pytorch_lora_weights.safetensors"  # diffusers' name, beside the embe
 
 
 def embedding_file(concept: str, rows: Tensor, record: dict, widths: Sequence[int], architecture: str) -> bytes:
-    """Return the file of a word's rows (vectors, dim).
+    """Return the file of a word's rows (vectors, dim), or (vectors, layers * dim) of a word with rows for each cross-attention layer.
 
     record: everything that decided the rows. widths: the dimension of each text encoder; they sum to dim.
     """
     placeholder = record["settings"]["placeholder_token"]
     names = [placeholder] if len(widths) == 1 else PARTS
-    tensors = {name: part.contiguous() for name, part in zip(names, rows.split(list(widths), dim=1), strict=True)}
-    return in_order(save(tensors, metadata=metadata(concept, record, rows, architecture)))
+    of_layers = rows.unflatten(1, (-1, sum(widths))).split(list(widths), dim=2)
+    tensors = {name: part.flatten(1).contiguous() for name, part in zip(names, of_layers, strict=True)}
+    layers = rows.shape[1] // sum(widths)
+    described = metadata(concept, record, rows, architecture) | ({"layers": str(layers)} if layers > 1 else {})
+    return in_order(save(tensors, metadata=described))
 
 
 def read_rows(path: Path) -> dict[str, Tensor]:
-    """Return placeholder -> rows (vectors, dim) of a file that `embedding_file` made."""
+    """Return placeholder -> rows, as they were given to `embedding_file`, of a file that `embedding_file` made."""
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
         if set(tensors) == set(PARTS):
-            return {file.metadata()["placeholder_token"]: torch.cat([tensors[name] for name in PARTS], dim=1)}
+            layers = int(file.metadata().get("layers", 1))
+            of_layers = torch.cat([tensors[name].unflatten(1, (layers, -1)) for name in PARTS], dim=2)
+            return {file.metadata()["placeholder_token"]: of_layers.flatten(1)}
     return tensors
 
 

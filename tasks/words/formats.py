@@ -20,6 +20,8 @@ from tasks.words.embedding_file import PARTS, in_order
 MAX_BYTES = 16 * 2**20  # a word of 64 vectors takes half a megabyte: what is larger is a model
 LEARNED = ("learned_embeds.safetensors", "learned_embeds.bin")  # in a folder, in the order in which diffusers looks
 NAMELESS = {"emb_params", "*", *PARTS}  # keys that do not name the word
+XTI = ("IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "MID", *(f"OUT{number:02}" for number in range(3, 12)))
+"""kohya's names of the 16 cross-attention layers of Stable Diffusion 1 and 2, in the order in which a picture goes through them."""
 
 
 class WordFile(NamedTuple):
@@ -30,9 +32,14 @@ class WordFile(NamedTuple):
     token: str | None
     """The word as the file has it, such as `<teapot>` or `teapot`; None where only the file's name says it."""
     parts: tuple[Tensor, ...]
-    """(vectors, dim) in float32 for each text encoder."""
+    """(vectors, dim) in float32 for each text encoder; (vectors, layers * dim) of an extended word."""
     metadata: dict[str, str]
     """The metadata of a safetensors file; empty for other files."""
+
+    @property
+    def layers(self) -> int:
+        """The number of cross-attention layers that have vectors of their own; 1 where all read the same."""
+        return int(self.metadata.get("layers", 1))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -57,6 +64,7 @@ def read_word(path: Path) -> WordFile:
             raise ValueError(f"{folder} has neither {' nor '.join(LEARNED)}; name the file itself")
         path = files[0]
     content, metadata = read_content(path)
+    metadata |= {"layers": str(len(XTI))} if set(content) == set(XTI) else {}
     token, tensors = word_of(content, path)
     identifier = folder / "token_identifier.txt" if folder else None
     if token is None and identifier and identifier.is_file():
@@ -115,6 +123,8 @@ def word_of(content: Mapping[str, Any], path: Path) -> tuple[str | None, list[An
             return name if isinstance(name, str) else None, list(rows.values())
     else:
         rows = content
+        if set(rows) == set(XTI):
+            return None, [torch.cat([checked(rows[name], path) for name in XTI], dim=1)]
         if set(rows) == set(PARTS):
             return None, [rows[name] for name in PARTS]
         if len(rows) == 1:
@@ -147,19 +157,19 @@ def checked(tensor: Any, path: Path) -> Tensor:
 
 
 def joined(word: WordFile, widths: Sequence[int], model: str) -> Tensor:
-    """Return a word's rows (vectors, dim) for a base model whose text encoders have these widths.
+    """Return a word's rows (vectors, dim), or (vectors, layers * dim), for a base model whose text encoders have these widths.
 
     Raises:
         ValueError: the word was learned for other widths.
     """
-    actual = [part.shape[1] for part in word.parts]
+    actual = [part.shape[1] / word.layers for part in word.parts]
     if actual != list(widths):
         raise ValueError(f"{word.path} has vectors of {sizes(actual)} values, {model}'s have {sizes(widths)}; it is a word of another base model")
-    return torch.cat(word.parts, dim=1)
+    return torch.cat([part.unflatten(1, (word.layers, -1)) for part in word.parts], dim=2).flatten(1)
 
 
-def sizes(widths: Sequence[int]) -> str:
-    return " + ".join(map(str, widths))
+def sizes(widths: Sequence[float]) -> str:
+    return " + ".join(f"{width:g}" for width in widths)
 
 
 def named_tensors(word: WordFile, name: str) -> bytes:
@@ -174,8 +184,16 @@ def diffusers(word: WordFile, name: str) -> dict[str, bytes]:
 
 
 def nameless(word: WordFile, name: str) -> dict[str, bytes]:
-    """Return what kohya writes and ComfyUI and A1111 read: the word is the file's name."""
+    """Return what kohya's scripts write and ComfyUI and A1111 read: the word is the file's name."""
     return {f"{name}.safetensors": named_tensors(word, "emb_params")}
+
+
+def kohya(word: WordFile, name: str) -> dict[str, bytes]:
+    """Return what kohya's scripts read: a tensor for each layer of an extended word (XTI)."""
+    if word.layers == 1:
+        return nameless(word, name)
+    layers = word.parts[0].chunk(word.layers, dim=1)
+    return {f"{name}.safetensors": in_order(save({layer: rows.contiguous() for layer, rows in zip(XTI, layers, strict=True)}))}
 
 
 def a1111(word: WordFile, name: str) -> dict[str, bytes]:
@@ -228,7 +246,7 @@ def base_name(word: WordFile) -> str:
 FORMATS: dict[str, Callable[[WordFile, str], dict[str, bytes]]] = {
     "diffusers": diffusers,
     "a1111": a1111,
-    "kohya": nameless,
+    "kohya": kohya,
     "comfyui": nameless,
     "sd-concepts-library": concepts_library,
 }

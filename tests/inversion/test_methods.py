@@ -19,7 +19,7 @@ from tests.support.words import make, trained
 def test_a_method_is_found_by_its_name() -> None:
     for name in METHODS:
         assert method(name).Options.model_config["extra"] == "forbid"
-    with pytest.raises(ValueError, match="method 'dreams' is unknown; choose one of lora, norm_held, per_image"):
+    with pytest.raises(ValueError, match=f"method 'dreams' is unknown; choose one of {', '.join(METHODS)}, or name a module"):
         method("dreams")
     with pytest.raises(ValueError, match=r"'nobody\.dreams' cannot be imported .*; install its package"):
         method("nobody.dreams")

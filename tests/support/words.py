@@ -18,6 +18,7 @@ TEMPLATES = ("a photo of a {}", "the {}")
 SETTINGS: dict[str, dict[str, Any]] = {
     "progressive": {"add_at": (2, 4)},
     "regularised": {"weight": 10.0},
+    "extended": {"word": "textual_inversion"},
     "lora": {"word": "textual_inversion", "layers": "attention", "rank": 2, "learning_rate": 1e-2, "steps": 4},
 }
 VECTORS = {"progressive": 3}

@@ -12,12 +12,14 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.diffusion.per_layer import equally_wide
+
 
 class Condition(NamedTuple):
     """The encoded prompts that the denoiser reads."""
 
     hidden: Tensor
-    """encoder_hidden_states: (prompts, length, dim)."""
+    """encoder_hidden_states: (prompts, length, dim), or (prompts, length, layers * dim) where each cross-attention layer has a text of its own."""
     pooled: Tensor | None = None
     """(prompts, dim), in families that have it."""
 
@@ -36,11 +38,12 @@ class Condition(NamedTuple):
     def followed_by(self, other: "Condition") -> "Condition":
         """Return these prompts and then the others."""
         pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
+        hidden = torch.cat(equally_wide([self.hidden, other.hidden]))
         known = next((part for part in (self.strengths, other.strengths) if part is not None), None)
         if known is None:
-            return Condition(torch.cat([self.hidden, other.hidden]), pooled)
+            return Condition(hidden, pooled)
         strengths = [torch.zeros(len(part.hidden), *known.shape[1:]) if part.strengths is None else part.strengths for part in (self, other)]
-        return Condition(torch.cat([self.hidden, other.hidden]), pooled, torch.cat(strengths))
+        return Condition(hidden, pooled, torch.cat(strengths))
 
 
 class TextEncoder(NamedTuple):

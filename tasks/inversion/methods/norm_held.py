@@ -20,11 +20,12 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     """Rescale a word's vectors to the vocabulary's mean norm after every step; each text encoder's part has its own norm."""
     import torch
 
-    norms = [float(encoder.table.weight.norm(dim=1).mean()) for encoder in base.text_encoders]
+    layers = training.trainable.rows.shape[1] // sum(base.widths)
+    norms = [float(encoder.table.weight.norm(dim=1).mean()) for encoder in base.text_encoders] * layers
 
     @torch.no_grad()
     def hold(rows: "Tensor") -> None:
-        for part, norm in zip(rows.split(base.widths, dim=1), norms, strict=True):
+        for part, norm in zip(rows.split(base.widths * layers, dim=1), norms, strict=True):
             part *= norm / part.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
     def after_step(word: "Rows") -> None:
