@@ -22,7 +22,7 @@ from benchmarks.sampling import plain_pipeline
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.templates import OBJECT_TEMPLATES
-from tasks.inversion.adapter import Adapter, new_changes
+from tasks.inversion.adapter import Adapter, new_lora
 from tasks.inversion.loop import train
 from tasks.inversion.training import Training, new_training
 from tasks.settings import load_settings
@@ -35,7 +35,7 @@ def new_adapter(base: BaseModel, number: int, layers: str, rank: int, batch_size
     name, latents = f"word{number}", encode(base, draw_pictures(base.resolution, number))
     training = new_training(base, name, f"<{name}>", WORD, "object", OBJECT_TEMPLATES, latents, 1, batch_size, RATE, steps, (0.0, 1.0), 0.0, number)
     training.trainable.rows.requires_grad_(False)
-    training.trainable = Adapter(training.trainable, new_changes(base, layers, rank, number, name), RATE)
+    training.trainable = Adapter(training.trainable, new_lora(base, layers, rank, number, name), RATE)
     return training
 
 

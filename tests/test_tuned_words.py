@@ -19,7 +19,7 @@ from tasks.sample import sample
 from tasks.score import score
 from tasks.settings import Settings
 from tasks.using.imagine import imagine_pictures
-from tasks.words.embedding_file import ADAPTER, files_of
+from tasks.words.embedding_file import ADAPTERS, files_of
 
 PROMPTS = ("a photo of a {}", "a photo of a {} on the moon")
 
@@ -67,7 +67,7 @@ def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folde
     register.fn("fox", tuned_settings)
     path, _ = reading.published("fox")
     _, adapter = files_of(path)
-    assert adapter.read_bytes() == (artifacts.embeddings("fox") / ADAPTER).read_bytes()
+    assert adapter.read_bytes() == (artifacts.embeddings("fox") / ADAPTERS["lora"]).read_bytes()
     prompt = PROMPTS[0].format("<fox>")
     (imagined,) = imagine_pictures(prompt, 1, 0, Path("imagined"), tuned_settings)
     expected = pixels(tuned["word/a-photo-of-a/000000.png"])
@@ -76,11 +76,11 @@ def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folde
     assert np.abs(pixels(served) - expected).max() <= 3
     assert np.abs(pixels(plain["word/a-photo-of-a/000000.png"]) - expected).max() > 10
 
-    (artifacts.embeddings("fox") / ADAPTER).write_bytes(b"another")
+    (artifacts.embeddings("fox") / ADAPTERS["lora"]).write_bytes(b"another")
     with pytest.raises(ValueError, match=r"is a word with a tuned denoiser, but .* is not its LoRA .*; restore it, or build the word again"):
         sample.fn("fox", tuned_settings)
     drawn(with_method(settings, tiny_scorer_folder, "textual_inversion"))
-    assert not (artifacts.embeddings("fox") / ADAPTER).exists()
+    assert not (artifacts.embeddings("fox") / ADAPTERS["lora"]).exists()
 
 
 def pixels(png: bytes) -> np.ndarray:

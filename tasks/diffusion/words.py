@@ -133,15 +133,30 @@ def unconditional(base: BaseModel) -> Condition:
     return base.family.nothing(encode_prompts(base, [""]), base.config)
 
 
+def whole_words(base: BaseModel, count: int | None = None) -> list[str]:
+    """Return the first `count` whole words of the vocabulary, by default all; most tokens are pieces of words."""
+    special, words = set(base.tokenizer.all_special_ids), list[str]()
+    for token_id in range(len(base.tokenizer)):
+        if len(words) == count:
+            break
+        if token_id not in special and (text := whole_word(base, token_id)):
+            words.append(text)
+    return words
+
+
+def whole_word(base: BaseModel, token_id: int) -> str | None:
+    """Return the text of a token that is a whole word: tokenizing the text gives that one token."""
+    text = base.tokenizer.decode([token_id]).strip()
+    return text if text and base.tokenizer(text, add_special_tokens=False).input_ids == [token_id] else None
+
+
 def nearest_words(base: BaseModel, row: Tensor, count: int) -> list[tuple[str, float]]:
     """Return the `count` whole words of the vocabulary nearest to a row (dim,) and their cosines, nearest first."""
     vocabulary = base.vocabulary[: len(base.tokenizer)]
     cosines = torch.cosine_similarity(vocabulary, row.to(vocabulary)[None])
     special, nearest = set(base.tokenizer.all_special_ids), list[tuple[str, float]]()
     for token_id in cosines.argsort(descending=True).tolist():
-        text = base.tokenizer.decode([token_id]).strip()
-        # Most tokens are pieces of words; the text of a whole word is tokenized to that one token.
-        if token_id not in special and text and base.tokenizer(text, add_special_tokens=False).input_ids == [token_id]:
+        if token_id not in special and (text := whole_word(base, token_id)):
             nearest.append((text, float(cosines[token_id])))
             if len(nearest) == count:
                 break

@@ -1,41 +1,53 @@
-"""A LoRA of the denoiser (Hu et al. 2021) as what is trained, beside the rows of its word or with them held fixed."""
+"""Changes of the denoiser as what is trained, beside the rows of their word or with them held fixed."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tasks.diffusion.adapters import LowRank, layers_of
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.changes import Change, Difference, LowRank, each, layers_of
+from tasks.inversion.data import Data
 from tasks.inversion.rows import Rows
+from tasks.inversion.schedule import Schedule
+from tasks.inversion.training import Training
 from tasks.words.learned import Learned
 
 
 @dataclass
 class Adapter:
-    """A word's rows and the LoRA of the layers that its pictures are denoised with.
+    """A word's rows and the changes of the layers that its pictures are denoised with.
 
-    The frozen denoiser is shared: each row of a batch is multiplied by the factors of its own concept, so many adapters train together.
+    The frozen denoiser is shared: each row of a batch is changed by its own concept, so many adapters train together.
     """
 
     word: Rows
     """The rows; where they need no gradient they stay as they are."""
-    changes: dict[str, LowRank]
-    """Layer -> factors, which are parameters in float32."""
+    changes: dict[str, Change]
+    """Layer -> its change; the tensors that need a gradient are the parameters, in float32."""
     learning_rate: float
-    """The constant rate of AdamW for the factors."""
+    """The constant rate of AdamW for the parameters."""
+    scale: float = 1.0
+    """alpha / rank of a LoRA. `up` has the scale in it, and Adam's steps do not grow with a gradient, so its rate is that much higher."""
 
     def __post_init__(self) -> None:
-        groups: list[dict[str, Any]] = [{"params": self.factors, "lr": self.learning_rate}]
+        ups = {id(change.up) for change in self.changes.values() if isinstance(change, LowRank)}
+        groups: list[dict[str, Any]] = [
+            {"params": [part for part in self.factors if id(part) not in ups], "lr": self.learning_rate},
+            {"params": [part for part in self.factors if id(part) in ups], "lr": self.learning_rate * self.scale},
+        ]
+        groups = [group for group in groups if group["params"]]
         if self.word.rows.requires_grad:
             groups.append({"params": [self.word.rows], "lr": self.word.learning_rate})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
 
     @property
     def factors(self) -> list[Tensor]:
-        return [factor for change in self.changes.values() for factor in change]
+        """The parameters of the changes."""
+        return [part for change in self.changes.values() for part in change if part is not None and part.requires_grad]
 
     @property
     def rows(self) -> Tensor:
@@ -47,8 +59,8 @@ class Adapter:
 
     @property
     def learned(self) -> Learned:
-        """The word, and the LoRA as its last step left it."""
-        changes = {layer: LowRank(*(factor.detach() for factor in change)) for layer, change in self.changes.items()}
+        """The word, and the changes as their last step left them."""
+        changes = {layer: each(change, lambda part: part.detach()) for layer, change in self.changes.items()}
         return Learned(self.word.placeholder_token, self.word.learned.rows if self.word.rows.requires_grad else self.word.rows, changes)
 
     def count_step(self, step: int) -> None:
@@ -73,7 +85,7 @@ class Adapter:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def new_changes(base: BaseModel, targets: str, rank: int, seed: int, concept: str) -> dict[str, LowRank]:
+def new_lora(base: BaseModel, targets: str, rank: int, seed: int, concept: str) -> dict[str, Change]:
     """Return layer -> the factors of a LoRA that changes nothing yet: `down` is drawn at random, `up` is 0.
 
     A convolution's factors are those of LoCon.
@@ -84,7 +96,7 @@ def new_changes(base: BaseModel, targets: str, rank: int, seed: int, concept: st
     layers, generator = layers_of(base.unet, targets), torch.Generator().manual_seed(seed)
     if not layers:
         raise ValueError(f"invert.options.layers of {concept} is {targets}, and {base.identity['model']} has no such layers; choose others")
-    changes = {}
+    changes: dict[str, Change] = {}
     for layer, module in layers.items():
         width_out, *shape_in = module.weight.shape
         if rank > (most := min(width_out, prod(shape_in))):
@@ -92,3 +104,29 @@ def new_changes(base: BaseModel, targets: str, rank: int, seed: int, concept: st
         down = torch.randn(rank, *shape_in, generator=generator) / rank / prod(shape_in[1:]) ** 0.5
         changes[layer] = LowRank(nn.Parameter(down.to(base.device)), nn.Parameter(torch.zeros(width_out, rank, device=base.device)))
     return changes
+
+
+def new_differences(base: BaseModel) -> dict[str, Change]:
+    """Return layer -> a difference of 0 for each layer of the denoiser that has weights."""
+    layers = {name: module for name, module in base.unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm)}
+
+    def zeros(weight: Tensor | None) -> Tensor | None:
+        return None if weight is None else nn.Parameter(torch.zeros(weight.shape, device=base.device))
+
+    return {name: Difference(zeros(module.weight), zeros(module.bias)) for name, module in layers.items()}  # type: ignore[arg-type]
+
+
+def tuned_after(training: Training, data: Data, steps: int, adapter: Callable[[Rows], Adapter]) -> Training:
+    """Let the denoiser be tuned for some steps once a word's own training has ended, with the word held fixed.
+
+    data: what the tuning learns from. adapter: makes what is tuned of the word, whose rows need no gradient.
+    """
+
+    def tuning(word: Training) -> Training:
+        assert word.result is not None
+        fixed = replace(word.trainable, rows=word.result.rows.detach().clone())
+        schedule = Schedule(steps, seconds=word.schedule.seconds)
+        return Training(word.concept, data, adapter(fixed), schedule, before=word, phase="tuning", rate="learning_rate in invert.options")
+
+    training.then = tuning
+    return training

@@ -1,7 +1,7 @@
 """What a word is learned from: the concept's pictures, their captions, and noise from the training's own random numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -9,6 +9,18 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import token_ids
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Pictures of the class that the base model drew, which keep the tuned denoiser from forgetting it (Ruiz et al. 2022, section 3.2)."""
+
+    latents: Tensor
+    """(pictures, channels, height, width): scaled latents, on the CPU."""
+    input_ids: Tensor
+    """(captions, text encoders, length): the captions with the class word."""
+    weight: float
+    """The weight of their loss beside that of the concept's pictures."""
 
 
 @dataclass
@@ -30,16 +42,25 @@ class Data:
     timesteps: tuple[float, float]
     """The part of the noise schedule that is trained on, in shares from no noise to pure noise."""
     generator: torch.Generator
+    class_word: str | None
+    """The ordinary words that the word starts as; None where it starts as another concept."""
+    prior: Prior | None = None
+
+    @property
+    def pictures_per_step(self) -> int:
+        return self.batch_size * (1 if self.prior is None else 2)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training brings to one step. The first dimension is its batch size."""
+    """What one training brings to one step. The first dimension is the number of its pictures."""
 
     input_ids: Tensor
     latents: Tensor
     noise: Tensor
     timesteps: Tensor
+    weights: Tensor
+    """(pictures,): the share of each picture's loss in the step's loss."""
 
 
 def caption_ids(base: BaseModel, captions: Sequence[str], contexts: Sequence[str], words: Mapping[str, int]) -> Tensor:
@@ -55,11 +76,27 @@ def draw_batch(data: Data, step: int, num_train_timesteps: int, device: torch.de
     captions = torch.randint(input_ids.shape[1], (n,), generator=generator)
     shape = (n, *data.means.shape[1:])
     posterior_noise = torch.randn(shape, generator=generator)
+    own = Batch(
+        input_ids=input_ids[pictures % len(input_ids), captions],
+        latents=data.means[pictures] + data.stds[pictures] * posterior_noise,
+        noise=torch.randn(shape, generator=generator),
+        timesteps=spread_timesteps(data.timesteps, torch.rand(n, generator=generator), num_train_timesteps),
+        weights=torch.full((n,), 1 / n),
+    )
+    parts = [own] if data.prior is None else [own, draw_class(data.prior, data, num_train_timesteps)]
+    return Batch(*(torch.cat([getattr(part, part_of.name) for part in parts]).to(device) for part_of in fields(Batch)))
+
+
+def draw_class(prior: Prior, data: Data, num_train_timesteps: int) -> Batch:
+    """Draw as many pictures of the class as of the concept."""
+    generator, n = data.generator, data.batch_size
+    pictures = torch.randint(len(prior.latents), (n,), generator=generator)
     return Batch(
-        input_ids=input_ids[pictures % len(input_ids), captions].to(device),
-        latents=(data.means[pictures] + data.stds[pictures] * posterior_noise).to(device),
-        noise=torch.randn(shape, generator=generator).to(device),
-        timesteps=spread_timesteps(data.timesteps, torch.rand(n, generator=generator), num_train_timesteps).to(device),
+        input_ids=prior.input_ids[torch.randint(len(prior.input_ids), (n,), generator=generator)],
+        latents=prior.latents[pictures],
+        noise=torch.randn(prior.latents[pictures].shape, generator=generator),
+        timesteps=spread_timesteps(data.timesteps, torch.rand(n, generator=generator), num_train_timesteps),
+        weights=torch.full((n,), prior.weight / n),
     )
 
 
@@ -77,6 +114,6 @@ def spread_timesteps(bounds: tuple[float, float], shares: Tensor, num_train_time
 
 def fixed_batch(data: Data, step: int, pictures: int, num_train_timesteps: int, device: torch.device) -> Batch:
     """Return the early stop's batch: the same pictures, noise and captions at every call, with timesteps in the middle of their parts."""
-    batch = draw_batch(replace(data, batch_size=pictures, generator=torch.Generator().manual_seed(0)), step, num_train_timesteps, device)
+    batch = draw_batch(replace(data, batch_size=pictures, generator=torch.Generator().manual_seed(0), prior=None), step, num_train_timesteps, device)
     middles = spread_timesteps(data.timesteps, torch.full((pictures,), 0.5), num_train_timesteps)
     return replace(batch, timesteps=middles.to(device))

@@ -50,7 +50,7 @@ def train_together(
     """Train concepts in one batch and yield each when its last phase has ended; see `train`."""
     waiting, active, losses = deque(trainings), list[Training](), list[Tensor]()
     most = pictures_that_fit(base, trainings[0]) if trainings else 1
-    at_once = at_once or (MOST_ON_A_CPU if base.device.type == "cpu" else max(1, min(MOST_ON_A_GPU, most // trainings[0].data.batch_size)))
+    at_once = at_once or (MOST_ON_A_CPU if base.device.type == "cpu" else max(1, min(MOST_ON_A_GPU, most // trainings[0].data.pictures_per_step)))
     with ThreadPoolExecutor(1) as writer:
         writing: Future | None = None
         while True:

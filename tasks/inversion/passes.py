@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def step(base: BaseModel, trainings: Sequence[Training], most: int) -> tuple[Ten
         except torch.cuda.OutOfMemoryError:
             if most == 1:
                 raise
-            most = max(1, min(most, sum(training.data.batch_size for training in trainings)) // 2)
+            most = max(1, min(most, sum(training.data.pictures_per_step for training in trainings)) // 2)
             torch.cuda.empty_cache()
     for training in trainings:
         training.trainable.optimizer.step()
@@ -51,28 +52,27 @@ def joint_batch(base: BaseModel, trainings: Sequence[Training], batches: Sequenc
         # In its own batch every word's ids start at the end of the vocabulary; here each word's follow those of the word before.
         input_ids.append(torch.where(batch.input_ids >= first_id, batch.input_ids + shift, batch.input_ids))
         shift += len(training.trainable.rows)
-    latents, noise, timesteps = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("latents", "noise", "timesteps"))
-    return Batch(torch.cat(input_ids), latents, noise, timesteps)
+    rest = (torch.cat([getattr(batch, part.name) for batch in batches]) for part in fields(Batch)[1:])
+    return Batch(torch.cat(input_ids), *rest)
 
 
 def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequence[Batch], most: int) -> Tensor:
-    """Return the mean denoising loss of each training (trainings,) over its own batch, and accumulate the gradients.
+    """Return the denoising loss of each training (trainings,) over its own batch, and accumulate the gradients.
 
     most: pictures that go through the model at once.
     """
     process, picture_losses = base.noise, list[Tensor]()
     joint, sizes = joint_batch(base, trainings, batches), [len(batch.latents) for batch in batches]
-    weights = torch.cat([torch.full((size,), 1 / size, device=base.device) for size in sizes])
     changes = {training.concept: training.trainable.changes for training in trainings if training.trainable.changes}
     strengths = own_strengths(trainings, sizes)
-    for start in range(0, len(weights), most):
+    for start in range(0, len(joint.weights), most):
         part = slice(start, start + most)
         latents, noise, timesteps = joint.latents[part], joint.noise[part], joint.timesteps[part]
         condition = encode_tokens(base, joint.input_ids[part], joined_rows([training.trainable.rows for training in trainings]))
         condition = condition._replace(strengths=None if strengths is None else strengths[part])
         with base.adapters.attached(base.unet, changes):
             prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, condition)
-            losses = weights[part] * per_picture_loss(prediction, process.target(latents, noise, timesteps))
+            losses = joint.weights[part] * per_picture_loss(prediction, process.target(latents, noise, timesteps))
             if torch.is_grad_enabled():
                 losses.sum().backward()  # within the block: gradient checkpointing computes activations again, with the adapters
         picture_losses.append(losses.detach())
@@ -128,7 +128,7 @@ def pictures_that_fit(base: BaseModel, training: Training) -> int:
             torch.cuda.empty_cache()  # returns the memory of the measured pass
             fit = int(FREE_SHARE * torch.cuda.mem_get_info(base.device)[0] / per_picture)
         training.data.generator.set_state(state)
-        if fit >= training.data.batch_size:
+        if fit >= training.data.pictures_per_step:
             break
         base.unet.enable_gradient_checkpointing()
     return max(1, fit)

@@ -1,13 +1,13 @@
 """Textual Inversion (Gal et al. 2022, eq. 2): the rows that best denoise the concept's pictures under neutral captions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tasks.diffusion.adapters import LowRank
+from tasks.diffusion.changes import Changes
 from tasks.words.learned import Learned
 
 
@@ -27,7 +27,7 @@ class Rows:
     """What a method does to the rows after every step."""
     penalty: Callable[[Tensor], Tensor] | None = None
     """What a method adds to the loss, as a function of rows (vectors, dim)."""
-    changes: Mapping[str, LowRank] = field(default_factory=dict, init=False)
+    changes: Changes = field(default_factory=dict, init=False)
     """Rows leave the denoiser as it is."""
 
     def __post_init__(self) -> None:

@@ -1,14 +1,14 @@
 """A concept in training is three things: what it learns from, what is trained, and for how long."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from tasks.diffusion.adapters import LowRank
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.changes import Changes
 from tasks.diffusion.words import initializer_rows
 from tasks.inversion.data import Data, caption_ids
 from tasks.inversion.options import EarlyStop
@@ -23,7 +23,7 @@ class Trainable(Protocol):
     rows: Tensor
     """(vectors, dim): the vectors that the captions read."""
     optimizer: torch.optim.Optimizer
-    changes: Mapping[str, LowRank]
+    changes: Changes
     """Layer of the denoiser -> the low-rank change that is trained for it; empty where the denoiser stays as it is."""
     penalty: Callable[[Tensor], Tensor] | None
 
@@ -120,6 +120,7 @@ def new_training(
     rows = first_rows(start, num_vectors, generator).to(base.device).requires_grad_(True)
     input_ids = caption_ids(base, [template.format(placeholder_token) for template in templates], contexts, {placeholder_token: num_vectors})
     means, stds = latents[0].cpu(), latents[1].cpu()
-    data = Data(kind, placeholder_token, templates, contexts, lambda step: input_ids, means, stds, batch_size, timesteps, generator)
+    class_word = initializer if isinstance(initializer, str) else None
+    data = Data(kind, placeholder_token, templates, contexts, lambda step: input_ids, means, stds, batch_size, timesteps, generator, class_word)
     trainable = Rows(placeholder_token, rows, learning_rate, num_vectors, average_last)
     return Training(concept, data, trainable, Schedule(max_train_steps, early_stop))

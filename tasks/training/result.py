@@ -1,12 +1,14 @@
 """The end of the invert stage: it writes a word's embedding and the record of how the word came about, by training or by import."""
 
+from typing import Any
+
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
 from tasks.inversion.training import Training
 from tasks.pipeline.graph import edition
 from tasks.settings import Settings
 from tasks.words.adapter_file import read_adapter
-from tasks.words.embedding_file import ADAPTER
+from tasks.words.embedding_file import ADAPTERS
 from tasks.words.formats import joined, read_word
 from tasks.words.learned import Learned
 
@@ -14,7 +16,7 @@ from tasks.words.learned import Learned
 def write_learned(concept: str, learned: Learned, outcome: dict, record: dict, base: BaseModel) -> None:
     """Write what was learned and train.json. outcome: how the training or import ended. record: everything that decided the result."""
     folder, files = artifacts.embeddings(concept), learned.files(concept, record, base)
-    for name in {ADAPTER} - files.keys():
+    for name in set(ADAPTERS.values()) - files.keys():
         (folder / name).unlink(missing_ok=True)
     for name, data in files.items():  # the embedding comes last: it names the others
         artifacts.write_bytes(folder / name, data)
@@ -22,7 +24,10 @@ def write_learned(concept: str, learned: Learned, outcome: dict, record: dict, b
         "norm": round(float(learned.rows.unflatten(1, (-1, sum(base.widths))).norm(dim=-1).mean()), 5),
         "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5),
     }
-    adapter = {"lora_sha256": artifacts.sha256(folder / ADAPTER), "lora_bytes": len(files[ADAPTER])} if learned.adapter else {}
+    adapter = dict[str, Any]()
+    for kind, name in ADAPTERS.items():
+        if name in files:
+            adapter |= {f"{kind}_sha256": artifacts.sha256(folder / name), f"{kind}_bytes": len(files[name])}
     artifacts.write_json(artifacts.train_record(concept), {"concept": concept, **outcome, **norms, **record, **adapter})
 
 

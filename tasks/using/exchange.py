@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tasks import artifacts
 from tasks.concepts.rights import Rights
-from tasks.diffusion.adapters import Changes
 from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.changes import Changes
 from tasks.diffusion.per_layer import cross_attentions, mean_rows
 from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
 from tasks.pictures.reading import picture_files
@@ -21,7 +21,7 @@ from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
 from tasks.words.adapter_file import adapter_bytes, read_adapter
-from tasks.words.embedding_file import ADAPTER
+from tasks.words.embedding_file import ADAPTERS
 from tasks.words.formats import FOLDERS, FORMATS, XTI, WordFile, joined, read_word
 from tasks.words.learned import read_learned
 
@@ -85,7 +85,7 @@ def write_folder(word: WordFile, concept: str, style: str, out: Path, adapter: C
         for name, data in FORMATS[style](word, concept).items():
             artifacts.write_bytes(folder / name, data)
         if adapter:
-            artifacts.write_bytes(folder / ADAPTER, adapter_bytes(adapter, style))
+            artifacts.write_bytes(folder / ADAPTERS["lora"], adapter_bytes(adapter, style))
         for number, picture in enumerate(sorted(artifacts.curated(concept).glob("*.png"))):
             artifacts.write_bytes(folder / PICTURES / f"{number}.png", picture.read_bytes())
     return out

@@ -1,4 +1,8 @@
-"""A low-rank adapter as a file: the layouts of diffusers with peft, which we write, and of kohya's sd-scripts."""
+"""An adapter of the denoiser as a file: our own, and the layouts of diffusers with peft and of kohya's sd-scripts.
+
+A LoRA is kept in peft's layout. Other changes are kept in float16: a difference as `LAYER.diff` and `LAYER.diff_b`, a gated change as
+`LAYER.gate.output`, with the `key`, `metric` and `gate` that all layers share.
+"""
 
 import json
 import re
@@ -9,17 +13,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from tasks.diffusion.adapters import LowRank, check_layers
+from tasks.diffusion.changes import Change, Changes, Difference, Gated, LowRank, check_layers
 from tasks.words.embedding_file import in_order
 
+SHARED = ("key", "metric", "gate")  # of the gated changes of all layers
 PARTS = re.compile(r"^unet\.(?P<layer>.+)\.(?:lora_(?P<letter>[AB])|lora\.(?P<word>down|up))\.weight$")
 KOHYA = re.compile(r"^lora_unet_(?P<layer>.+)\.(?P<part>lora_down\.weight|lora_up\.weight|alpha)$")
 
 
-def to_peft(changes: Mapping[str, LowRank]) -> dict[str, Tensor]:
-    """Return a file's tensors in the layout that every diffusers pipeline loads; it means alpha = rank, a scale of 1."""
+def to_peft(changes: Changes) -> dict[str, Tensor]:
+    """Return a file's tensors in the layout that every diffusers pipeline loads; it means alpha = rank, a scale of 1.
+
+    Raises:
+        TypeError: a change is of another kind.
+    """
     tensors = {}
-    for layer, (down, up) in changes.items():
+    for layer, change in changes.items():
+        if not isinstance(change, LowRank):
+            raise TypeError(f"{layer} has a change of the kind {type(change).__name__}, which no pipeline of diffusers loads")
+        down, up = change
         tensors[f"unet.{layer}.lora_A.weight"] = down.contiguous()
         tensors[f"unet.{layer}.lora_B.weight"] = up.reshape(*up.shape, *[1] * (down.dim() - 2)).contiguous()
     return tensors
@@ -41,11 +53,21 @@ def from_peft(tensors: Mapping[str, Tensor]) -> dict[str, LowRank]:
     return whole(factors)
 
 
-def to_kohya(changes: Mapping[str, LowRank]) -> dict[str, Tensor]:
-    """Return a file's tensors as kohya's scripts write them and A1111 and ComfyUI read them, with alpha = rank."""
-    tensors = {}
-    for layer, (down, up) in changes.items():
+def to_kohya(changes: Changes) -> dict[str, Tensor]:
+    """Return a file's tensors as kohya's scripts and LyCORIS write them and A1111 and ComfyUI read them, with alpha = rank.
+
+    Raises:
+        TypeError: a change is gated, for which there is no such layout.
+    """
+    tensors = dict[str, Tensor]()
+    for layer, change in changes.items():
         name = f"lora_unet_{layer.replace('.', '_')}"
+        if isinstance(change, Difference):
+            tensors |= named_difference(name, change)
+            continue
+        if not isinstance(change, LowRank):
+            raise TypeError(f"{layer} has a change of the kind {type(change).__name__}, which no tool has a layout for")
+        down, up = change
         tensors[f"{name}.lora_down.weight"] = down.contiguous()
         tensors[f"{name}.lora_up.weight"] = up.reshape(*up.shape, *[1] * (down.dim() - 2)).contiguous()
         tensors[f"{name}.alpha"] = down.new_tensor(float(len(down)))
@@ -69,7 +91,43 @@ def from_kohya(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str
     return whole(factors)
 
 
-LAYOUTS: dict[str, Callable[[Mapping[str, LowRank]], dict[str, Tensor]]] = {
+def stored(changes: Changes) -> dict[str, Tensor]:
+    """Return the tensors of an adapter's own file, which `read_changes` reads."""
+    tensors = to_peft({layer: change for layer, change in changes.items() if isinstance(change, LowRank)})
+    for layer, change in changes.items():
+        if isinstance(change, Difference):
+            tensors |= named_difference(f"unet.{layer}", change)
+        elif isinstance(change, Gated):
+            tensors |= {f"unet.{layer}.gate.output": change.output.half(), "key": change.key, "metric": change.metric, "gate": change.gate}
+    return tensors
+
+
+def named_difference(name: str, change: Difference) -> dict[str, Tensor]:
+    """Return a difference as LyCORIS and ComfyUI name it, in float16."""
+    tensors = {f"{name}.diff": change.weight, f"{name}.diff_b": change.bias}
+    return {key: tensor.half().contiguous() for key, tensor in tensors.items() if tensor is not None}
+
+
+def read_changes(tensors: Mapping[str, Tensor]) -> dict[str, Change]:
+    """Return layer -> change of the tensors that `stored` returned, in float32.
+
+    Raises:
+        ValueError: see `from_peft`.
+    """
+    changes, factors = dict[str, Change](), dict[str, Tensor]()
+    for name, tensor in tensors.items():
+        layer = name.removeprefix("unet.")
+        if name.endswith(".diff"):
+            bias = tensors.get(f"{name}_b")
+            changes[layer.removesuffix(".diff")] = Difference(tensor.float(), None if bias is None else bias.float())
+        elif name.endswith(".gate.output"):
+            changes[layer.removesuffix(".gate.output")] = Gated(tensors["key"], tensors["metric"], tensor.float(), tensors["gate"])
+        elif name not in SHARED and not name.endswith(".diff_b"):
+            factors[name] = tensor
+    return changes | from_peft(factors)
+
+
+LAYOUTS: dict[str, Callable[[Changes], dict[str, Tensor]]] = {
     "diffusers": to_peft,
     "a1111": to_kohya,
     "kohya": to_kohya,
@@ -79,9 +137,13 @@ LAYOUTS: dict[str, Callable[[Mapping[str, LowRank]], dict[str, Tensor]]] = {
 """Format of an exported word -> the layout in which its tools read the adapter."""
 
 
-def adapter_bytes(adapter: Mapping[str, LowRank], style: str) -> bytes:
-    """Return an adapter as the safetensors file that the tools of an export format read; its strength 1 is the strength it was scored with."""
-    ranks = {len(change.down) for change in adapter.values()}
+def adapter_bytes(adapter: Changes, style: str) -> bytes:
+    """Return an adapter as the safetensors file that the tools of an export format read; its strength 1 is the strength it was scored with.
+
+    Raises:
+        TypeError: those tools have no layout for it.
+    """
+    ranks = {len(change.down) for change in adapter.values() if isinstance(change, LowRank)} or {1}
     metadata = {"format": "pt", "ss_network_module": "networks.lora", "ss_network_dim": str(max(ranks)), "ss_network_alpha": str(float(max(ranks)))}
     return in_order(save(LAYOUTS[style](adapter), metadata))
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 PARTS = ("clip_l", "clip_g")
 EMBEDDING = "learned_embeds.safetensors"
-ADAPTER = "pytorch_lora_weights.safetensors"  # diffusers' name, beside the embedding
+ADAPTERS = {"lora": "pytorch_lora_weights.safetensors", "changes": "denoiser_changes.safetensors"}
+"""Kind of adapter -> its file beside the embedding: a LoRA under diffusers' name, or what no pipeline of diffusers loads."""
 
 
 def embedding_file(concept: str, rows: Tensor, record: dict, widths: Sequence[int], architecture: str) -> bytes:
@@ -50,15 +51,19 @@ def files_of(embedding: Path) -> list[Path]:
         ValueError: the adapter is not beside the embedding, or another one is.
     """
     with safe_open(embedding, "pt") as file:
-        sha256 = (file.metadata() or {}).get("lora_sha256")
-    if sha256 is None:
-        return [embedding]
-    adapter = embedding.with_name(ADAPTER)
-    if not adapter.exists() or hashlib.sha256(adapter.read_bytes()).hexdigest() != sha256:
-        raise ValueError(
-            f"{embedding} is a word with a tuned denoiser, but {adapter} is not its LoRA (SHA-256 {sha256[:12]}); restore it, or build the word again"
-        )
-    return [embedding, adapter]
+        described = file.metadata() or {}
+    files = [embedding]
+    for kind, name in ADAPTERS.items():
+        if (sha256 := described.get(f"{kind}_sha256")) is None:
+            continue
+        adapter = embedding.with_name(name)
+        if not adapter.exists() or hashlib.sha256(adapter.read_bytes()).hexdigest() != sha256:
+            raise ValueError(
+                f"{embedding} is a word with a tuned denoiser, but {adapter} is not its own (SHA-256 {sha256[:12]});"
+                " restore it, or build the word again"
+            )
+        files.append(adapter)
+    return files
 
 
 def in_order(data: bytes) -> bytes:
@@ -85,6 +90,6 @@ def metadata(concept: str, record: dict, rows: Tensor, architecture: str) -> dic
         "data_sha256": record["data_sha256"],
         "settings": record["settings"],
         "versions": record["versions"],
-        **{name: record[name] for name in ("lora_sha256",) if name in record},
+        **{name: record[name] for name in ("lora_sha256", "changes_sha256") if name in record},
     }
     return {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in sorted(values.items())}

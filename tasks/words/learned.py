@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from tasks.diffusion.adapters import Changes, LowRank
-from tasks.words.adapter_file import from_peft, to_peft
-from tasks.words.embedding_file import ADAPTER, EMBEDDING, embedding_file, files_of, in_order, read_rows
+from tasks.diffusion.changes import Changes, LowRank, each
+from tasks.words.adapter_file import read_changes, stored
+from tasks.words.embedding_file import ADAPTERS, EMBEDDING, embedding_file, files_of, in_order, read_rows
 
 if TYPE_CHECKING:  # diffusers takes seconds to import, and reading a file needs none of it
     from tasks.diffusion.base_model import BaseModel
@@ -31,7 +31,7 @@ class Learned:
 
     def on_the_cpu(self) -> "Learned":
         """Return a copy that no further training step changes."""
-        adapter = {layer: LowRank(*(factor.detach().cpu().clone() for factor in change)) for layer, change in self.adapter.items()}
+        adapter = {layer: each(change, lambda part: part.detach().cpu().clone()) for layer, change in self.adapter.items()}
         return replace(self, rows=self.rows.detach().cpu().clone(), adapter=adapter)
 
     def files(self, concept: str, record: Mapping, base: "BaseModel") -> dict[str, bytes]:
@@ -41,8 +41,9 @@ class Learned:
         """
         files, description = dict[str, bytes](), dict(record)
         if self.adapter:
-            files[ADAPTER] = in_order(save(to_peft(self.adapter), {"format": "pt"}))
-            description["lora_sha256"] = hashlib.sha256(files[ADAPTER]).hexdigest()
+            kind = adapter_kind(self.adapter)
+            files[ADAPTERS[kind]] = in_order(save(stored(self.adapter), {"format": "pt"}))
+            description[f"{kind}_sha256"] = hashlib.sha256(files[ADAPTERS[kind]]).hexdigest()
         return files | {EMBEDDING: embedding_file(concept, self.rows, description, base.widths, base.architecture)}
 
 
@@ -54,7 +55,12 @@ def read_learned(embedding: Path) -> Learned:
     """
     ((placeholder_token, rows),) = read_rows(embedding).items()
     tensors = {name: value for path in files_of(embedding)[1:] for name, value in load_file(path).items()}
-    return Learned(placeholder_token, rows, from_peft(tensors))
+    return Learned(placeholder_token, rows, read_changes(tensors))
+
+
+def adapter_kind(adapter: Changes) -> str:
+    """Return the key of `ADAPTERS` that an adapter is kept under."""
+    return "lora" if all(isinstance(change, LowRank) for change in adapter.values()) else "changes"
 
 
 @contextmanager
@@ -72,4 +78,4 @@ def taught(base: "BaseModel", concepts: Sequence[Learned]) -> Iterator[dict[str,
 
 
 def on_device(adapter: Changes, base: "BaseModel") -> Changes:
-    return {layer: LowRank(*(factor.to(base.device, base.unet.dtype) for factor in change)) for layer, change in adapter.items()}
+    return {layer: each(change, lambda part: part.to(base.device, base.unet.dtype)) for layer, change in adapter.items()}

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tasks.diffusion.adapters import TARGETS, Changes, LowRank, layers_of, read_strengths
+from tasks.diffusion.adapters import read_strengths
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.changes import TARGETS, Changes, LowRank, layers_of
 from tasks.diffusion.words import encode_prompts, initializer_row
 
 PROMPTS = ["a photo of a <fox>", "a photo of a dog", "a <owl> and a <fox>"]

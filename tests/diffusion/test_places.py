@@ -7,8 +7,8 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor
 
-from tasks.diffusion.adapters import LowRank, layers_of
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.changes import LowRank, layers_of
 from tasks.diffusion.places import Looking, place_of_words
 from tasks.diffusion.words import encode_prompts, initializer_row
 

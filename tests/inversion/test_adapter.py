@@ -15,7 +15,7 @@ from tasks.inversion.loop import train
 from tasks.inversion.methods import method
 from tasks.inversion.passes import batch_losses, drawn
 from tasks.inversion.training import Training
-from tasks.words.embedding_file import ADAPTER
+from tasks.words.embedding_file import ADAPTERS
 from tasks.words.learned import Learned, taught
 from tests.support.words import make
 
@@ -126,8 +126,8 @@ def test_a_pipeline_of_diffusers_loads_the_lora(base: BaseModel, tiny_base_folde
     assert (ours - predict(base, words)).abs().max() > 1e-3
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_base_folder, safety_checker=None)
     record = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": base.identity, "data_sha256": "", "versions": {}}
-    (tmp_path / ADAPTER).write_bytes(concept.files("fox", record, base)[ADAPTER])
-    pipeline.load_lora_weights(tmp_path, weight_name=ADAPTER)
+    (tmp_path / ADAPTERS["lora"]).write_bytes(concept.files("fox", record, base)[ADAPTERS["lora"]])
+    pipeline.load_lora_weights(tmp_path, weight_name=ADAPTERS["lora"])
     latents = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         theirs = pipeline.unet(latents, 500, hidden).sample
@@ -148,7 +148,7 @@ def test_a_loss_that_is_not_finite_ends_the_tuning(base: BaseModel, tmp_path: Pa
     assert not (tmp_path / "word.tuning.pt").exists()
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"rank": 0}, {"layers": "all"}, {"learning_rate": 0.0}, {"alpha": 1}])
+@pytest.mark.parametrize("change", [{"steps": 0}, {"rank": 0}, {"layers": "all"}, {"learning_rate": 0.0}, {"alpha": 0.0}, {"prior": {}}, {"beta": 1}])
 def test_settings_without_sense_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(change))):
         method("lora").Options(**OPTIONS | {"steps": 4} | change)

@@ -39,7 +39,7 @@ def test_a_resumed_word_is_the_undisturbed_word(base: BaseModel, tmp_path: Path,
         trained(base, tmp_path / "resumed", make(base, name), on_step=interrupt)
     steps: list[int] = []
     (resumed,) = trained(base, tmp_path / "resumed", make(base, name), on_step=lambda word: steps.append(word.schedule.step))
-    assert steps == [5, 6] + ([1, 2, 3, 4] if name == "lora" else [])
+    assert steps == [5, 6] + ([1, 2, 3, 4] if name in ("lora", "perfusion") else [])
     assert torch.equal(resumed, undisturbed)
 
 
@@ -49,7 +49,7 @@ def test_methods_in_company_are_the_methods_alone(base: BaseModel, tmp_path: Pat
     for name, one, other in zip(METHODS, alone, together, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0, msg=name)
     different = {tuple(rows[0].tolist()) for rows in alone}
-    assert len(different) == len(METHODS) - 1  # this LoRA is trained around the plain word
+    assert len(different) == len(METHODS) - 2  # this LoRA and this gate are trained around the plain word
 
 
 def test_progressive_vectors_join_one_after_the_other(base: BaseModel, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_picture_has_its_own_vector_and_the_word_alone_is_learned(base: BaseMo
 @pytest.mark.parametrize("name", METHODS)
 def test_a_picture_is_captioned_with_what_else_it_shows(base: BaseModel, name: str) -> None:
     word = make(base, name, contexts=("", "on the moon", "in the snow"))
-    word.data.batch_size, word.data.stds = 64, torch.zeros_like(word.data.stds)
+    word.data.batch_size, word.data.stds, word.data.prior = 64, torch.zeros_like(word.data.stds), None
     batch = drawn(base, word)
     for latents, ids in zip(batch.latents, batch.input_ids[:, 0], strict=True):
         picture = next(index for index, mean in enumerate(word.data.means) if torch.equal(latents, mean))

@@ -18,8 +18,10 @@ TEMPLATES = ("a photo of a {}", "the {}")
 SETTINGS: dict[str, dict[str, Any]] = {
     "progressive": {"add_at": (2, 4)},
     "regularised": {"weight": 10.0},
+    "dreambooth": {"identifier": "alien", "prior": {"pictures": 3, "weight": 1.0, "num_inference_steps": 2, "guidance_scale": 2.0}},
     "extended": {"word": "textual_inversion"},
     "lora": {"word": "textual_inversion", "layers": "attention", "rank": 2, "learning_rate": 1e-2, "steps": 4},
+    "perfusion": {"word": "textual_inversion", "steps": 4, "learning_rate": 1e-2, "bias": 0.75, "temperature": 0.1},
 }
 VECTORS = {"progressive": 3}
 

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from tasks import artifacts
-from tasks.diffusion.adapters import LowRank, layers_of
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.changes import LowRank, layers_of
 from tasks.diffusion.words import initializer_row, nearest_words
 from tasks.invert import invert_one
 from tasks.pipeline import repository, storage

@@ -10,8 +10,8 @@ from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_
 from safetensors import safe_open
 from torch import Tensor
 
-from tasks.diffusion.adapters import LowRank, layers_of
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.changes import LowRank, layers_of
 from tasks.words.adapter_file import LAYOUTS, adapter_bytes, from_kohya, from_peft, read_adapter, to_kohya, to_peft
 
 
