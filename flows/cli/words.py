@@ -19,14 +19,15 @@ app = typer.Typer()
 @app.command("export")
 def export(
     reference: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|vN]", help="a concept; its champion unless an alias or a version is named")],
-    style: Annotated[str, typer.Option("--format", help="diffusers, a1111, kohya, comfyui or sd-concepts-library")],
+    style: Annotated[str, typer.Option("--format", help="diffusers, a1111, kohya, comfyui, sd-concepts-library or pipeline")],
     out: Annotated[Path | None, typer.Option(help="file or folder; below exported/ by default")] = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="write a denoiser tuned by DreamBooth as the nearest LoRA of this rank")] = None,
 ) -> None:
-    """Write a registered word in the format of another tool."""
+    """Write a registered word in the format of another tool, or a whole pipeline with the word in it."""
     with one_line_errors():
-        from tasks.using.exchange import export_word
+        from tasks.using.export import export_word
 
-        print(export_word(reference, style, out, load_settings()))
+        print(export_word(reference, style, out, load_settings(), rank))
 
 
 @app.command("import")

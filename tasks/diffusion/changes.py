@@ -167,6 +167,43 @@ OUTPUTS: dict[type, Callable[..., Tensor]] = {LowRank: of_low_rank, Difference: 
 """Kind -> what its changes add to the output of a layer, whose rows are in the order of the changes, equally many for each."""
 
 
+def merge(module: Any, change: Change) -> None:
+    """Add a change to a layer's own weights, for good.
+
+    Raises:
+        TypeError: the change is gated, which no weights can say.
+    """
+    match change:
+        case LowRank(down, up):
+            weight, bias = (up @ down.flatten(1)).view(module.weight.shape), None
+        case Difference(weight, bias):
+            pass
+        case _:
+            raise TypeError(f"a change of the kind {type(change).__name__} cannot be merged into weights")
+    with torch.no_grad():
+        module.weight += weight.to(module.weight)
+        if bias is not None:
+            module.bias += bias.to(module.bias)
+
+
+def extracted(changes: Changes, rank: int) -> tuple[dict[str, Change], float]:
+    """Return the LoRA of a rank that is nearest to differences of weights, by singular values, and the share of the difference that it loses.
+
+    The share is the norm of what is lost by the norm of the whole. Biases and normalisations, for which there is no LoRA, are lost.
+    """
+    lora, lost, whole = dict[str, Change](), 0.0, 0.0
+    for layer, change in changes.items():
+        assert isinstance(change, Difference)
+        squares = sum(float(part.square().sum()) for part in change if part is not None)
+        whole, lost = whole + squares, lost + squares
+        if change.weight.dim() > 1:
+            left, values, right = torch.linalg.svd(change.weight.flatten(1), full_matrices=False)
+            most = min(rank, len(values))
+            lora[layer] = LowRank(right[:most].unflatten(1, change.weight.shape[1:]), left[:, :most] * values[:most])
+            lost -= float(values[:most].square().sum())
+    return lora, (max(lost, 0.0) / whole) ** 0.5 if whole else 0.0
+
+
 def check_layers(word: str, changes: Changes, modules: Mapping[str, nn.Module]) -> None:
     """Check that a word's changes fit the denoiser.
 

@@ -16,7 +16,7 @@ from tasks import artifacts
 from tasks.registry import connection, reading, writing
 from tasks.registry.database import put
 from tasks.registry.promotion import LAST
-from tasks.words.embedding_file import files_of
+from tasks.words.embedding_file import files_of, layers_in
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
     from mlflow import MlflowClient
@@ -80,6 +80,9 @@ def publish(
     return {"name": name, "version": number, "digest": digest}
 
 
+ADAPTER_CODE = Path(__file__).with_name("registered_adapter.py")
+
+
 def log_concept(
     name: str,
     embedding: Path,
@@ -106,7 +109,7 @@ def log_concept(
         model = mlflow.pyfunc.log_model(
             name=name.replace(".", "-"),  # MLflow allows no dot here
             python_model=str(Path(__file__).with_name("registered_model.py")),
-            artifacts={path.stem: str(path) for path in files},
+            artifacts={path.stem: str(path) for path in (*files, *([ADAPTER_CODE] if len(files) > 1 or layers_in(embedding) > 1 else []))},
             model_config=dict(model_config),
             pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in RUNS_ON],
             signature=signature(model_config),

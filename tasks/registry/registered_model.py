@@ -1,11 +1,14 @@
-"""A registered concept as MLflow loads it: this file is copied into every version, so it imports nothing from wordmint."""
+"""A registered concept as MLflow loads it: this file is copied into every version, so it imports nothing from wordmint.
+
+registered_adapter.py is copied beside it where the concept is more than one row for all layers of the denoiser.
+"""
 
 import hashlib
 import io
 import os
 import re
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +65,26 @@ def embedded(model: str) -> list[str]:
     return [str(folder / "data" / "base" / model) for root in roots for folder in (root, root.parents[1])]
 
 
+def module_of(path: str) -> Any:
+    """Return the module in a file. It is not kept by name, since another version has another file of the name."""
+    spec = spec_from_file_location(Path(path).stem, path)
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
     """Add the word to a pipeline and return the function that rewrites a prompt for it."""
     import torch
+    from safetensors import safe_open
     from safetensors.torch import load_file
 
     tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        layers = int((file.metadata() or {}).get("layers", 1))
+    # A word with rows for each cross-attention layer starts as their mean, and is extended later.
+    tensors = {name: rows.unflatten(1, (layers, -1)).mean(dim=1) for name, rows in tensors.items()}
     if "clip_l" in tensors:  # SDXL: a word of two text encoders
         pipeline.load_textual_inversion(tensors["clip_l"], token=placeholder, text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer)
         pipeline.load_textual_inversion(tensors["clip_g"], token=placeholder, text_encoder=pipeline.text_encoder_2, tokenizer=pipeline.tokenizer_2)
@@ -75,7 +92,7 @@ def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
         pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id
         return str
     if hasattr(pipeline, "load_textual_inversion"):
-        pipeline.load_textual_inversion(path)
+        pipeline.load_textual_inversion(tensors, token=placeholder)
         return str
     # The paper's latent diffusion, whose pipeline cannot load new words: the rows are appended to its embedding table.
     rows, table = tensors[placeholder], pipeline.bert.get_input_embeddings()
@@ -83,77 +100,6 @@ def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
     pipeline.tokenizer.add_tokens(names)
     pipeline.bert.model.embed_tokens = torch.nn.Embedding.from_pretrained(torch.cat([table.weight.detach(), rows]))
     return lambda prompt: prompt.replace(placeholder, " ".join(names))
-
-
-class Adapter:
-    """A word's low-rank change of the denoiser. It acts where the plain prediction attends to the word; prompts without the word are unchanged."""
-
-    def __init__(self, unet: Any, tensors: Mapping[str, Any]) -> None:
-        self.strength, self.tokens, self.first, self.maps = 0.0, [False], 0, list[Any]()
-        for name, down in tensors.items():
-            if not name.endswith((".lora_A.weight", ".lora_B.weight")):
-                raise ValueError(f"{name!r} is no part of a LoRA in peft's layout")
-            if name.endswith(".lora_A.weight"):
-                layer = name.removeprefix("unet.").removesuffix(".lora_A.weight")
-                unet.get_submodule(layer).register_forward_hook(self.change(down, tensors[name.replace("lora_A", "lora_B")]))
-        for name, module in unet.named_modules():
-            if name.rpartition(".")[2] == "attn2":
-                module.register_forward_hook(self.watch, with_kwargs=True)
-        self.forward, unet.forward = unet.forward, self.predict
-
-    def change(self, down: Any, up: Any) -> Callable[..., Any]:
-        from torch.nn import functional
-
-        def hook(module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-            if not self.strength:
-                return output
-            rows, first, second = inputs[0][self.first :], down.to(output), up.to(output)
-            if down.dim() == 4:
-                low = functional.conv2d(rows, first, stride=module.stride, padding=module.padding, dilation=module.dilation)
-                output[self.first :] += self.strength * functional.conv2d(low, second)
-            else:
-                output[self.first :] += self.strength * functional.linear(functional.linear(rows, first), second)
-            return output
-
-        return hook
-
-    def watch(self, attention: Any, inputs: tuple[Any, ...], keywords: Mapping[str, Any], output: Any) -> None:
-        """Keep how much each place of the last plain row attends to the word."""
-        from torch.nn import functional
-
-        if self.strength:
-            hidden, text = inputs[0][self.first - 1], keywords["encoder_hidden_states"][self.first - 1]
-            queries = functional.linear(hidden, attention.to_q.weight, attention.to_q.bias).unflatten(1, (attention.heads, -1)).transpose(0, 1)
-            keys = functional.linear(text, attention.to_k.weight, attention.to_k.bias).unflatten(1, (attention.heads, -1)).transpose(0, 1)
-            attended = (queries @ keys.transpose(1, 2) * attention.scale).softmax(dim=2).mean(dim=0)
-            own = (self.tokens + [False] * len(text))[: len(text)]
-            self.maps.append(attended[:, hidden.new_tensor(own).bool()].sum(dim=1))
-
-    def place(self, height: int, width: int) -> Any:
-        """Return a mask from 0 to 1 (height, width); a place with at least half of the highest attention belongs wholly to the word."""
-        from torch.nn import functional
-
-        finest = max(len(attended) for attended in self.maps)
-        mean = sum(attended for attended in self.maps if len(attended) == finest)
-        shrunk = round((height * width / finest) ** 0.5)
-        share = (mean - mean.min()) / (mean.max() - mean.min()).clamp(min=1e-12) * 2
-        return functional.interpolate(share.clamp(max=1).view(1, 1, height // shrunk, width // shrunk), size=(height, width), mode="bilinear")[0, 0]
-
-    def predict(self, sample: Any, timestep: Any, encoder_hidden_states: Any, *rest: Any, return_dict: bool = True, **keywords: Any) -> Any:
-        """Predict the noise as the denoiser does, and once more for the last row with the change on."""
-        import torch
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
-
-        if not self.strength:
-            return self.forward(sample, timestep, encoder_hidden_states, *rest, return_dict=return_dict, **keywords)
-        self.first, self.maps = len(sample), []
-        if added := keywords.get("added_cond_kwargs"):
-            keywords["added_cond_kwargs"] = {name: torch.cat([value, value[-1:]]) for name, value in added.items()}
-        sample, text = torch.cat([sample, sample[-1:]]), torch.cat([encoder_hidden_states, encoder_hidden_states[-1:]])
-        *plain, changed = self.forward(sample, timestep, text, *rest, return_dict=False, **keywords)[0]
-        plain[-1] = plain[-1] + self.place(*sample.shape[2:]) * (changed - plain[-1])
-        prediction = torch.stack(plain)
-        return UNet2DConditionOutput(sample=prediction) if return_dict else (prediction,)
 
 
 STRENGTH = re.compile(r"<([^<>\s:]+):([0-9]*\.?[0-9]+)>")
@@ -175,10 +121,15 @@ class Concept(PythonModel):
         unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
         pipeline = DiffusionPipeline.from_pretrained(folder, **unused, use_safetensors=True)
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
-        self.adapter = Adapter(pipeline.unet, load_file(path)) if (path := context.artifacts.get("pytorch_lora_weights")) else None
         self.defaults = defaults_of(context.model_config)
         placeholder = context.model_config["placeholder_token"]
         self.expand = teach(pipeline, context.artifacts["learned_embeds"], placeholder)
+        self.adapter = None
+        if "registered_adapter" in context.artifacts:
+            tuned = module_of(context.artifacts["registered_adapter"])
+            changes = context.artifacts.get("pytorch_lora_weights") or context.artifacts.get("denoiser_changes")
+            self.adapter = tuned.Adapter(pipeline.unet, load_file(changes)) if changes else None
+            tuned.extend(pipeline, context.artifacts["learned_embeds"], placeholder)
         added = pipeline.tokenizer.get_added_vocab()
         self.names = [placeholder, *(name for name in added if name.startswith(f"{placeholder}_"))]
         pipeline.set_progress_bar_config(disable=True)
@@ -198,7 +149,9 @@ class Concept(PythonModel):
             text = self.expand(STRENGTH.sub(r"<\1>", prompt))
             strengths = {f"<{name}>": float(value) for name, value in STRENGTH.findall(prompt)}
             if strengths.keys() - (set(self.names[:1]) if self.adapter else set()):
-                raise ValueError(f"{prompt!r} sets a strength, which only {self.names[0]} could have, if it had a LoRA; write the word alone")
+                raise ValueError(
+                    f"{prompt!r} sets a strength, which only {self.names[0]} could have, if it changed the denoiser; write the word alone"
+                )
             if self.adapter:
                 self.adapter.tokens = self.tokens_of(text)
                 self.adapter.strength = strengths.get(self.names[0], 1.0) if any(self.adapter.tokens) else 0.0

@@ -1,4 +1,4 @@
-"""Exporting words to other tools, importing words from them, and the nearest neighbours of a word."""
+"""Importing words from other tools, and the nearest neighbours of a word."""
 
 import logging
 import re
@@ -12,83 +12,19 @@ from torch import Tensor
 from tasks import artifacts
 from tasks.concepts.rights import Rights
 from tasks.diffusion.base_model import load_base_model
-from tasks.diffusion.changes import Changes
 from tasks.diffusion.per_layer import cross_attentions, mean_rows
 from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
 from tasks.pictures.reading import picture_files
-from tasks.registry import connection, reading
-from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
-from tasks.words.adapter_file import adapter_bytes, read_adapter
-from tasks.words.embedding_file import ADAPTERS
-from tasks.words.formats import FOLDERS, FORMATS, XTI, WordFile, joined, read_word
+from tasks.words.adapter_file import read_adapter
+from tasks.words.formats import joined, read_word
 from tasks.words.learned import read_learned
 
 logger = logging.getLogger(__name__)
 
-EXPORTED = Path("exported")
-LORA = "_lora.safetensors"  # the end of the name of an exported word's adapter
 PICTURES = "concept_images"  # in a folder of the sd-concepts-library
 NEAR = 0.95  # cosine from which two words are near-identical
-
-
-def export_word(reference: str, style: str, out: Path | None, settings: Settings) -> Path:
-    """Write a registered word in the format of another tool and return the file or folder; its adapter, if it has one, lies beside it.
-
-    reference: `fox` is its champion; `fox@challenger` and `fox@v3` are others. style: a key of FORMATS.
-    out: a file or a folder, by default below exported/. Some tools take the file's stem as the word.
-
-    Raises:
-        ValueError: there is no such version or format, or `out` has another extension or is a folder that is not empty.
-    """
-    concept, _, which = reference.partition("@")
-    if style not in FORMATS:
-        raise ValueError(f"format {style!r} is unknown; choose one of {', '.join(FORMATS)}")
-    if not connection.exists(tracking_uri(settings)):
-        raise ValueError(f"nothing is registered yet, so there is no {concept!r} to export; run `wordmint build {concept}`")
-    connection.connect(tracking_uri(settings))
-    path, tags = reading.published(concept, which or reading.CHAMPION)
-    word = read_word(path)._replace(token=tags["placeholder_token"])
-    adapter = read_learned(path).adapter
-    if adapter and style == "kohya" and len(word.parts) > 1:
-        raise ValueError(f"{concept} has a LoRA, and kohya's scripts name SDXL's layers in another way; export it for diffusers or comfyui")
-    if word.layers > 1 and (style != "kohya" or (word.layers, len(word.parts)) != (len(XTI), 1)):
-        raise ValueError(
-            f"{concept} has vectors of its own for each of {word.layers} cross-attention layers, which {style} has no layout for;"
-            f" kohya's scripts read the {len(XTI)} of Stable Diffusion 1 and 2, and wordmint reads {path}"
-        )
-    if style in FOLDERS:
-        return write_folder(word, concept, style, out or EXPORTED / style / concept, adapter)
-    folder, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
-    ((name, data),) = FORMATS[style](word, stem).items()
-    if out and folder != out and out.name != name:
-        raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {folder / name}")
-    lora = folder / f"{stem}{LORA}"
-    if adapter:
-        artifacts.write_bytes(lora, adapter_bytes(adapter, style))
-    else:
-        lora.unlink(missing_ok=True)  # of an earlier version
-    artifacts.write_bytes(folder / name, data)
-    return folder / name
-
-
-def write_folder(word: WordFile, concept: str, style: str, out: Path, adapter: Changes) -> Path:
-    """Write a format that is a folder, with the word's adapter, if it has one, and the curated pictures, whose metadata curate removed.
-
-    Raises:
-        ValueError: `out` is a file, or a folder that is not empty.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists already; remove it or choose another place with --out")
-    with artifacts.new_folder(out) as folder:
-        for name, data in FORMATS[style](word, concept).items():
-            artifacts.write_bytes(folder / name, data)
-        if adapter:
-            artifacts.write_bytes(folder / ADAPTERS["lora"], adapter_bytes(adapter, style))
-        for number, picture in enumerate(sorted(artifacts.curated(concept).glob("*.png"))):
-            artifacts.write_bytes(folder / PICTURES / f"{number}.png", picture.read_bytes())
-    return out
 
 
 def import_word(

@@ -135,6 +135,8 @@ LAYOUTS: dict[str, Callable[[Changes], dict[str, Tensor]]] = {
     "sd-concepts-library": to_peft,
 }
 """Format of an exported word -> the layout in which its tools read the adapter."""
+PEFT = {style for style, layout in LAYOUTS.items() if layout is to_peft}
+"""The formats whose tools read a LoRA and no other change."""
 
 
 def adapter_bytes(adapter: Changes, style: str) -> bytes:

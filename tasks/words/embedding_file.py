@@ -66,6 +66,12 @@ def files_of(embedding: Path) -> list[Path]:
     return files
 
 
+def layers_in(embedding: Path) -> int:
+    """Return the number of cross-attention layers that have rows of their own; 1 where all read the same."""
+    with safe_open(embedding, "pt") as file:
+        return int((file.metadata() or {}).get("layers", 1))
+
+
 def in_order(data: bytes) -> bytes:
     """Return a safetensors file with the keys of its header sorted, since the library writes metadata in random order."""
     end = 8 + int.from_bytes(data[:8], "little")

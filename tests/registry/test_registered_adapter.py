@@ -1,0 +1,119 @@
+"""Every method on every family: what it learns is written, read and drawn by what MLflow loads, and by plain pipelines, as wordmint draws it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.changes import merge
+from tasks.diffusion.ddim import generate
+from tasks.diffusion.words import encode_prompts
+from tasks.inversion.loop import train
+from tasks.inversion.methods import METHODS
+from tasks.registry import registered_adapter, registered_model
+from tasks.words.embedding_file import ADAPTERS, EMBEDDING
+from tasks.words.learned import Learned, read_learned, taught
+from tests.support.tiny import RESOLUTION, save_tiny_pipeline
+from tests.support.words import SETTINGS, make
+
+PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
+STRONG: dict[str, dict[str, Any]] = {  # so that a change that is lost shows in a picture
+    "lora": {"layers": "convolutions", "learning_rate": 0.3},
+    "perfusion": {"learning_rate": 3.0},
+}
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl", "ldm"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_pipeline(tmp_path_factory.mktemp(request.param), family=request.param)
+
+
+@pytest.fixture(scope="module")
+def family_base(folder: Path) -> BaseModel:
+    return load_base_model.__wrapped__(str(folder), None, "cpu")  # past the cache, which holds the other tests' model
+
+
+def learn(base: BaseModel, name: str, folder: Path) -> tuple[Learned, Path]:
+    """Train a word, write its files and read them again."""
+    word = make(base, name, options=SETTINGS.get(name, {}) | STRONG.get(name, {}))
+    if name == "dreambooth":
+        for group in word.trainable.optimizer.param_groups:
+            group["lr"] = 0.02
+    (ended,) = train(base, [word], {word.concept: folder / "word.pt"}, 100)
+    assert ended.result is not None, ended.error
+    record = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": {}, "data_sha256": "", "versions": {}}
+    for file, content in ended.result.on_the_cpu().files("fox", record, base).items():
+        (folder / file).write_bytes(content)
+    return read_learned(folder / EMBEDDING), folder / EMBEDDING
+
+
+def differ(ours: Image.Image, theirs: Image.Image) -> int:
+    """The largest difference of two pictures in grey levels."""
+    return int(np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)).max())
+
+
+def draw(pipeline: Any, base: BaseModel, prompt: str, seed: int) -> Image.Image:
+    pipeline.set_progress_bar_config(disable=True)
+    side = RESOLUTION if "vae" in pipeline.components else 8 * base.latent_shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    return pipeline([prompt], height=side, width=side, num_inference_steps=4, guidance_scale=6.0, generator=generator).images[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_version_draws_what_wordmint_draws(folder: Path, family_base: BaseModel, tmp_path: Path, name: str) -> None:
+    concept, embedding = learn(family_base, name, tmp_path)
+    with taught(family_base, [concept]) as words:
+        ours = list(generate(family_base, PROMPTS, [0, 1], words, num_inference_steps=4, guidance_scale=6.0, batch_size=1))
+    bare = list(generate(family_base, PROMPTS, [0, 1], {"<fox>": concept.rows}, num_inference_steps=4, guidance_scale=6.0, batch_size=1))
+    assert differ(ours[1], bare[1]) == 0  # a prompt without the word is the base model's
+    assert (differ(ours[0], bare[0]) > 3) == bool(concept.adapter)
+
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    write = registered_model.teach(pipeline, str(embedding), "<fox>")
+    adapter_file = next((tmp_path / file for file in ADAPTERS.values() if (tmp_path / file).exists()), None)
+    adapter = registered_adapter.Adapter(pipeline.unet, load_file(adapter_file)) if adapter_file else None
+    registered_adapter.extend(pipeline, str(embedding), "<fox>")
+    model = registered_model.Concept()
+    model.pipeline, model.names = pipeline, ["<fox>", *(f"<fox>_{number}" for number in range(1, len(concept.rows)))]
+    for seed, (prompt, picture) in enumerate(zip(PROMPTS, ours, strict=True)):
+        text = write(prompt)
+        if adapter:
+            adapter.tokens = model.tokens_of(text)
+            adapter.strength = float(any(adapter.tokens))
+        assert differ(draw(pipeline, family_base, text, seed), picture) <= 2, prompt
+
+
+@pytest.mark.parametrize("name", ["lora", "dreambooth"])
+def test_a_plain_pipeline_predicts_what_wordmint_predicts_on_the_whole_picture(
+    folder: Path, family_base: BaseModel, tmp_path: Path, name: str
+) -> None:
+    concept, _ = learn(family_base, name, tmp_path)
+    latents = torch.randn(1, *family_base.latent_shape, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad(), taught(family_base, [concept]) as words:
+        condition = encode_prompts(family_base, PROMPTS[:1], words)
+        assert condition.strengths is not None
+        plain = family_base.denoise(latents, 500, condition._replace(strengths=None))
+        ours = family_base.denoise(latents, 500, condition._replace(strengths=condition.strengths.amax(dim=2, keepdim=True)))
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    if name == "lora":
+        pipeline.unet.load_lora_adapter(load_file(tmp_path / ADAPTERS["lora"]), prefix="unet")
+    else:
+        for layer, change in concept.adapter.items():
+            merge(pipeline.unet.get_submodule(layer), change)
+    added = {}
+    if condition.pooled is not None:
+        side = family_base.resolution
+        added["added_cond_kwargs"] = {
+            "text_embeds": condition.pooled,
+            "time_ids": torch.tensor([[side, side, 0, 0, side, side]], dtype=torch.float32),
+        }
+    with torch.no_grad():
+        theirs = pipeline.unet(latents, 500, condition.hidden, **added).sample
+    assert (theirs - plain).abs().max() > 1e-2
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
