@@ -11,14 +11,14 @@ from torch import Tensor
 
 from tasks import artifacts
 from tasks.concepts.rights import Rights
-from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.per_layer import cross_attentions, mean_rows
 from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
 from tasks.pictures.reading import picture_files
 from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
 from tasks.words.adapter_file import read_adapter
-from tasks.words.formats import joined, read_word
+from tasks.words.formats import WordFile, joined, read_word
 from tasks.words.learned import read_learned
 
 logger = logging.getLogger(__name__)
@@ -61,15 +61,7 @@ def import_word(
             + f"an imported word is compared with pictures of its concept; give {max(settings.curate.min_images, 3)}-5 of them with --pictures"
         )
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    rows, layers = joined(word, base.widths, settings.base.model), len(cross_attentions(base.unet))
-    if word.layers not in (1, layers):
-        raise ValueError(
-            f"{path} has vectors for {word.layers} cross-attention layers, {settings.base.model} has {layers}; it is another model's word"
-        )
-    weights = str(base.identity["weights_sha256"])
-    learned_on = word.metadata.get("base_weights_sha256", weights)
-    if learned_on != weights and not any_base:
-        raise ValueError(f"{path} was learned on base {learned_on:.12}, this one is {weights:.12}; --any-base imports it anyway")
+    rows = rows_for(base, word, any_base)
     try:
         for encoder in base.text_encoders:
             extend_tokenizer(encoder.tokenizer, {f"<{key}>": len(rows)})
@@ -89,6 +81,23 @@ def import_word(
         if cosine >= NEAR:
             logger.warning("<%s> is nearly the word of %s: their cosine is %.3f", key, other, cosine)
     return key
+
+
+def rows_for(base: BaseModel, word: WordFile, any_base: bool) -> Tensor:
+    """Return the rows of another tool's word for a base model.
+
+    Raises:
+        ValueError: the word was learned on another base model.
+    """
+    model, layers = str(base.identity["model"]), len(cross_attentions(base.unet))
+    rows = joined(word, base.widths, model)
+    if word.layers not in (1, layers):
+        raise ValueError(f"{word.path} has vectors for {word.layers} cross-attention layers, {model} has {layers}; it is another model's word")
+    weights = str(base.identity["weights_sha256"])
+    learned_on = word.metadata.get("base_weights_sha256", weights)
+    if learned_on != weights and not any_base:
+        raise ValueError(f"{word.path} was learned on base {learned_on:.12}, this one is {weights:.12}; --any-base imports it anyway")
+    return rows
 
 
 def key_of(token: str) -> str:

@@ -114,6 +114,8 @@ def word_of(content: Mapping[str, Any], path: Path) -> tuple[str | None, list[An
     Raises:
         ValueError: the file holds no word or more than one.
     """
+    if set(content) == set(XTI):
+        return None, [torch.cat([checked(content[name], path) for name in XTI], dim=1)]
     if "string_to_param" in content:  # the layout of A1111 and of the paper's own code, where `name` is the word
         rows, name = content["string_to_param"], content.get("name")
         if isinstance(rows, nn.ParameterDict):
@@ -123,8 +125,6 @@ def word_of(content: Mapping[str, Any], path: Path) -> tuple[str | None, list[An
             return name if isinstance(name, str) else None, list(rows.values())
     else:
         rows = content
-        if set(rows) == set(XTI):
-            return None, [torch.cat([checked(rows[name], path) for name in XTI], dim=1)]
         if set(rows) == set(PARTS):
             return None, [rows[name] for name in PARTS]
         if len(rows) == 1:
@@ -184,16 +184,11 @@ def diffusers(word: WordFile, name: str) -> dict[str, bytes]:
 
 
 def nameless(word: WordFile, name: str) -> dict[str, bytes]:
-    """Return what kohya's scripts write and ComfyUI and A1111 read: the word is the file's name."""
-    return {f"{name}.safetensors": named_tensors(word, "emb_params")}
-
-
-def kohya(word: WordFile, name: str) -> dict[str, bytes]:
-    """Return what kohya's scripts read: a tensor for each layer of an extended word (XTI)."""
+    """Return what kohya's scripts write and ComfyUI and A1111 read: the word is the file's name. An extended word is kohya's XTI."""
     if word.layers == 1:
-        return nameless(word, name)
-    layers = word.parts[0].chunk(word.layers, dim=1)
-    return {f"{name}.safetensors": in_order(save({layer: rows.contiguous() for layer, rows in zip(XTI, layers, strict=True)}))}
+        return {f"{name}.safetensors": named_tensors(word, "emb_params")}
+    layers = (rows.contiguous() for rows in word.parts[0].chunk(word.layers, dim=1))
+    return {f"{name}.safetensors": in_order(save(dict(zip(XTI, layers, strict=True))))}
 
 
 def a1111(word: WordFile, name: str) -> dict[str, bytes]:
@@ -246,7 +241,7 @@ def base_name(word: WordFile) -> str:
 FORMATS: dict[str, Callable[[WordFile, str], dict[str, bytes]]] = {
     "diffusers": diffusers,
     "a1111": a1111,
-    "kohya": kohya,
+    "kohya": nameless,
     "comfyui": nameless,
     "sd-concepts-library": concepts_library,
 }

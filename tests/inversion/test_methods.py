@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import Tensor, nn
 
 from tasks.diffusion.base_model import BaseModel, load_base_model
-from tasks.diffusion.words import initializer_row
+from tasks.diffusion.per_layer import cross_attentions
+from tasks.diffusion.words import encode_prompts, encode_tokens, initializer_row, token_ids
+from tasks.inversion.loop import train
 from tasks.inversion.methods import METHODS, method
 from tasks.inversion.passes import batch_losses, drawn
 from tasks.inversion.training import Training
 from tests.support.tiny import save_tiny_pipeline
-from tests.support.words import make, trained
+from tests.support.words import SETTINGS, make, trained
 
 
 def test_a_method_is_found_by_its_name() -> None:
@@ -145,3 +148,83 @@ def test_a_picture_is_captioned_with_what_else_it_shows(base: BaseModel, name: s
         picture = next(index for index, mean in enumerate(word.data.means) if torch.equal(latents, mean))
         text = base.tokenizer.decode(ids[ids < len(base.tokenizer)])
         assert [where in text for where in ("on the moon", "in the snow")] == [picture == 1, picture == 2]
+
+
+def test_an_extended_word_starts_as_the_plain_word_and_each_layer_goes_its_own_way(base: BaseModel, tmp_path: Path) -> None:
+    word, layers, width = make(base, "extended", num_vectors=2), len(cross_attentions(base.unet)), sum(base.widths)
+    plain = make(base, "textual_inversion", num_vectors=2)
+    latents = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        start, expected = (
+            base.denoise(latents, 500, encode_prompts(base, ["a photo of a <fox>"], {"<fox>": each.trainable.rows})) for each in (word, plain)
+        )
+    torch.testing.assert_close(start, expected, atol=1e-5, rtol=1e-5)
+    (learned,) = trained(base, tmp_path, word)
+    assert learned.shape == (2, layers * width)
+    of_layers = learned.unflatten(1, (layers, width))
+    assert all(not torch.allclose(of_layers[:, 0], of_layers[:, number], atol=1e-4) for number in range(1, layers))
+
+
+def test_each_cross_attention_layer_reads_its_own_rows(base: BaseModel) -> None:
+    layers, width = list(cross_attentions(base.unet).values()), sum(base.widths)
+    rows = torch.stack([initializer_row(base, noun) for noun in ("dog", "cat", "moon", "beach")[: len(layers)]])
+    read: list[Tensor] = []
+
+    def listen(layer: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor], output: Tensor) -> None:
+        read.append(keywords["encoder_hidden_states"])
+
+    handles = [layer.register_forward_hook(listen, with_kwargs=True) for layer in layers]
+    with torch.no_grad():
+        condition = encode_prompts(base, ["a <fox>", "a cat"], {"<fox>": rows.flatten()[None]})
+        base.denoise(torch.zeros(2, *base.latent_shape), 500, condition)
+    for handle in handles:
+        handle.remove()
+    for own, row in zip(read, rows, strict=True):
+        alone = encode_prompts(base, ["a <fox>", "a cat"], {"<fox>": row[None]}).hidden
+        torch.testing.assert_close(own, alone, atol=1e-5, rtol=1e-5)
+    assert condition.hidden.shape[-1] == len(layers) * width
+
+
+def test_dreambooth_reads_as_a_rare_word_and_its_class_and_changes_the_denoiser_alone(base: BaseModel, tmp_path: Path) -> None:
+    word = make(base, "dreambooth")
+    rows = torch.stack([initializer_row(base, "alien"), initializer_row(base, "dog")])
+    (learned,) = trained(base, tmp_path, word)
+    assert torch.equal(learned, rows)
+    changes = word.learned.adapter
+    weights = {name: module for name, module in base.unet.named_modules() if getattr(module, "weight", None) is not None}
+    assert changes.keys() == weights.keys()
+    assert all(change[0].abs().max() > 0 for change in changes.values())
+    with pytest.raises(ValueError, match=r"initializer_token 'nobodyknows' is .* choose a word of one token"):
+        make(base, "dreambooth", options={"identifier": "nobodyknows", "prior": None})
+
+
+def test_perfusion_locks_the_keys_to_the_class_and_learns_the_values(base: BaseModel, tmp_path: Path) -> None:
+    word = make(base, "perfusion")
+    checkpoints, ended = {word.concept: tmp_path / "word.pt"}, []
+    ended += train(base, [word], checkpoints, 100)
+    changes = ended[0].result.adapter
+    assert {name.rpartition(".")[2] for name in changes} == {"to_k", "to_v"}
+    ids = token_ids(base, ["a photo of a <fox>", "the <fox>"], {"<fox>": 1})
+    with torch.no_grad():
+        own, of_class = (
+            encode_tokens(base, ids, rows).hidden[ids[:, 0] >= len(base.tokenizer)].mean(0)
+            for rows in (ended[0].result.rows, initializer_row(base, "dog")[None])
+        )
+    for name, (key, metric, output, gate) in changes.items():
+        torch.testing.assert_close(key, own, atol=1e-5, rtol=1e-4)
+        assert float(metric @ key) == pytest.approx(1.0, abs=1e-4)
+        assert gate.tolist() == pytest.approx([0.75, 0.1])
+        weight = base.unet.get_submodule(name).weight
+        if name.endswith("to_k"):
+            torch.testing.assert_close(output, weight @ of_class, atol=1e-4, rtol=1e-4)
+        else:
+            assert not torch.allclose(output, weight @ key, atol=1e-3)
+
+
+def test_alpha_scales_the_rate_of_a_loras_second_factor(base: BaseModel) -> None:
+    rates = {}
+    for alpha in (None, 2, 1):
+        word = make(base, "lora", options=SETTINGS["lora"] | {"alpha": alpha, "steps": None})
+        rates[alpha] = [group["lr"] for group in word.trainable.optimizer.param_groups]
+    assert rates[None] == rates[2] == [1e-2, 1e-2, 5e-3]
+    assert rates[1] == [1e-2, 5e-3, 5e-3]

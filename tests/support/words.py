@@ -35,7 +35,7 @@ def make(base: BaseModel, name: str, kind: Literal["object", "style"] = "object"
         base,
         name,
         "<fox>",
-        "dog",
+        settings.get("initializer", "dog"),
         kind,
         TEMPLATES,
         latents,

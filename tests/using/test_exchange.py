@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,17 +22,19 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.changes import LowRank, layers_of
-from tasks.diffusion.words import initializer_row, nearest_words
+from tasks.diffusion.changes import Gated, LowRank, layers_of
+from tasks.diffusion.words import encode_prompts, initializer_row, nearest_words
+from tasks.inversion.loop import train
 from tasks.invert import invert_one
 from tasks.pipeline import repository, storage
 from tasks.settings import load_settings
-from tasks.using import exchange
+from tasks.using.export import check_layouts, write_pipeline
 from tasks.words.adapter_file import to_kohya, to_peft
 from tasks.words.embedding_file import embedding_file, read_rows
-from tasks.words.formats import FORMATS, read_word
-from tasks.words.learned import read_learned
+from tasks.words.formats import FOLDERS, FORMATS, XTI, read_word
+from tasks.words.learned import Learned, read_learned, taught
 from tests.support.catalogs import draw_picture, dvc
+from tests.support.words import make
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 32  # of the tiny base model's words
@@ -328,14 +331,14 @@ def test_dvc_and_the_flow_agree_on_an_imported_word(built: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("reference", "style"), [*(("mug", style) for style in FORMATS), ("mug@champion", "kohya"), ("mug@v1", "kohya")])
 def test_a_registered_word_is_exported(built: Path, style: str, reference: str, tmp_path: Path) -> None:
-    code, output = command("export", reference, "--format", style, "--out", str(tmp_path / "new") if style in exchange.FOLDERS else str(tmp_path))
+    code, output = command("export", reference, "--format", style, "--out", str(tmp_path / "new") if style in FOLDERS else str(tmp_path))
     assert code == 0, output
     path = Path(output.replace("\n", ""))
     assert path.is_relative_to(tmp_path)
     word = read_word(path)
     assert word.token == "<mug>"
     assert torch.equal(word.parts[0], random_rows(3))
-    if style in exchange.FOLDERS:
+    if style in FOLDERS:
         assert sorted(file.name for file in (path / "concept_images").iterdir()) == ["0.png", "1.png", "2.png"]
         assert Image.open(path / "concept_images" / "0.png").size == (16, 16)
 
@@ -357,6 +360,68 @@ def test_the_lineage_of_an_imported_word_is_its_file(built: Path) -> None:
     assert code == 1 and "the lineage of mug v1 is BROKEN at imported: mug.pt has md5" in output
 
 
+RECORD = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": {}, "data_sha256": "", "versions": {}}
+
+
+@pytest.mark.parametrize("name", ["dreambooth", "lora"])
+def test_a_whole_pipeline_has_the_word_and_its_weights(catalog: Path, base: BaseModel, name: str) -> None:
+    word = make(base, name)
+    (ended,) = train(base, [word], {word.concept: Path("word.pt")}, 100)
+    assert ended.result is not None
+    for file, content in ended.result.on_the_cpu().files("fox", RECORD, base).items():
+        Path(file).write_bytes(content)
+    embedding, settings = Path("learned_embeds.safetensors"), load_settings()
+    concept = read_learned(embedding)
+    tags = {"base_weights_sha256": str(base.identity["weights_sha256"]), "base_model": "tiny", "placeholder_token": "<fox>"}
+    out = write_pipeline("fox", embedding, tags, concept.adapter, Path("exported/fox"), settings)
+    pipeline = StableDiffusionPipeline.from_pretrained(out, safety_checker=None)
+    latents = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad(), taught(base, [concept]) as words:
+        condition = encode_prompts(base, ["a photo of a <fox>"], words)
+        assert condition.strengths is not None
+        ours = base.denoise(latents, 500, condition._replace(strengths=condition.strengths.amax(dim=2, keepdim=True)))
+        text, _ = pipeline.encode_prompt("a photo of a <fox>", "cpu", 1, do_classifier_free_guidance=False)
+        torch.testing.assert_close(pipeline.unet(latents, 500, text).sample, ours, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"exported/fox exists already"):
+        write_pipeline("fox", embedding, tags, concept.adapter, out, settings)
+    with pytest.raises(ValueError, match=r"fox was learned on tiny, and base\.model in params\.yaml has other weights"):
+        write_pipeline("fox", embedding, tags | {"base_weights_sha256": "0"}, concept.adapter, Path("new"), settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "style", "message"),
+    [
+        ("perfusion", "comfyui", "fox has gated changes, which no other tool reads"),
+        ("dreambooth", "diffusers", "fox has the difference of a whole denoiser, for which diffusers has no layout; export it as --format pipeline"),
+        ("extended", "diffusers", "fox has vectors of its own for each of 4 cross-attention layers, which diffusers has no layout for"),
+        ("extended", "kohya", "kohya's scripts read the 16 of Stable Diffusion 1 and 2"),
+    ],
+)
+def test_a_format_without_a_layout_is_refused(base: BaseModel, tmp_path: Path, name: str, style: str, message: str) -> None:
+    learned = make(base, name).trainable.learned
+    if name == "perfusion":
+        learned = Learned("<fox>", learned.rows, {"layer": Gated(*torch.zeros(3, 4), torch.ones(2))})
+    path = tmp_path / "learned_embeds.safetensors"
+    path.write_bytes(embedding_file("fox", learned.rows, RECORD, base.widths, "stable-diffusion-v1"))
+    with pytest.raises(ValueError, match=message):
+        check_layouts("fox", read_word(path), learned.adapter, style)
+
+
+def test_kohyas_xti_goes_out_and_comes_back(catalog: Path) -> None:
+    rows = torch.randn(2, len(XTI) * WIDTH)
+    word = read_word(own_file(Path("word.safetensors"), rows))
+    assert word.layers == len(XTI)
+    Path("xti.safetensors").write_bytes(FORMATS["kohya"](word, "xti")["xti.safetensors"])
+    tensors = load_file("xti.safetensors")
+    assert sorted(tensors) == sorted(XTI) and all(tensor.shape == (2, WIDTH) for tensor in tensors.values())
+    assert torch.equal(tensors["MID"], rows[:, 6 * WIDTH : 7 * WIDTH])
+    again = read_word(Path("xti.safetensors"))
+    assert (again.layers, again.token) == (len(XTI), None)
+    assert torch.equal(again.parts[0], rows)
+    code, output = command("import", "xti.safetensors", "--word", "dog", "--pictures", "photos")
+    assert code == 1 and "has vectors for 16 cross-attention layers, data/base/tiny has 4; it is another model's word" in " ".join(output.split())
+
+
 @pytest.mark.slow
 def test_where_an_export_goes(built: Path) -> None:
     assert command("export", "mug", "--format", "comfyui")[1].strip() == "exported/comfyui/mug.safetensors"
@@ -366,7 +431,7 @@ def test_where_an_export_goes(built: Path) -> None:
     for arguments, message in (
         (("mug", "--format", "a1111", "--out", "mug.safetensors"), "a1111 keeps this word in a .pt file; call it mug.pt"),
         (("mug", "--format", "sd-concepts-library", "--out", "photos"), "photos exists already"),
-        (("mug", "--format", "onnx"), "format 'onnx' is unknown; choose one of diffusers, a1111, kohya, comfyui, sd-concepts-library"),
+        (("mug", "--format", "onnx"), "format 'onnx' is unknown; choose one of diffusers, a1111, kohya, comfyui, sd-concepts-library, pipeline"),
         (("mug@v9", "--format", "kohya"), "concept 'mug' has no v9 in wordmint's registry"),
         (("mug@challenger", "--format", "kohya"), "concept 'mug' has no challenger in wordmint's registry"),
         (("cup", "--format", "kohya"), "concept 'cup' has no champion in wordmint's registry"),

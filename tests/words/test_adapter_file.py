@@ -11,8 +11,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.changes import LowRank, layers_of
-from tasks.words.adapter_file import LAYOUTS, adapter_bytes, from_kohya, from_peft, read_adapter, to_kohya, to_peft
+from tasks.diffusion.changes import Change, Difference, Gated, LowRank, layers_of
+from tasks.words.adapter_file import LAYOUTS, adapter_bytes, from_kohya, from_peft, read_adapter, read_changes, stored, to_kohya, to_peft
 
 
 @pytest.fixture
@@ -81,3 +81,26 @@ def test_numbers_that_are_not_finite_are_refused(base: BaseModel, changes: dict[
     path.write_bytes(adapter_bytes(changes, "kohya"))
     with pytest.raises(ValueError, match="NaN or infinity, which give black pictures"):
         read_adapter(path, base.unet, "<fox>")
+
+
+def test_every_kind_of_change_is_kept(base: BaseModel, changes: dict[str, LowRank]) -> None:
+    (plain, first), (gated, second), (low, _), *_ = layers_of(base.unet, "attention").items()
+    key, metric = torch.randn(2, second.weight.shape[1]).unbind()
+    kept: dict[str, Change] = {
+        plain: Difference(torch.randn(first.weight.shape).half().float(), None),
+        f"{plain}.norm": Difference(torch.randn(4).half().float(), torch.randn(4).half().float()),
+        gated: Gated(key, metric, torch.randn(len(second.weight)).half().float(), torch.tensor([0.75, 0.1])),
+        low: changes[low],
+    }
+    again = read_changes(stored(kept))
+    assert again.keys() == kept.keys()
+    for layer, change in kept.items():
+        assert type(again[layer]) is type(change)
+        for one, other in zip(again[layer], change, strict=True):
+            assert (one is None and other is None) or torch.equal(one, other)
+    kohya = to_kohya({plain: kept[plain], low: kept[low]})
+    assert kohya[f"lora_unet_{plain.replace('.', '_')}.diff"].dtype == torch.float16
+    with pytest.raises(TypeError, match="which no pipeline of diffusers loads"):
+        to_peft(kept)
+    with pytest.raises(TypeError, match="which no tool has a layout for"):
+        to_kohya(kept)
