@@ -1,4 +1,4 @@
-"""A word whose denoiser is tuned around it, from its training to the registry: where it is drawn its LoRA is on, and nowhere else."""
+"""A concept that is more than one row, from its training to the registry: where its word is drawn its changes are on, and nowhere else."""
 
 import io
 import shutil
@@ -20,6 +20,7 @@ from tasks.score import score
 from tasks.settings import Settings
 from tasks.using.imagine import imagine_pictures
 from tasks.words.embedding_file import ADAPTERS, files_of
+from tests.support.words import SETTINGS
 
 PROMPTS = ("a photo of a {}", "a photo of a {} on the moon")
 
@@ -43,13 +44,35 @@ def drawn(settings: Settings) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("*/*/*.png")}
 
 
-@pytest.mark.slow
-def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folder: Path) -> None:
+def curated_fox() -> None:
     artifacts.curated("fox").mkdir(parents=True)
     for number in range(3):
         Image.new("RGB", (16, 16), (80 * number, 200, 90)).save(artifacts.curated("fox") / f"{number}.png")
     artifacts.write_json(artifacts.manifest("fox"), {"pictures": [{"file": f"{number}.png", "kept": True} for number in range(3)]})
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dreambooth", "extended", "perfusion"])
+def test_a_method_goes_from_training_to_the_registry(settings: Settings, tiny_scorer_folder: Path, method: str) -> None:
+    curated_fox()
+    chosen = with_method(settings, tiny_scorer_folder, method, **SETTINGS[method])
+    pictures = drawn(chosen)
+    trained = artifacts.read_json(artifacts.train_record("fox"))
+    assert ("changes_bytes" in trained) == (method != "extended") == any(name.startswith("word_alone/") for name in pictures)
+    score.fn("fox", chosen)
+    register.fn("fox", chosen)
+    path, _ = reading.published("fox")
+    assert [file.read_bytes() for file in files_of(path)] == [file.read_bytes() for file in files_of(artifacts.learned_embeds("fox"))]
+    prompt, expected = PROMPTS[0].format("<fox>"), pixels(pictures["word/a-photo-of-a/000000.png"])
+    (imagined,) = imagine_pictures(prompt, 1, 0, Path("imagined"), chosen)
+    assert np.abs(pixels(imagined.path.read_bytes()) - expected).max() <= 2
+    (served,) = mlflow.pyfunc.load_model("models:/concept.fox@champion").predict([prompt], params=DEFAULTS | {"num_inference_steps": 3})
+    assert np.abs(pixels(served) - expected).max() <= 3
+
+
+@pytest.mark.slow
+def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folder: Path) -> None:
+    curated_fox()
     plain = drawn(with_method(settings, tiny_scorer_folder, "textual_inversion"))
     untuned = artifacts.sha256(artifacts.learned_embeds("fox"))
     tuned_settings = with_method(

@@ -12,7 +12,7 @@ from tasks.concepts.stand_ins import STAND_INS
 from tasks.drawing import plots
 from tasks.settings import Settings
 
-SHOWN = {"word": "word", "word_alone": "without its LoRA", **STAND_INS, "prompt_only": "Prompt-Only"}
+SHOWN = {"word": "word", "word_alone": "the denoiser untuned", **STAND_INS, "prompt_only": "Prompt-Only"}
 """The folder of each kind of a prompt's pictures -> its name on the page."""
 MAX_SIDE = 256  # px of a picture in a sprite
 PIXEL_ART = 128  # px; pictures up to this side are kept lossless and enlarged with hard edges
