@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_to_diffusers
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
@@ -104,3 +105,12 @@ def test_every_kind_of_change_is_kept(base: BaseModel, changes: dict[str, LowRan
         to_peft(kept)
     with pytest.raises(TypeError, match="which no tool has a layout for"):
         to_kohya(kept)
+
+
+def test_perfusion_takes_less_than_100_kb_for_stable_diffusion() -> None:
+    with torch.device("meta"):
+        denoiser = UNet2DConditionModel(cross_attention_dim=768)  # the rest of diffusers' defaults is Stable Diffusion 1.5
+    layers = {name: layer for name, layer in layers_of(denoiser, "cross_attention").items() if name.endswith((".to_k", ".to_v"))}
+    assert len(layers) == 32
+    changes = {name: Gated(torch.ones(768), torch.ones(768), torch.ones(len(layer.weight)), torch.ones(2)) for name, layer in layers.items()}
+    assert len(save(stored(changes))) < 100_000
