@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
+from tasks.inversion.encoder import PictureEncoder, new_encoder
 from tasks.inversion.loop import train
 from tasks.inversion.methods import method
 from tasks.inversion.options import Pick
@@ -18,6 +19,7 @@ TEMPLATES = ("a photo of a {}", "the {}")
 SETTINGS: dict[str, dict[str, Any]] = {
     "progressive": {"add_at": (2, 4)},
     "regularised": {"weight": 10.0},
+    "encoder": {"weight": 10.0},
     "lora": {"word": "textual_inversion", "layers": "attention", "rank": 2, "learning_rate": 1e-2, "steps": 4},
 }
 VECTORS = {"progressive": 3}
@@ -60,3 +62,10 @@ PICTURES = [Image.new("RGB", (16, 16), colour) for colour in ("red", "navy")]
 
 def pick(scorer: Path, every: int = 2) -> Pick:
     return Pick(every=every, pictures=2, num_inference_steps=2, guidance_scale=2.0, model=f"local-dir:{scorer}", pretrained=None)
+
+
+def random_encoder(base: BaseModel) -> PictureEncoder:
+    """An encoder that has learned nothing; it is the same every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return new_encoder(base).eval()
