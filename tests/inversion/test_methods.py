@@ -19,7 +19,7 @@ from tests.support.words import make, trained
 def test_a_method_is_found_by_its_name() -> None:
     for name in METHODS:
         assert method(name).Options.model_config["extra"] == "forbid"
-    with pytest.raises(ValueError, match="method 'dreams' is unknown; choose one of lora, norm_held, per_image"):
+    with pytest.raises(ValueError, match="method 'dreams' is unknown; choose one of encoder, lora, norm_held, per_image"):
         method("dreams")
     with pytest.raises(ValueError, match=r"'nobody\.dreams' cannot be imported .*; install its package"):
         method("nobody.dreams")
@@ -106,6 +106,13 @@ def test_a_regularised_word_stays_nearer(base: BaseModel, tmp_path: Path) -> Non
     assert (near - coarse).norm() < 0.8 * (far - coarse).norm()
     with pytest.raises(ValidationError, match="greater than 0"):
         method("regularised").Options(weight=0.0)
+
+
+def test_an_encoders_word_stays_near_its_start_at_the_held_norm(base: BaseModel, tmp_path: Path) -> None:
+    start = make(base, "norm_held").trainable.rows.detach().clone()
+    far, near = (trained(base, tmp_path, make(base, name, max_train_steps=20))[0] for name in ("norm_held", "encoder"))
+    assert (near - start).norm() < 0.8 * (far - start).norm()
+    torch.testing.assert_close(near.norm(dim=1), start.norm(dim=1))
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
