@@ -79,7 +79,7 @@ def main(
     art_folder: Annotated[Path, typer.Option("--art", help="fetched art, for --embedded")] = art.ART_FOLDER,
     things: Annotated[int, typer.Option(help="things of the embedded domain")] = 4_000,
     pictures_each: Annotated[int, typer.Option(help="pictures of each of them")] = 3,
-    steps: int = 7_500,
+    steps: int = 6_500,
     batch: int = 16,
 ) -> None:
     """Train an encoder, or continue its training."""
