@@ -42,7 +42,7 @@ def register(concept: str, settings: Settings) -> Path:
             embedding,
             tags={
                 "placeholder_token": word.placeholder_token,
-                "initializer_token": word.initializer_token,
+                "initializer_token": train.get("coarse_word", word.initializer_token),
                 "kind": word.kind,
                 "base_model": base["model"],
                 "base_revision": str(base["revision"]),

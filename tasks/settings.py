@@ -10,7 +10,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from tasks.artifacts import prompt_slug
-from tasks.inversion.options import Invert
+from tasks.inversion.options import FROM_PICTURES, Invert, check_start
 from tasks.inversion.section import Section
 
 CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -46,6 +46,8 @@ class Base(Section):
     """A diffusers folder, a hub id, or `emoji-ldm`, which comes with wordmint."""
     revision: str | None
     """The commit of a hub model, or the first digits of the SHA-256 of a folder's weights; other weights are then refused."""
+    encoder: str | None = None
+    """The folder or file of an encoder of the model, or `emoji-encoder`, which comes with wordmint; for words that start from pictures."""
 
 
 class Scorer(Section):
@@ -119,7 +121,7 @@ class Concept(Section):
     placeholder_token: str = Field(pattern=r"^<[^<>:\s]{1,64}>$")
     """The new word as it is written in prompts, in angle brackets; `:` is for its strength, as in `<fox:0.7>`."""
     initializer_token: str = Field(pattern=r"^\S+( \S+)*$")
-    """The start of the search: an ordinary word, a phrase, or the placeholder of another concept."""
+    """The start of the search: an ordinary word, a phrase, the placeholder of another concept, or `<from-pictures>`."""
     invert: dict[str, Any] | None = None
     """Changes to the section `invert` for this concept alone."""
     source: Imported | None = None
@@ -162,10 +164,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def placeholders_differ(self) -> "Settings":
-        owners: dict[str, str] = {}
+        owners = {FROM_PICTURES: "initializer_token"}
         for key, concept in self.concepts.items():
-            owner = owners.setdefault(concept.placeholder_token, key)
-            if owner != key:
+            if (owner := owners.setdefault(concept.placeholder_token, key)) != key:
                 raise ValueError(f"placeholder_token {concept.placeholder_token!r} belongs to {owner} and to {key}; give one of them another")
         return self
 
@@ -173,7 +174,7 @@ class Settings(Section):
     def every_word_has_a_start(self) -> "Settings":
         for key, concept in self.concepts.items():
             chain = [key]
-            while (word := self.concepts[chain[-1]].initializer_token).startswith("<"):
+            while (word := self.concepts[chain[-1]].initializer_token).startswith("<") and word != FROM_PICTURES:
                 if (origin := self.origin(chain[-1])) is None:
                     raise ValueError(f"initializer_token {word!r} of {chain[-1]} is no word of this catalog; take one that is, or an ordinary one")
                 if origin in chain:
@@ -183,8 +184,8 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def inversions_are_valid(self) -> "Settings":
-        for key in self.concepts:
-            self.inversion(key)
+        for key, concept in self.concepts.items():
+            check_start(key, concept.initializer_token, self.inversion(key).method, self.base.encoder)
         return self
 
     def inversion(self, key: str) -> Invert:
@@ -194,8 +195,7 @@ class Settings(Section):
 
     def origin(self, key: str) -> str | None:
         """Return the key of the concept that a concept starts as, or None where it starts as ordinary words."""
-        word = self.concept(key).initializer_token
-        return next((other for other, concept in self.concepts.items() if concept.placeholder_token == word), None)
+        return next((other for other, concept in self.concepts.items() if concept.placeholder_token == self.concept(key).initializer_token), None)
 
     def concept(self, key: str) -> Concept:
         """Return one concept.

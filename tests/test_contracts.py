@@ -75,7 +75,7 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("model", ["emoji-ldm", "emoji-clip"])
+@pytest.mark.parametrize("model", ["emoji-ldm", "emoji-clip", "emoji-encoder"])
 def test_model_card_names_the_weights_beside_it(model: str) -> None:
     folder = ROOT / "data/base" / model
     assert weights_sha256(folder) in (folder / "README.md").read_text(encoding="utf-8")

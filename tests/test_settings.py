@@ -79,11 +79,23 @@ def test_a_missing_key_has_no_default(tmp_path: Path) -> None:
         ("concepts/fox/initializer_token", "<nobody>", "initializer_token '<nobody>' of fox is no word of this catalog"),
         ("concepts/fox/initializer_token", "<fox>", "initializer_token '<fox>' of fox leads back to itself"),
         ("concepts/fox/initializer_token", "brown  bear", r"concepts\.fox\.initializer_token"),
+        ("concepts/fox/placeholder_token", "<from-pictures>", "placeholder_token '<from-pictures>' belongs to initializer_token and to fox"),
+        ("concepts/fox/invert", {"method": "encoder", "options": {"weight": 1.0}}, "encoder starts from pictures, and .* of fox is 'teddy'; set it"),
     ],
 )
 def test_settings_without_sense_are_named(tmp_path: Path, place: str, value: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         load_settings(edited(tmp_path, place, value))
+
+
+def test_a_word_starts_from_pictures_where_there_is_an_encoder(tmp_path: Path) -> None:
+    path = edited(tmp_path, "concepts/fox/initializer_token", "<from-pictures>")
+    assert load_settings(path).origin("fox") is None
+    document = yaml.safe_load(path.read_text())
+    del document["base"]["encoder"]  # as in a catalog of an older release
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(ValueError, match=r"initializer_token <from-pictures> of fox needs an encoder; name one in base\.encoder"):
+        load_settings(path)
 
 
 def test_a_concept_may_be_inverted_in_its_own_way(tmp_path: Path) -> None:

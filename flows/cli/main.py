@@ -20,6 +20,7 @@ from flows.cli.ending import swift_end
 from flows.cli.options import AnyBase, AsJson, Consent, Licence, Source, Undeclared
 from tasks import artifacts
 from tasks.concepts.rights import Rights
+from tasks.inversion.options import FROM_PICTURES
 from tasks.pipeline import fingerprints
 from tasks.pipeline.door import one_line_errors
 from tasks.registry.connection import tracking_uri
@@ -105,7 +106,7 @@ def bounds(score: dict[str, float]) -> str:
 def add(
     name: Annotated[str, typer.Argument(help="the concept's key")],
     pictures: Annotated[list[Path], typer.Argument(help="3-5 pictures of it")],
-    word: Annotated[str, typer.Option(help="an ordinary word of one token with a similar meaning")],
+    word: Annotated[str, typer.Option(help="an ordinary word of one token with a similar meaning; without one, base.encoder finds the start")] = "",
     kind: Annotated[str, typer.Option(help="object or style")] = "object",
     source: Source = "",
     licence: Licence = "",
@@ -117,7 +118,7 @@ def add(
         from tasks.using.add import add_concept
 
         rights = Rights(source=source, licence=licence, consent=consent, undeclared=undeclared)
-        add_concept(name, pictures, word, kind, load_settings(), rights)
+        add_concept(name, pictures, word or FROM_PICTURES, kind, load_settings(), rights)
         console.print(f"added {name} as <{name}>; next: wordmint build {name}")
 
 

@@ -7,6 +7,9 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, mod
 from tasks.inversion.methods import method
 from tasks.inversion.section import Section
 
+FROM_PICTURES = "<from-pictures>"
+"""The initializer_token of a word that starts as the encoder's word for the concept's pictures."""
+
 
 class EarlyStop(Section):
     """When to stop before `max_train_steps`: the DVAR rule (Voronov et al. 2023) on a batch that never changes."""
@@ -81,3 +84,18 @@ class Invert(Section):
         if self.timesteps[0] >= self.timesteps[1]:
             raise ValueError(f"timesteps {list(self.timesteps)} must be a range from less to more noise")
         return self
+
+
+def check_start(concept: str, initializer_token: str, method: str, encoder: str | None) -> None:
+    """Check that a concept's method has the start that it needs.
+
+    Raises:
+        ValueError: the concept starts from pictures without an encoder, or its method is `encoder` and it starts from something else.
+    """
+    if initializer_token == FROM_PICTURES and encoder is None:
+        raise ValueError(f"initializer_token {FROM_PICTURES} of {concept} needs an encoder; name one in base.encoder, or give it an ordinary word")
+    if method == "encoder" and initializer_token != FROM_PICTURES:
+        raise ValueError(
+            f"invert.method encoder starts from pictures, and initializer_token of {concept} is {initializer_token!r};"
+            f" set it to {FROM_PICTURES}, or choose another method"
+        )

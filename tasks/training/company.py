@@ -12,7 +12,7 @@ from tasks.inversion.training import Training
 from tasks.pipeline.progress import tell
 from tasks.settings import Settings
 from tasks.training.result import adopt, how_it_ended, write_learned
-from tasks.training.start import prepare, recipe_of, training_record
+from tasks.training.start import coarse_word, prepare, recipe_of, training_record
 
 
 class Inverted(NamedTuple):
@@ -39,7 +39,10 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
             yield Inverted(concept, error)
         else:
             yield Inverted(concept)
-    records = {training.concept: training_record(recipes[training.concept], base) for training in trainings}
+    records = {}
+    for training in trainings:
+        recipe = recipes[training.concept]
+        records[training.concept] = training_record(recipe, base) | coarse_word(recipe, training, base)
     digests = {concept: hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() for concept, record in records.items()}
     checkpoints = {concept: artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt" for concept, digest in digests.items()}
     runtime = settings.runtime

@@ -13,8 +13,10 @@ from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.ddim import encode
 from tasks.diffusion.per_layer import mean_rows
 from tasks.diffusion.templates import TEMPLATES
+from tasks.diffusion.words import nearest_words
+from tasks.inversion.encoder import encoder_file, load_encoder
 from tasks.inversion.methods import method
-from tasks.inversion.options import Invert
+from tasks.inversion.options import FROM_PICTURES, Invert
 from tasks.inversion.picking import probed
 from tasks.inversion.training import Training, new_training
 from tasks.pipeline.graph import edition
@@ -45,6 +47,8 @@ class Recipe:
     entries: tuple[dict[str, Any], ...]
     """The manifest's entries of the pictures that were kept."""
     device: str
+    encoder: str | None
+    """base.encoder, if the concept starts from its pictures."""
 
     @property
     def contexts(self) -> tuple[str, ...]:
@@ -56,7 +60,9 @@ class Recipe:
 def recipe_of(concept: str, settings: Settings) -> Recipe:
     """Resolve the settings of one concept; its curated pictures must be there."""
     entries = tuple(entry for entry in artifacts.read_json(artifacts.manifest(concept))["pictures"] if entry["kept"])
-    return Recipe(concept, settings.concept(concept), settings.inversion(concept), settings.origin(concept), entries, settings.runtime.device)
+    word, rules, origin = settings.concept(concept), settings.inversion(concept), settings.origin(concept)
+    encoder = settings.base.encoder if word.initializer_token == FROM_PICTURES else None
+    return Recipe(concept, word, rules, origin, entries, settings.runtime.device, encoder)
 
 
 def prepare(recipe: Recipe, base: BaseModel, failed: Collection[str] = ()) -> Training:
@@ -68,8 +74,10 @@ def prepare(recipe: Recipe, base: BaseModel, failed: Collection[str] = ()) -> Tr
     concept, word, rules = recipe.concept, recipe.word, recipe.rules
     pictures = [Image.open(artifacts.curated(concept) / entry["file"]) for entry in recipe.entries]
     arguments = {name: value for name, value in rules if name not in ("method", "options", "pick")} | {"contexts": recipe.contexts}
-    start = word.initializer_token if recipe.origin is None else rows_of(recipe.origin, concept, base, failed)
     latents = encode(base, pictures)
+    start: str | Tensor = word.initializer_token if recipe.origin is None else rows_of(recipe.origin, concept, base, failed)
+    if recipe.encoder:
+        start = load_encoder(recipe.encoder, base).word(latents[0])[None]
     plain = new_training(base, concept, word.placeholder_token, start, word.kind, TEMPLATES[word.kind], latents, **arguments)
     training = method(rules.method).prepare(base, plain, rules.options)
     if rules.pick and training.trainable.changes:
@@ -96,6 +104,13 @@ def training_record(recipe: Recipe, base: BaseModel) -> dict:
     data = artifacts.folder_digest(artifacts.curated(recipe.concept), "*.png")
     versions = {"stage": str(edition("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
     origin = recipe.origin
-    start = {"started_as": {"concept": origin, "digest": artifacts.sha256(artifacts.learned_embeds(origin))}} if origin else {}
+    start: dict[str, Any] = {"started_as": {"concept": origin, "digest": artifacts.sha256(artifacts.learned_embeds(origin))}} if origin else {}
+    if recipe.encoder:
+        start = {"encoder_sha256": artifacts.sha256(encoder_file(recipe.encoder))}
     shown = {"contexts": recipe.contexts} if any(recipe.contexts) else {}
     return {"seed": recipe.rules.seed, "base": base.identity, "data_sha256": data, **shown, **start, "settings": rules, "versions": versions}
+
+
+def coarse_word(recipe: Recipe, training: Training, base: BaseModel) -> dict[str, str]:
+    """Return the ordinary word nearest to the start of a word that starts from its pictures; nothing for another word, which names its own."""
+    return {"coarse_word": nearest_words(base, training.trainable.rows[0].detach(), 1)[0][0]} if recipe.encoder else {}

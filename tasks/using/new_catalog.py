@@ -11,7 +11,7 @@ from tasks.settings import load_settings
 from tasks.shipped import shipped
 
 COPIED = ("dvc.yaml", "prefect.yaml", ".gitignore", ".gitattributes", ".dvcignore", "data/.gitignore")
-BY_NAME = {"data/base/emoji-ldm": "emoji-ldm", "local-dir:data/base/emoji-clip": "emoji-clip"}
+BY_NAME = {"data/base/emoji-ldm": "emoji-ldm", "local-dir:data/base/emoji-clip": "emoji-clip", "data/base/emoji-encoder": "emoji-encoder"}
 """The path of an embedded model in the shipped params.yaml -> its name, which works in any catalog."""
 README = """# {name}
 
@@ -53,7 +53,7 @@ def settings_text(example: bool) -> str:
     """Return the commented params.yaml of a new catalog, with the embedded models by name."""
     text = shipped("params.yaml").read_text(encoding="utf-8")
     for path, name in BY_NAME.items():
-        text = text.replace(f"model: {path}", f"model: {name}".ljust(len(f"model: {path}")))
+        text = text.replace(f": {path}", f": {name}".ljust(len(f": {path}")))
     return text if example else re.sub(r"^concepts:\n(?:  .*\n)+", "concepts: {}\n", text, flags=re.MULTILINE)
 
 

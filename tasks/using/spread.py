@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from tasks.concepts.stand_ins import coarse_word
 from tasks.diffusion.base_model import load_base_model
 from tasks.diffusion.ddim import generate
 from tasks.diffusion.strengths import without_strengths
@@ -31,7 +32,7 @@ def spread(
         raise ValueError(f"the values {','.join(values)!r} must be two or more words, all different; separate them by commas")
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
-    ordinary = {concept.placeholder_token: concept.initializer_token for concept in settings.concepts.values()}
+    ordinary = {concept.placeholder_token: coarse_word(key, settings) or concept.initializer_token for key, concept in settings.concepts.items()}
     rules, scoring, results = settings.sample, settings.score, []
     prompts, seeds = [prompt.format(word) for word in words for _ in range(number)], [*range(seed, seed + number)] * len(words)
     with champions(words_in(" ".join(words)), base, settings, any_base) as learned:

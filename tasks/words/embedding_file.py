@@ -91,7 +91,7 @@ def metadata(concept: str, record: dict, rows: Tensor, architecture: str) -> dic
         "concept": concept,
         "num_vectors": len(rows),
         "placeholder_token": record["settings"]["placeholder_token"],
-        "initializer_token": record["settings"]["initializer_token"],
+        "initializer_token": record.get("coarse_word", record["settings"]["initializer_token"]),  # an ordinary word, which other tools know
         **{f"base_{name}": value for name, value in record["base"].items()},
         "data_sha256": record["data_sha256"],
         "settings": record["settings"],

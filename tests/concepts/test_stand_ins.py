@@ -3,7 +3,7 @@
 import pytest
 
 from tasks import artifacts
-from tasks.concepts.stand_ins import stand_ins, without_word
+from tasks.concepts.stand_ins import coarse_word, stand_ins, without_word
 from tasks.settings import Settings
 from tests.support.catalogs import captioned
 
@@ -26,3 +26,11 @@ def test_what_stands_in_for_a_word(settings: Settings) -> None:
     assert stand_ins("fox", settings) == {"coarse_word": coarse}
     captioned(artifacts.images("fox"), "long: a red fox\nshort: a fox")
     assert stand_ins("fox", settings) == {"coarse_word": coarse, "human_long": "a red fox", "human_short": "a fox"}
+
+
+def test_a_word_that_starts_from_pictures_is_compared_with_the_nearest_word_of_its_start(settings: Settings) -> None:
+    fox = settings.concept("fox").model_copy(update={"initializer_token": "<from-pictures>"})
+    settings = settings.model_copy(update={"concepts": {"fox": fox}})
+    assert stand_ins("fox", settings) == {}
+    artifacts.write_json(artifacts.train_record("fox"), {"coarse_word": "dog"})
+    assert stand_ins("fox", settings) == {"coarse_word": "dog"} and coarse_word("fox", settings) == "dog"

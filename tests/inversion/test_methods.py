@@ -111,6 +111,13 @@ def test_a_regularised_word_stays_nearer(base: BaseModel, tmp_path: Path) -> Non
         method("regularised").Options(weight=0.0)
 
 
+def test_an_encoders_word_stays_near_its_start_at_the_held_norm(base: BaseModel, tmp_path: Path) -> None:
+    start = make(base, "norm_held").trainable.rows.detach().clone()
+    far, near = (trained(base, tmp_path, make(base, name, max_train_steps=20))[0] for name in ("norm_held", "encoder"))
+    assert (near - start).norm() < 0.8 * (far - start).norm()
+    torch.testing.assert_close(near.norm(dim=1), start.norm(dim=1))
+
+
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_a_held_norm_is_the_vocabularys(tmp_path: Path, family: str) -> None:
     base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path / family, family=family)), None, "cpu")

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
+from tasks.inversion.encoder import PictureEncoder, new_encoder
 from tasks.inversion.loop import train
 from tasks.inversion.methods import method
 from tasks.inversion.options import Pick
@@ -20,6 +21,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "regularised": {"weight": 10.0},
     "dreambooth": {"identifier": "alien", "prior": {"pictures": 3, "weight": 1.0, "num_inference_steps": 2, "guidance_scale": 2.0}},
     "extended": {"word": "textual_inversion"},
+    "encoder": {"weight": 10.0},
     "lora": {"word": "textual_inversion", "layers": "attention", "rank": 2, "learning_rate": 1e-2, "steps": 4},
     "perfusion": {"word": "textual_inversion", "steps": 4, "learning_rate": 1e-2, "bias": 0.75, "temperature": 0.1},
 }
@@ -63,3 +65,10 @@ PICTURES = [Image.new("RGB", (16, 16), colour) for colour in ("red", "navy")]
 
 def pick(scorer: Path, every: int = 2) -> Pick:
     return Pick(every=every, pictures=2, num_inference_steps=2, guidance_scale=2.0, model=f"local-dir:{scorer}", pretrained=None)
+
+
+def random_encoder(base: BaseModel) -> PictureEncoder:
+    """An encoder that has learned nothing; it is the same every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return new_encoder(base).eval()

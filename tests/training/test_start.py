@@ -6,15 +6,19 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
-from tasks.diffusion.words import initializer_row
+from tasks.diffusion.ddim import encode
+from tasks.diffusion.words import initializer_row, nearest_words
+from tasks.inversion.encoder import ENCODER, encoder_bytes
 from tasks.inversion.training import Training, new_training
 from tasks.invert import invert
 from tasks.settings import Settings
 from tasks.training.start import prepare, recipe_of, rounds, training_record
 from tasks.words.embedding_file import read_rows
+from tests.support.words import random_encoder
 
 
 def chained(settings: Settings) -> Settings:
@@ -88,3 +92,47 @@ def test_what_else_pictures_show_is_part_of_what_decides_a_word(settings: Settin
     artifacts.write_json(artifacts.manifest("cup"), manifest)
     assert training_record(recipe_of("cup", chain), base) == before | {"contexts": ("", "on the moon", "")}
     assert prepare(recipe_of("cup", chain), base).data.contexts == ("", "on the moon", "")
+
+
+def from_pictures(settings: Settings, base: BaseModel, **inversion: Any) -> Settings:
+    """Settings in which cup starts from its pictures, by an encoder that has learned nothing."""
+    Path("encoder").mkdir()
+    (Path("encoder") / ENCODER).write_bytes(encoder_bytes(random_encoder(base), base, "nothing"))
+    values = chained(settings).model_dump()
+    values["base"]["encoder"] = "encoder"
+    values["concepts"] = {"cup": {"kind": "object", "placeholder_token": "<cup>", "initializer_token": "<from-pictures>", "invert": inversion}}
+    return Settings.model_validate(values)
+
+
+def test_a_word_starts_as_the_encoders_word_for_its_pictures(settings: Settings, base: BaseModel) -> None:
+    fresh = from_pictures(settings, base)
+    pictures = [Image.open(path) for path in sorted(artifacts.curated("cup").glob("*.png"))]
+    with torch.inference_mode():
+        start = random_encoder(base).word(encode(base, pictures)[0])
+    torch.testing.assert_close(prepare(recipe_of("cup", fresh), base).trainable.rows.detach(), start[None], atol=1e-3, rtol=1e-2)
+    ((_, error),) = invert.fn(["cup"], fresh)
+    record = artifacts.read_json(artifacts.train_record("cup"))
+    assert error is None and record["encoder_sha256"] == artifacts.sha256(Path("encoder") / ENCODER)
+    assert record["coarse_word"] == nearest_words(base, start, 1)[0][0]
+    with safe_open(artifacts.learned_embeds("cup"), "pt") as file:
+        assert file.metadata()["initializer_token"] == record["coarse_word"]  # what another catalog compares an imported word with
+
+
+def test_the_method_encoder_refines_the_encoders_word(settings: Settings, base: BaseModel) -> None:
+    fresh = from_pictures(settings, base, method="encoder", options={"weight": 1.0}, max_train_steps=3)
+    ((_, error),) = invert.fn(["cup"], fresh)
+    rows = read_rows(artifacts.learned_embeds("cup"))["<cup>"]
+    assert error is None and artifacts.read_json(artifacts.train_record("cup"))["method"] == "encoder"
+    torch.testing.assert_close(rows.norm(dim=1)[0], base.vocabulary.norm(dim=1).mean())
+
+
+def test_only_words_that_start_from_pictures_depend_on_the_encoder(settings: Settings, base: BaseModel) -> None:
+    fresh = from_pictures(settings, base)
+    cup = fresh.concepts["cup"].model_copy(update={"initializer_token": "dog"})
+    plain = fresh.model_copy(update={"concepts": {"cup": cup}})
+    before, of_plain = training_record(recipe_of("cup", fresh), base), training_record(recipe_of("cup", plain), base)
+    (Path("encoder") / ENCODER).write_bytes(b"another encoder")
+    assert training_record(recipe_of("cup", plain), base) == of_plain
+    assert training_record(recipe_of("cup", fresh), base) != before
+    with pytest.raises(ValueError, match="is damaged"):
+        prepare(recipe_of("cup", fresh), base)
