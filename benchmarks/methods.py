@@ -1,7 +1,7 @@
 """Every method at equal optimizer seconds on the shipped concepts: `python -m benchmarks.methods [--sheets FOLDER] [--json]`, after `make catalog`.
 
 The LoRA of params.yaml, or a share of its steps, sets the seconds. The pace of every other method is measured first, so that its steps fill the
-same time. Perfusion gives its word as many steps as half of the LoRA's word.
+same time. Perfusion gives its word as many steps as half of the LoRA's word. The encoder takes its 30 steps and no more.
 """
 
 import json
@@ -24,7 +24,7 @@ from tasks.concepts.stand_ins import without_word
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
 from tasks.inversion.loop import train
-from tasks.inversion.options import Invert
+from tasks.inversion.options import FROM_PICTURES, Invert
 from tasks.inversion.training import Training
 from tasks.judging.judge import read_features
 from tasks.settings import Settings, load_settings
@@ -38,6 +38,7 @@ RARE = "z"  # no caption that the embedded model was trained on has the letter a
 PRIOR = {"pictures": 16, "weight": 1.0, "num_inference_steps": 25, "guidance_scale": 4.0}
 WAYS: dict[str, dict[str, Any]] = {
     "textual_inversion": {"method": "textual_inversion", "options": {}},
+    "encoder": {"method": "encoder", "options": {"weight": 0.01}, "max_train_steps": 30},
     "norm_held": {"method": "norm_held", "options": {}},
     "extended": {"method": "extended", "options": {"word": "norm_held"}},
     "perfusion": {
@@ -56,6 +57,8 @@ def trained(base: BaseModel, settings: Settings, concepts: Sequence[str], seed: 
     trainings = []
     for concept in concepts:
         recipe = recipe_of(concept, settings)
+        if changes.get("method") == "encoder":
+            recipe = replace(recipe, word=recipe.word.model_copy(update={"initializer_token": FROM_PICTURES}), encoder=settings.base.encoder)
         rules = Invert.model_validate(settings.invert.model_dump() | dict(changes) | {"seed": seed})
         trainings.append(prepare(replace(recipe, rules=rules), base))
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +81,8 @@ def filling(base: BaseModel, settings: Settings, concepts: Sequence[str], change
         ended = trained(base, settings, concepts, 0, with_steps(changes, word, tuning))
         return fmean(training.schedule.seconds for training in ended.values())
 
+    if "max_train_steps" in changes:
+        return dict(changes)
     if "steps" not in changes["options"]:
         return with_steps(changes, round(PACE * seconds / mean_seconds(PACE, 1)), 1)
     whole, half = mean_seconds(PACE, PACE), mean_seconds(PACE, PACE // 2)
@@ -110,10 +115,10 @@ def measure(
     word, tuning = round(share * settings.invert.max_train_steps), round(share * settings.invert.options.model_dump()["steps"])
     lora = with_steps({"options": settings.invert.options.model_dump()}, word, tuning)
     seconds = fmean(training.schedule.seconds for training in trained(base, settings, concepts, 0, lora).values())
-    for way, changes in WAYS.items():
-        fitted = filling(base, settings, concepts, changes, seconds, word // 2) if changes else lora
-        for seed in seeds:
-            for concept, training in trained(base, settings, concepts, seed, fitted).items():
+    fitted = {way: filling(base, settings, concepts, changes, seconds, word // 2) if changes else lora for way, changes in WAYS.items()}
+    for seed in seeds:
+        for way, changes in fitted.items():
+            for concept, training in trained(base, settings, concepts, seed, changes).items():
                 row = {"way": way, "concept": concept, "seed": seed, "seconds": training.schedule.seconds}
                 if training.result is None:
                     yield row | {"error": training.error}
