@@ -43,7 +43,7 @@ class Data:
     """The part of the noise schedule that is trained on, in shares from no noise to pure noise."""
     generator: torch.Generator
     class_word: str | None
-    """The ordinary words that the word starts as; None where it starts as another concept."""
+    """The ordinary words that the word starts as; None where it starts as another concept or from its pictures."""
     prior: Prior | None = None
 
     @property

@@ -46,10 +46,10 @@ def class_word_of(data: "Data", concept: str) -> str:
     """Return the ordinary words that a concept's word starts as.
 
     Raises:
-        ValueError: it starts as another concept.
+        ValueError: it starts as another concept or from its pictures.
     """
     if data.class_word is None:
-        raise ValueError(f"{concept} starts as another concept and so has no class word; set its initializer_token to an ordinary word")
+        raise ValueError(f"{concept} does not start as an ordinary word and so has no class word; set its initializer_token to one")
     return data.class_word
 
 

@@ -11,7 +11,18 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.words import encode_prompts, expand, extend_tokenizer, initializer_row, spliced, token_ids, vector_tokens
+from tasks.diffusion.changes import LowRank, layers_of
+from tasks.diffusion.words import (
+    encode_prompts,
+    expand,
+    extend_tokenizer,
+    initializer_row,
+    nearest_words,
+    spliced,
+    token_ids,
+    vector_tokens,
+    whole_words,
+)
 from tasks.inversion.loop import train
 from tasks.inversion.training import new_training
 
@@ -176,3 +187,23 @@ def test_two_words_in_one_prompt_read_their_own_rows(base: BaseModel, rows: Tens
     swapped = encode_prompts(base, ["a <owl> and an <fox>"], {"<owl>": rows[:1], "<fox>": rows[1:]}).hidden
     torch.testing.assert_close(both, swapped)
     assert not torch.allclose(both, encode_prompts(base, ["a <fox> and an <owl>"], {"<fox>": rows[1:], "<owl>": rows[:1]}).hidden, atol=1e-3)
+
+
+def test_a_word_that_no_prompt_can_use_has_no_tokens(base: BaseModel) -> None:
+    """An adapter may be on the denoiser for a word that these prompts were not given."""
+    layer, module = next(iter(layers_of(base.unet, "attention").items()))
+    change = LowRank(torch.ones(1, module.weight.shape[1]), torch.ones(len(module.weight), 1))
+    with base.adapters.attached(base.unet, {"<owl>": {layer: change}, "<fox>": {layer: change}}):
+        condition = encode_prompts(base, ["a <fox>"], {"<fox>": initializer_row(base, "dog")[None]})
+    assert condition.strengths is not None
+    owl, fox = condition.strengths[0]
+    assert owl.count_nonzero() == 0
+    assert fox.tolist() == [0.0, 0.0, 1.0] + [0.0] * (len(fox) - 3)
+
+
+def test_no_special_token_is_a_nearest_word(base: BaseModel) -> None:
+    for token_id in base.tokenizer.all_special_ids:
+        words = nearest_words(base, base.vocabulary[token_id], 3)
+        assert len(words) == 3
+        assert not {word for word, _ in words} & set(base.tokenizer.all_special_tokens)
+    assert whole_words(base, 3) == whole_words(base)[:3]
