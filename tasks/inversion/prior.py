@@ -12,6 +12,10 @@ if TYPE_CHECKING:  # settings are read before torch is needed
     from tasks.diffusion.base_model import BaseModel
     from tasks.inversion.data import Data, Prior
 
+AT_ONCE = 8  # pictures generated at once
+DRAWN: dict[tuple[object, ...], "Tensor"] = {}
+"""What was drawn by whom -> the latents: concepts of one class share them."""
+
 
 class Preservation(Section):
     """How the class is kept."""
@@ -68,7 +72,3 @@ def class_pictures(base: "BaseModel", prompt: str, pictures: int, num_inference_
             drawn.append(ddim_sample(base, noise, prompts.repeat(len(noise)), nothing, num_inference_steps, guidance_scale).cpu())
         DRAWN[key] = torch.cat(drawn).clone()  # outside inference mode, so that they can be trained on
     return DRAWN[key]
-
-
-AT_ONCE = 8  # pictures generated at once
-DRAWN: dict[tuple[object, ...], "Tensor"] = {}

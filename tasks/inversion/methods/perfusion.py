@@ -21,6 +21,10 @@ if TYPE_CHECKING:  # settings are read before torch is needed
     from tasks.inversion.rows import Rows
     from tasks.inversion.training import Training
 
+WORDS = 1000  # of the vocabulary, whose text encodings give the covariance
+AT_ONCE = 64  # prompts encoded at once
+RIDGE = 1e-3  # of the covariance's mean variance, without which rare directions would count without bound
+
 
 class Options(Section):
     word: Literal["textual_inversion", "norm_held"]
@@ -75,7 +79,7 @@ def locked(
 
     metric = similarity_metric(base, key)
     gate = torch.tensor([options.bias, options.temperature], device=base.device)
-    changes = dict["str", "Change"]()
+    changes: dict[str, Change] = {}
     for name, layer in layers.items():
         value = layer.weight.float() @ (of_class if name.endswith(".to_k") else key)
         changes[name] = Gated(key, metric, value if name.endswith(".to_k") else nn.Parameter(value), gate)
@@ -109,10 +113,6 @@ def similarity_metric(base: "BaseModel", key: "Tensor") -> "Tensor":
         for part in input_ids.split(AT_ONCE):
             tokens = encode_tokens(base, part, torch.zeros(1, sum(base.widths), device=base.device)).hidden.flatten(0, 1).cpu().double()
             covariance += tokens.T @ tokens / input_ids[:, 0].numel()
-    ridge = RIDGE * covariance.trace() / len(covariance)  # rare directions would count without bound
+    ridge = RIDGE * covariance.trace() / len(covariance)
     whitened = torch.linalg.solve(covariance + ridge * torch.eye(len(covariance), dtype=torch.float64), key.cpu().double())
     return (whitened / (whitened @ key.cpu().double())).float().to(key.device)
-
-
-WORDS, AT_ONCE = 1000, 64
-RIDGE = 1e-3
