@@ -1,6 +1,7 @@
 """Every method of inversion: it does what its paper says, resumes, and leaves the words beside it alone."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -235,3 +236,11 @@ def test_alpha_scales_the_rate_of_a_loras_second_factor(base: BaseModel) -> None
         rates[alpha] = [group["lr"] for group in word.trainable.optimizer.param_groups]
     assert rates[None] == rates[2] == [1e-2, 1e-2, 5e-3]
     assert rates[1] == [1e-2, 5e-3, 5e-3]
+
+
+@pytest.mark.parametrize("name", ["extended", "perfusion"])
+def test_a_denoiser_without_cross_attention_is_refused_before_any_training(base: BaseModel, name: str) -> None:
+    bare: Any = SimpleNamespace(unet=nn.Sequential(nn.Linear(2, 2)), identity={"model": "a/base"})
+    chosen = method(name)
+    with pytest.raises(ValueError, match=rf"invert\.method {name} .*a/base has none"):
+        chosen.prepare(bare, make(base, "textual_inversion"), chosen.Options(**SETTINGS[name]))
