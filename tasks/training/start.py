@@ -113,4 +113,5 @@ def training_record(recipe: Recipe, base: BaseModel) -> dict:
 
 def coarse_word(recipe: Recipe, training: Training, base: BaseModel) -> dict[str, str]:
     """Return the ordinary word nearest to the start of a word that starts from its pictures; nothing for another word, which names its own."""
-    return {"coarse_word": nearest_words(base, training.trainable.rows[0].detach(), 1)[0][0]} if recipe.encoder else {}
+    row = mean_rows(training.trainable.rows.detach(), sum(base.widths))[0]
+    return {"coarse_word": nearest_words(base, row, 1)[0][0]} if recipe.encoder else {}

@@ -18,7 +18,7 @@ from tasks.invert import invert
 from tasks.settings import Settings
 from tasks.training.start import prepare, recipe_of, rounds, training_record
 from tasks.words.embedding_file import read_rows
-from tests.support.words import random_encoder
+from tests.support.words import SETTINGS, random_encoder
 
 
 def chained(settings: Settings) -> Settings:
@@ -136,3 +136,13 @@ def test_only_words_that_start_from_pictures_depend_on_the_encoder(settings: Set
     assert training_record(recipe_of("cup", fresh), base) != before
     with pytest.raises(ValueError, match="is damaged"):
         prepare(recipe_of("cup", fresh), base)
+
+
+@pytest.mark.parametrize("name", ["extended", "lora", "perfusion", "dreambooth"])
+def test_other_methods_start_from_pictures_too_or_say_why_not(settings: Settings, base: BaseModel, name: str) -> None:
+    options = SETTINGS[name] | ({"prior": None} if name == "dreambooth" else {})
+    ((_, error),) = invert.fn(["cup"], from_pictures(settings, base, method=name, options=options, max_train_steps=2))
+    if name in ("perfusion", "dreambooth"):
+        assert "cup does not start as an ordinary word and so has no class word" in str(error)
+    else:
+        assert error is None and artifacts.read_json(artifacts.train_record("cup"))["coarse_word"]
