@@ -120,3 +120,13 @@ def fingerprint(model: BaseModel) -> str:
 def pytest_unconfigure() -> None:
     """Let Prefect end its server in silence: it says so when the interpreter exits, to a stream that pytest has closed by then."""
     logging.raiseExceptions = False
+
+
+@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl", "ldm"])
+def family_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_pipeline(tmp_path_factory.mktemp(request.param), family=request.param)
+
+
+@pytest.fixture(scope="module")
+def family_base(family_folder: Path) -> BaseModel:
+    return load_base_model.__wrapped__(str(family_folder), None, "cpu")  # past the cache, which holds the other tests' model

@@ -23,16 +23,6 @@ PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
 RECORD = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": {}, "data_sha256": "", "versions": {}}
 
 
-@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl", "ldm"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_pipeline(tmp_path_factory.mktemp(request.param), family=request.param)
-
-
-@pytest.fixture(scope="module")
-def family_base(folder: Path) -> BaseModel:
-    return load_base_model.__wrapped__(str(folder), None, "cpu")  # past the cache, which holds the other tests' model
-
-
 def learn(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
     pictures = [Image.new("RGB", (RESOLUTION, RESOLUTION), colour) for colour in ("red", "blue", "green")]
     word = new_training(
@@ -56,12 +46,12 @@ def learn(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
     return word.learned.rows
 
 
-def test_resolution_is_read_from_the_configs(folder: Path, family_base: BaseModel) -> None:
-    assert base_resolution(str(folder), None) == RESOLUTION == family_base.resolution
+def test_resolution_is_read_from_the_configs(family_folder: Path, family_base: BaseModel) -> None:
+    assert base_resolution(str(family_folder), None) == RESOLUTION == family_base.resolution
 
 
 @pytest.mark.parametrize("num_vectors", [1, 2])
-def test_train_save_load_generate(folder: Path, family_base: BaseModel, tmp_path: Path, num_vectors: int) -> None:
+def test_train_save_load_generate(family_folder: Path, family_base: BaseModel, tmp_path: Path, num_vectors: int) -> None:
     rows = learn(family_base, tmp_path, num_vectors)
     start, width = initializer_row(family_base, "dog"), 0
     assert rows.shape == (num_vectors, sum(family_base.widths))
@@ -73,7 +63,7 @@ def test_train_save_load_generate(folder: Path, family_base: BaseModel, tmp_path
     learned = read_rows(file)
     torch.testing.assert_close(learned["<fox>"], rows)
 
-    pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline = DiffusionPipeline.from_pretrained(family_folder)
     pipeline.set_progress_bar_config(disable=True)
     write = registered_model.teach(pipeline, str(file), "<fox>")
     ours = list(generate(family_base, PROMPTS, [0, 1], learned, num_inference_steps=4, guidance_scale=6.0, batch_size=2))

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.changes import merge
 from tasks.diffusion.ddim import generate
 from tasks.diffusion.words import encode_prompts
@@ -19,7 +19,7 @@ from tasks.inversion.methods import METHODS
 from tasks.registry import registered_adapter, registered_model
 from tasks.words.embedding_file import ADAPTERS, EMBEDDING
 from tasks.words.learned import Learned, read_learned, taught
-from tests.support.tiny import RESOLUTION, save_tiny_pipeline
+from tests.support.tiny import RESOLUTION
 from tests.support.words import SETTINGS, make
 
 PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
@@ -27,16 +27,6 @@ STRONG: dict[str, dict[str, Any]] = {  # so that a change that is lost shows in 
     "lora": {"layers": "convolutions", "learning_rate": 0.3},
     "perfusion": {"learning_rate": 3.0},
 }
-
-
-@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl", "ldm"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_pipeline(tmp_path_factory.mktemp(request.param), family=request.param)
-
-
-@pytest.fixture(scope="module")
-def family_base(folder: Path) -> BaseModel:
-    return load_base_model.__wrapped__(str(folder), None, "cpu")  # past the cache, which holds the other tests' model
 
 
 def learn(base: BaseModel, name: str, folder: Path) -> tuple[Learned, Path]:
@@ -66,7 +56,7 @@ def draw(pipeline: Any, base: BaseModel, prompt: str, seed: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_version_draws_what_wordmint_draws(folder: Path, family_base: BaseModel, tmp_path: Path, name: str) -> None:
+def test_a_version_draws_what_wordmint_draws(family_folder: Path, family_base: BaseModel, tmp_path: Path, name: str) -> None:
     concept, embedding = learn(family_base, name, tmp_path)
     with taught(family_base, [concept]) as words:
         ours = list(generate(family_base, PROMPTS, [0, 1], words, num_inference_steps=4, guidance_scale=6.0, batch_size=1))
@@ -74,7 +64,7 @@ def test_a_version_draws_what_wordmint_draws(folder: Path, family_base: BaseMode
     assert differ(ours[1], bare[1]) == 0  # a prompt without the word is the base model's
     assert (differ(ours[0], bare[0]) > 3) == bool(concept.adapter)
 
-    pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline = DiffusionPipeline.from_pretrained(family_folder)
     write = registered_model.teach(pipeline, str(embedding), "<fox>")
     adapter_file = next((tmp_path / file for file in ADAPTERS.values() if (tmp_path / file).exists()), None)
     adapter = registered_adapter.Adapter(pipeline.unet, load_file(adapter_file)) if adapter_file else None
@@ -91,7 +81,7 @@ def test_a_version_draws_what_wordmint_draws(folder: Path, family_base: BaseMode
 
 @pytest.mark.parametrize("name", ["lora", "dreambooth"])
 def test_a_plain_pipeline_predicts_what_wordmint_predicts_on_the_whole_picture(
-    folder: Path, family_base: BaseModel, tmp_path: Path, name: str
+    family_folder: Path, family_base: BaseModel, tmp_path: Path, name: str
 ) -> None:
     concept, _ = learn(family_base, name, tmp_path)
     latents = torch.randn(1, *family_base.latent_shape, generator=torch.Generator().manual_seed(5))
@@ -100,7 +90,7 @@ def test_a_plain_pipeline_predicts_what_wordmint_predicts_on_the_whole_picture(
         assert condition.strengths is not None
         plain = family_base.denoise(latents, 500, condition._replace(strengths=None))
         ours = family_base.denoise(latents, 500, condition._replace(strengths=condition.strengths.amax(dim=2, keepdim=True)))
-    pipeline = DiffusionPipeline.from_pretrained(folder)
+    pipeline = DiffusionPipeline.from_pretrained(family_folder)
     if name == "lora":
         pipeline.unet.load_lora_adapter(load_file(tmp_path / ADAPTERS["lora"]), prefix="unet")
     else:
