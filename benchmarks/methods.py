@@ -14,7 +14,6 @@ from statistics import fmean
 from typing import Annotated, Any
 
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +22,7 @@ from tasks import artifacts
 from tasks.concepts.stand_ins import without_word
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
+from tasks.drawing.plots import grid
 from tasks.inversion.loop import train
 from tasks.inversion.options import FROM_PICTURES, Invert
 from tasks.inversion.training import Training
@@ -92,7 +92,7 @@ def filling(base: BaseModel, settings: Settings, concepts: Sequence[str], change
 
 
 def judged(base: BaseModel, scorer: Scorer, settings: Settings, concept: str, learned: Learned, pictures: int, steps: int) -> dict[str, Any]:
-    """Draw a concept's prompts and score them; also return the pictures of its first prompt."""
+    """Draw a concept's prompts and score them; `drawn` has the pictures, prompt by prompt."""
     prompts, seeds = settings.prompts(concept), list(range(pictures))
     texts = [prompt.format(learned.placeholder_token) for prompt in prompts for _ in seeds]
     with taught(base, [learned]) as words:
@@ -128,19 +128,10 @@ def measure(
                 size = sum(map(len, learned.files(concept, record, base).values()))
                 scores = judged(base, scorer, settings, concept, learned, pictures, steps)
                 if sheets and seed == seeds[0]:
-                    save_sheet(sheets / f"{way.replace(', ', '-')}-{concept}.png", scores["drawn"], pictures)
+                    sheets.mkdir(parents=True, exist_ok=True)
+                    grid(scores["drawn"], pictures).save(sheets / f"{way.replace(', ', '-')}-{concept}.png")
                 del scores["drawn"]
                 yield row | {"bytes": size, "steps": (training.before or training).schedule.step} | scores
-
-
-def save_sheet(path: Path, drawn: Sequence[Image.Image], columns: int) -> None:
-    """Write the pictures of a concept: a row for each prompt."""
-    side = drawn[0].width
-    sheet = Image.new("RGB", (side * columns, side * -(-len(drawn) // columns)))
-    for number, picture in enumerate(drawn):
-        sheet.paste(picture, (side * (number % columns), side * (number // columns)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
 
 
 def main(

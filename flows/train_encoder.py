@@ -23,6 +23,7 @@ from tasks.pretraining.encoding import Domain, encoder_loss, read_domain
 from tasks.pretraining.training import train
 from tasks.settings import Settings, load_settings
 
+SHIPPED = DATA / "base" / "emoji-encoder"
 EMBEDDED = "things of the emoji world by eight artists, alone on scenes; none of the nouns that the embedded base was not trained on"
 SEED = 6
 
@@ -73,8 +74,8 @@ def train_encoder(
 def main(
     pictures: Annotated[Path | None, typer.Option(help="a folder with a folder of pictures for each thing of the domain")] = None,
     embedded: Annotated[bool, typer.Option(help="draw the embedded base's domain instead")] = False,
-    out: Annotated[Path, typer.Option(help="the folder of the encoder, which base.encoder names")] = DATA / "base" / "emoji-encoder",
-    description: Annotated[str, typer.Option(help="which pictures the encoder is for")] = EMBEDDED,
+    out: Annotated[Path | None, typer.Option(help="the folder of the encoder, which base.encoder names; needed with --pictures")] = None,
+    description: Annotated[str, typer.Option(help="which pictures the encoder is for; by default the name of their folder")] = "",
     work: Annotated[Path, typer.Option(help="checkpoints and latents")] = CACHE / "encoder",
     art_folder: Annotated[Path, typer.Option("--art", help="fetched art, for --embedded")] = art.ART_FOLDER,
     things: Annotated[int, typer.Option(help="things of the embedded domain")] = 4_000,
@@ -85,8 +86,11 @@ def main(
     """Train an encoder, or continue its training."""
     if embedded == (pictures is not None):
         raise typer.BadParameter("give either --pictures FOLDER or --embedded")
+    if pictures and out is None:
+        raise typer.BadParameter("give --out FOLDER for the encoder of --pictures; the shipped one stays as it is")
+    description = description or (pictures.name if pictures else EMBEDDED)
     logging.getLogger("tasks").setLevel(logging.INFO)  # Prefect's root logger lets only warnings through
-    print(train_encoder(work, pictures, art_folder, things, pictures_each, steps, batch, description, out))
+    print(train_encoder(work, pictures, art_folder, things, pictures_each, steps, batch, description, out or SHIPPED))
 
 
 if __name__ == "__main__":

@@ -29,3 +29,5 @@ def test_an_encoder_is_trained_and_trained_on(settings: Settings) -> None:
     assert load_encoder("out", base).word(torch.zeros(1, *base.latent_shape)).isfinite().all()
     with pytest.raises(typer.BadParameter, match="either --pictures FOLDER or --embedded"):
         main(Path("things"), embedded=True)
+    with pytest.raises(typer.BadParameter, match="give --out FOLDER for the encoder of --pictures"):
+        main(Path("things"))

@@ -23,7 +23,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     The text encoder is not trained: it is shared with every other word of the catalog.
 
     Raises:
-        ValueError: the identifier or a word of the class is not one token, or the concept starts as another one.
+        ValueError: the identifier or a word of the class is not one token, or the concept does not start as an ordinary word.
     """
     from dataclasses import replace
 

@@ -43,7 +43,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     """Train the word, lock its keys to the class word's, then train what each cross-attention layer reads as its value.
 
     Raises:
-        ValueError: the denoiser has no cross-attention layers, or the concept starts as another one.
+        ValueError: the denoiser has no cross-attention layers, or the concept does not start as an ordinary word.
     """
     from tasks.diffusion.changes import layers_of
     from tasks.diffusion.words import initializer_rows
