@@ -14,6 +14,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from tasks import artifacts
 from tasks.pipeline.graph import STAGES
+from tasks.registry.promotion import measured
 
 
 @dataclass
@@ -72,7 +73,7 @@ def show(outcome: Outcome, concepts: Sequence[str]) -> None:
 
 
 def row(outcome: Outcome, concept: str) -> dict[str, Any]:
-    """Return {concept, ran, restored, skipped, reconstruction, editability, seconds, version, error}; unknown values are left out."""
+    """Return {concept, ran, restored, skipped, each score, seconds, version, error}; unknown values are left out."""
     ran, restored = outcome.ran.get(concept, []), outcome.restored.get(concept, [])
     cells: dict[str, Any] = {"concept": concept, "ran": ", ".join(ran), "restored": ", ".join(restored)}
     up_to_date = [stage for stage in STAGES if stage not in ran + restored]
@@ -84,7 +85,7 @@ def row(outcome: Outcome, concept: str) -> dict[str, Any]:
         cells["skipped"] = f"{', '.join(up_to_date)}: up to date"
     if concept not in outcome.failed and artifacts.scores(concept).exists() and artifacts.registered(concept).exists():
         scores = artifacts.read_json(artifacts.scores(concept))
-        cells |= {name: scores[name]["value"] for name in ("reconstruction", "editability")}
+        cells |= {name: scores[name]["value"] for name in measured(scores)}
         cells["version"] = artifacts.read_json(artifacts.registered(concept))["version"]
     return cells | ({"seconds": round(outcome.seconds[concept], 1)} if concept in outcome.seconds else {})
 

@@ -1,4 +1,4 @@
-"""How the embedded base model and its scorer were made: `python -m flows.pretrain_base`.
+"""How the embedded base model and its judges were made: `python -m flows.pretrain_base`.
 
 Every part leaves a checkpoint in the work folder and continues it; raise a step count to train on. Without checkpoints `--from-shipped` starts
 from the weights in data/base. The generator and the scorer can be trained side by side: `--only scorer` in one shell, `--only generator` in another.
@@ -22,6 +22,7 @@ from tasks.diffusion.base_model import weights_sha256
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import encode, train_autoencoder, train_decoder
 from tasks.pretraining.denoiser import TextToLatents, build_noise_scheduler, build_unet, save_pipeline, train_denoiser
+from tasks.pretraining.eye import draw_groups, save_eye, train_eye
 from tasks.pretraining.media import ANY_ART, MEDIA
 from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS, OTHER_THINGS, TRAINED_NOUNS
 from tasks.pretraining.scorer import save_scorer, train_scorer
@@ -31,8 +32,9 @@ from tasks.pretraining.world import Sample, World, draw_sample, repainted, setti
 
 GENERATOR = DATA / "base" / "emoji-ldm"
 SCORER = DATA / "base" / "emoji-clip"
+EYE = DATA / "base" / "emoji-eye"
 TRAINED = [ALL_NOUNS.index(noun) for noun in TRAINED_NOUNS]
-SEEDS = {"captions": 1, "generator": 2, "scorer": 3, "unnamed": 4, "decoder": 5}
+SEEDS = {"captions": 1, "generator": 2, "scorer": 3, "unnamed": 4, "decoder": 5, "eye": 7}
 
 
 @task(cache_policy=NO_CACHE)
@@ -133,19 +135,28 @@ def train_judge(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composit
     return SCORER
 
 
+@task(cache_policy=NO_CACHE)
+def train_fidelity_judge(work: Path, art_folder: Path, groups: int, steps: int) -> Path:
+    """Train the judge that tells drawings apart."""
+    save_eye(train_eye(draw_groups(art_folder, art.SCORER_STYLES, groups, SEEDS["eye"]), work, steps), EYE)
+    return EYE
+
+
 @flow(name="pretrain-base")
 def pretrain_base(
     work: Path,
-    only: Literal["generator", "decoder", "scorer"] | None,
+    only: Literal["generator", "decoder", "scorer", "eye"] | None,
     composites: int,
     unnamed: int,
     autoencoder_steps: int,
     denoiser_steps: int,
     decoder_steps: int,
     scorer_steps: int,
+    eye_groups: int,
+    eye_steps: int,
     from_shipped: bool,
 ) -> None:
-    """Fetch the art, then train the generator, its decoder once more and the scorer, each from its last checkpoint."""
+    """Fetch the art, then train the generator, its decoder once more, the scorer and the judge of fidelity, each from its last checkpoint."""
     art_folder, tokenizer = fetch_art(work), make_tokenizer(work, from_shipped)
     if only in (None, "generator"):
         train_generator(work, art_folder, tokenizer, composites, unnamed, autoencoder_steps, denoiser_steps, from_shipped)
@@ -153,24 +164,31 @@ def pretrain_base(
         sharpen(work, art_folder, tokenizer, composites, decoder_steps)
     if only in (None, "scorer"):
         train_judge(work, art_folder, tokenizer, composites, scorer_steps, from_shipped)
-    digits = {"base.revision": weights_sha256(GENERATOR)[:12], "scorer.pretrained": weights_sha256(SCORER)[:12]}
+    if only in (None, "eye"):
+        train_fidelity_judge(work, art_folder, eye_groups, eye_steps)
+    named = {"base.revision": GENERATOR, "scorer.pretrained": SCORER, "score.fidelity.revision": EYE}
+    digits = {name: weights_sha256(folder)[:12] for name, folder in named.items()}
     print(f"params.yaml and the cards have to name these weights: {digits}")
 
 
 def main(
     work: Annotated[Path, typer.Option(help="checkpoints and fetched art")] = Path(".cache/pretraining"),
-    only: Annotated[str | None, typer.Option(help="generator, decoder or scorer")] = None,
+    only: Annotated[str | None, typer.Option(help="generator, decoder, scorer or eye")] = None,
     composites: int = 60_000,
     unnamed: Annotated[int, typer.Option(help="composites of the generator that show a thing by a portrait and not by a noun")] = 140_000,
     autoencoder_steps: int = 6_000,
     denoiser_steps: int = 41_000,
     decoder_steps: int = 6_000,
     scorer_steps: int = 11_900,
+    eye_groups: Annotated[int, typer.Option(help="groups of four like drawings that the judge of fidelity tells apart")] = 3_000,
+    eye_steps: int = 4_000,
     from_shipped: Annotated[bool, typer.Option(help="start from the weights in data/base where there is no checkpoint")] = False,
 ) -> None:
     """Train the embedded models, or continue their training."""
     logging.getLogger("tasks").setLevel(logging.INFO)  # Prefect's root logger lets only warnings through
-    pretrain_base(work, only, composites, unnamed, autoencoder_steps, denoiser_steps, decoder_steps, scorer_steps, from_shipped)
+    pretrain_base(
+        work, only, composites, unnamed, autoencoder_steps, denoiser_steps, decoder_steps, scorer_steps, eye_groups, eye_steps, from_shipped
+    )
 
 
 if __name__ == "__main__":

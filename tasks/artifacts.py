@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,3 +161,22 @@ def new_folder(path: Path) -> Iterator[Path]:
 def prompt_slug(prompt: str) -> str:
     """Return the folder name for a prompt's pictures: its words without the placeholder."""
     return "-".join("".join(letter if letter.isalnum() else " " for letter in prompt.lower()).split())[:80]
+
+
+CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def check_concept_key(key: str) -> str:
+    """Return `key` if it can be a path, a stage name, a model name and a shell word at once; raise a ValueError otherwise."""
+    if not CONCEPT_KEY.fullmatch(key):
+        raise ValueError(f"concept key {key!r} must match {CONCEPT_KEY.pattern}: use lower-case letters, digits, - and _")
+    return key
+
+
+def check_suite(prompts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return prompts whose pictures have a folder each; raise a ValueError if two of them would share one."""
+    slugs = [prompt_slug(prompt) for prompt in prompts]
+    for prompt, slug in zip(prompts, slugs, strict=True):
+        if not slug or slugs.count(slug) > 1:
+            raise ValueError(f"prompt {prompt!r} names the folder {slug!r} of its pictures, which is empty or another prompt's; change its words")
+    return prompts

@@ -57,7 +57,7 @@ def register(concept: str, settings: Settings) -> Path:
             pictures=pictures,
             sheets=draw_sheets(artifacts.samples(concept), Path(sheets)),
         )
-    record["aliases"] = lifecycle.settle(concept, record["version"], settings.register.promote)
+    record |= lifecycle.settle(concept, record["version"], settings.register)
     artifacts.write_json(artifacts.registered(concept), record)
     return artifacts.registered(concept)
 

@@ -1,6 +1,5 @@
 """params.yaml as frozen types; nothing else reads it."""
 
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,32 +8,15 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from tasks.artifacts import prompt_slug
+from tasks.artifacts import check_concept_key, check_suite
 from tasks.inversion.options import FROM_PICTURES, Invert, check_start
 from tasks.inversion.section import Section
-
-CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-def check_concept_key(key: str) -> str:
-    """Return `key` if it can be a path, a stage name, a model name and a shell word at once; raise a ValueError otherwise."""
-    if not CONCEPT_KEY.fullmatch(key):
-        raise ValueError(f"concept key {key!r} must match {CONCEPT_KEY.pattern}: use lower-case letters, digits, - and _")
-    return key
 
 
 def check_prompt(prompt: str) -> str:
     if prompt.count("{}") != 1 or prompt.count("{") + prompt.count("}") != 2:
         raise ValueError(f"prompt {prompt!r} must contain {{}} once, where the word goes, and no other brace")
     return prompt
-
-
-def check_suite(prompts: tuple[str, ...]) -> tuple[str, ...]:
-    slugs = [prompt_slug(prompt) for prompt in prompts]
-    for prompt, slug in zip(prompts, slugs, strict=True):
-        if not slug or slugs.count(slug) > 1:
-            raise ValueError(f"prompt {prompt!r} names the folder {slug!r} of its pictures, which is empty or another prompt's; change its words")
-    return prompts
 
 
 Prompt = Annotated[str, AfterValidator(check_prompt)]
@@ -92,7 +74,16 @@ class Sample(Section):
     prompts: Prompts
 
 
+class Fidelity(Section):
+    model: str
+    """A folder or a hub id of an image model, such as facebook/dinov2-small, or `emoji-eye`, which comes with wordmint."""
+    revision: str | None
+    """The commit of a hub model, or the first digits of the SHA-256 of a folder's weights; other weights are then refused."""
+
+
 class Score(Section):
+    fidelity: Fidelity | None = None
+    """The judge that sees shape where CLIP sees the kind of thing; null: objects have two scores instead of three."""
     bootstrap_samples: int = Field(ge=100)
     """Resamplings from which an interval is taken."""
     confidence: float = Field(gt=0, lt=1)
@@ -104,6 +95,8 @@ class Score(Section):
 class Register(Section):
     promote: Literal["by_hand", "when_better"]
     """Whether a build moves the champion itself when the gate finds a new version better, or leaves it to `wordmint promote`."""
+    floor: bool = True
+    """Whether a concept's first version is held back if its scores are no better than those of its prompts without the word."""
 
 
 class Imported(Section):

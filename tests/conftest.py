@@ -91,6 +91,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database:
     values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     values["base"] = {"model": "data/base/tiny", "revision": None}
     values["invert"] |= {"method": "norm_held", "options": {}}
+    values["score"]["fidelity"] = None
     return Settings.model_validate(values)
 
 

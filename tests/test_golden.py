@@ -20,11 +20,12 @@ from tasks import artifacts
 from tasks.curate import curate
 from tasks.invert import invert_one
 from tasks.pipeline.graph import edition
+from tasks.registry.promotion import SCORES
 from tasks.sample import sample
 from tasks.score import score
 from tasks.settings import Settings
 from tasks.words.embedding_file import read_rows
-from tests.support.tiny import save_tiny_pipeline, save_tiny_scorer
+from tests.support.tiny import save_tiny_eye, save_tiny_pipeline, save_tiny_scorer
 
 GOLDEN = Path(__file__).with_name("golden.json")
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
@@ -32,7 +33,7 @@ STAGES = ("curate", "invert", "sample", "score")
 CONCEPT = "golden"
 
 
-def golden_settings(base_folder: Path, scorer_folder: Path) -> Settings:
+def golden_settings(base_folder: Path, scorer_folder: Path, eye_folder: Path) -> Settings:
     """Adapt the shipped params.yaml: what decides a number is fixed here, so that tuning the shipped values changes nothing."""
     document = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     prompts = {"object": ["a photo of a {}", "an oil painting of a {}", "a photo of a {} on the moon"], "style": ["a {}", "the {}"]}
@@ -60,7 +61,7 @@ def golden_settings(base_folder: Path, scorer_folder: Path) -> Settings:
             "seed": 0,
             "prompts": prompts,
         },
-        "score": {"bootstrap_samples": 100, "confidence": 0.9, "seed": 0},
+        "score": {"bootstrap_samples": 100, "confidence": 0.9, "seed": 0, "fidelity": {"model": str(eye_folder), "revision": None}},
         "runtime": {"checkpoint_every": 3, "device": "cpu"},
     }
     for section, values in fixed.items():
@@ -102,7 +103,7 @@ def build(settings: Settings) -> dict[str, Any]:
         "sample": {
             path.relative_to(artifacts.samples(CONCEPT)).as_posix(): statistics(path) for path in sorted(artifacts.samples(CONCEPT).glob("*/*/*.png"))
         },
-        "score": {name: scores[name] for name in ("reconstruction", "editability", "prompts")},
+        "score": {name: scores[name] for name in (*SCORES, "diversity", "copies", "prompts")},
     }
     return {stage: {"version": edition(stage), "values": values[stage]} for stage in STAGES}
 
@@ -146,7 +147,7 @@ def test_results_change_only_with_their_number(
 ) -> None:
     recorded = json.loads(GOLDEN.read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
-    found = build(golden_settings(tiny_base_folder, tiny_scorer_folder))
+    found = build(golden_settings(tiny_base_folder, tiny_scorer_folder, save_tiny_eye(tmp_path / "eye")))
     silent = changed_in_silence(found, recorded)
     assert not silent, complaint(silent)
     numbers = {stage: (found[stage]["version"], recorded[stage]["version"]) for stage in STAGES}
@@ -177,7 +178,7 @@ def write() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.chdir(folder)
-        found = build(golden_settings(save_tiny_pipeline(folder / "base"), save_tiny_scorer(folder / "scorer")))
+        found = build(golden_settings(save_tiny_pipeline(folder / "base"), save_tiny_scorer(folder / "scorer"), save_tiny_eye(folder / "eye")))
         os.chdir(GOLDEN.parent)
     if GOLDEN.exists() and (silent := changed_in_silence(found, json.loads(GOLDEN.read_text(encoding="utf-8")))):
         sys.exit(f"error: {complaint(silent)}")

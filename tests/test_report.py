@@ -107,6 +107,25 @@ def test_other_words_stand_beside_a_score_as_far_as_they_were_measured(catalog: 
     assert text.index("short caption:") > text.index("coarse word:") and text.count("short caption:") == 1
 
 
+def test_fidelity_stands_beside_the_other_scores_where_it_was_measured(catalog: Settings) -> None:
+    assert "fidelity" not in Page(report.fn(catalog).read_text(encoding="utf-8")).text
+    scores = artifacts.read_json(artifacts.scores("fox"))
+    scores["fidelity"] = {"value": 0.613, "low": 0.6, "high": 0.62, "image_only": 0.9, "prompt_only": 0.1, "edited": 0.5}
+    scores |= {"diversity": {"value": 0.2, "training": 0.3}, "copies": 0.25, "prompts": [row | {"fidelity": 0.613} for row in scores["prompts"]]}
+    scores["scorer"]["fidelity"] = {"model": "/home/somebody/eye", "weights_sha256": "ef" * 32}
+    artifacts.write_json(artifacts.scores("fox"), scores)
+    html = report.fn(catalog).read_text(encoding="utf-8")
+    text = " ".join(Page(html).text.split())
+    assert text.count("fidelity 0.613") == 3  # beside its bar, and of both prompts
+    assert "0.200, 0.300" in text and "25 %" in text and "/home/somebody" not in html
+
+
+def test_a_version_that_is_held_back_says_why(catalog: Settings) -> None:
+    record = artifacts.read_json(artifacts.registered("fox"))
+    artifacts.write_json(artifacts.registered("fox"), record | {"aliases": ["challenger"], "held_back": "reconstruction 0.2 is too low"})
+    assert "Held back and no champion: reconstruction 0.2 is too low" in Page(report.fn(catalog).read_text(encoding="utf-8")).text
+
+
 def test_what_users_write_is_escaped(catalog: Settings) -> None:
     page = Page(report.fn(catalog).read_text(encoding="utf-8"))
     assert "script" not in page.tags

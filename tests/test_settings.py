@@ -8,9 +8,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from tasks.artifacts import check_concept_key
 from tasks.pipeline.graph import edition
 from tasks.registry.connection import tracking_uri
-from tasks.settings import Settings, check_concept_key, load_settings
+from tasks.settings import Settings, load_settings
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 

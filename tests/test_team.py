@@ -100,6 +100,7 @@ def seed_catalog(folder: Path, base: Path, scorer: Path) -> None:
     params["concepts"] = {"teapot": {"kind": "object", "placeholder_token": "<teapot>", "initializer_token": "coffee"}}
     params["base"] = {"model": "data/base/tiny", "revision": None}
     params["scorer"] = {"model": "local-dir:data/base/tiny-clip", "pretrained": None}
+    params["score"]["fidelity"], params["register"]["floor"] = None, False
     params["curate"] |= {"min_similarity": -1.0, "min_side": 8, "min_sharpness": 0.0, "near_duplicate_distance": 0}
     params["invert"] |= {"method": "norm_held", "options": {}, "max_train_steps": 4}
     prompts = {kind: suite[:2] for kind, suite in params["sample"]["prompts"].items()}

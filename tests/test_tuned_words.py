@@ -28,6 +28,7 @@ PROMPTS = ("a photo of a {}", "a photo of a {} on the moon")
 def with_method(settings: Settings, scorer: Path, method: str, **options: Any) -> Settings:
     values = settings.model_dump()
     values["scorer"] = {"model": f"local-dir:{scorer}", "pretrained": None}
+    values["score"]["fidelity"], values["register"]["floor"] = None, False
     values["invert"] |= {"method": method, "options": options, "max_train_steps": 2}
     values["sample"] |= {"num_inference_steps": 3, "pictures_per_prompt": 2, "reference_pictures": 2, "guidance_scale": 4.0}
     values["sample"]["prompts"]["object"] = PROMPTS

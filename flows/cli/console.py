@@ -12,7 +12,17 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def interval(score: dict[str, float | None]) -> str:
-    """Return a score with its interval, where it has one."""
+def interval(score: dict[str, float | None] | None) -> str:
+    """Return a score with its interval, where it has one; "-" for one that was not measured."""
+    if score is None:
+        return "-"
     bounds = "" if score["low"] is None or score["high"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
     return f"{score['value']:.3f}{bounds}"
+
+
+def bounded(score: dict[str, float] | None) -> str:
+    """Return a score and the two references that it lies between: pictures without the word, and the training pictures themselves."""
+    if score is None:
+        return "-"
+    low, high = sorted((score["prompt_only"], score["image_only"]))
+    return f"{score['value']:.3f} in {low:.2f}-{high:.2f}"

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from flows.cli import catalog, lineage, pictures, schedule, sharing, versions, words
-from flows.cli.console import console, interval
+from flows.cli.console import bounded, console, interval
 from flows.cli.drawing import drawing
 from flows.cli.ending import swift_end
 from flows.cli.options import AnyBase, AsJson, Consent, Licence, Source, Undeclared
@@ -24,6 +24,7 @@ from tasks.inversion.options import FROM_PICTURES
 from tasks.pipeline import fingerprints
 from tasks.pipeline.door import one_line_errors
 from tasks.registry.connection import tracking_uri
+from tasks.registry.promotion import SCORES, measured
 from tasks.settings import Settings, load_settings
 
 TELEMETRY = {
@@ -73,33 +74,30 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
 
 
 def print_catalog(settings: Settings, durations: Mapping[str, float], revoked: Mapping[str, str], failed: Collection[str]) -> None:
-    """Print every built concept with its scores and their bounds, the revoked concepts, and the address of the report."""
-    revoked = dict(revoked)
+    """Print every built concept with its scores and their bounds, what is revoked or held back, and the address of the report."""
+    revoked, held_back = dict(revoked), dict[str, str]()
     title = "" if durations else "nothing to do: every concept is up to date"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for heading in ("concept", "version", "reconstruction", "bounds", "editability", "bounds", "seconds"):
+    for heading in ("concept", "version", *SCORES, "seconds"):
         table.add_column(heading, justify="left" if heading in ("concept", "version") else "right", no_wrap=True)
     for key in settings.concepts:
         seconds = f"{durations[key]:.0f}" if key in durations else "-"
         if key in failed:
-            table.add_row(key, "[red]failed", "", "", "", "", seconds)
+            table.add_row(key, "[red]failed", *("" for _ in SCORES), seconds)
         elif artifacts.scores(key).exists() and artifacts.registered(key).exists():
             scores, record = artifacts.read_json(artifacts.scores(key)), artifacts.read_json(artifacts.registered(key))
-            cells = [cell for name in ("reconstruction", "editability") for cell in (f"{scores[name]['value']:.3f}", bounds(scores[name]))]
+            cells = [bounded(scores.get(name)) for name in SCORES]
             table.add_row(key, " ".join([f"v{record['version']}", *record["aliases"]]), *cells, seconds)
             revoked |= {key: record["revoked"]} if "revoked" in record else {}
+            held_back |= {f"{key} v{record['version']}": record["held_back"]} if "held_back" in record else {}
     console.print(table)
     for key, reason in revoked.items():
         console.print(f"{key} is revoked and not built: {reason}; `wordmint reinstate {key}` brings it back", soft_wrap=True, markup=False)
+    for version, reason in held_back.items():
+        console.print(f"{version} is held back and no champion: {reason}", soft_wrap=True, markup=False)
     index = artifacts.REPORT / "index.html"
     if index.exists():
         console.print(f"report: {index.absolute().as_uri()}", soft_wrap=True)
-
-
-def bounds(score: dict[str, float]) -> str:
-    """Return the two references that a score lies between: pictures without the word, and the training pictures themselves."""
-    low, high = sorted((score["prompt_only"], score["image_only"]))
-    return f"{low:.2f}-{high:.2f}"
 
 
 @app.command()
@@ -130,9 +128,9 @@ def list_concepts(as_json: AsJson = False) -> None:
         if as_json:
             print(json.dumps(rows, indent=2))
             return
-        table = Table("concept", "word", "version", "alias", "reconstruction", "editability")
+        table = Table("concept", "word", "version", "alias", *SCORES)
         for row in rows:
-            table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+            table.add_row(*(f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value) for value in row.values()))
         console.print(table)
 
 
@@ -179,8 +177,13 @@ def print_facts(facts: dict[str, Any]) -> None:
         table.add_row("training", f"none: imported from {facts['source']['file']}" if "source" in facts else steps)
         table.add_row("norm", f"{training['norm']:.2f} (vocabulary median {training['vocabulary_norm_median']:.2f})")
     if scores := facts["scores"]:
-        for score, bound in (("reconstruction", "image_only"), ("editability", "prompt_only")):
+        for score in measured(scores):
+            bound = "prompt_only" if score == "editability" else "image_only"
             table.add_row(score, f"{interval(scores[score])}, {bound} {scores[score][bound]:.3f}")
+        if scores.get("diversity"):
+            table.add_row("diversity", f"{scores['diversity']['value']:.3f}, of the training pictures {scores['diversity']['training']:.3f}")
+        if "copies" in scores:
+            table.add_row("copies", f"{scores['copies']:.0%} of the pictures of the prompts for editing")
     record = facts["registered"]
     table.add_row("registered", f"{record['name']} v{record['version']} {' '.join(record['aliases'])}" if record else "not yet")
     console.print(table)

@@ -10,10 +10,12 @@ from rich.table import Table
 
 from flows.cli.console import console, interval, print_json
 from flows.cli.options import AsJson, Name, Why
+from tasks.artifacts import check_concept_key
 from tasks.pipeline.device import device_lock
 from tasks.pipeline.door import one_line_errors
 from tasks.registry.connection import tracking_uri
-from tasks.settings import Settings, check_concept_key, load_settings
+from tasks.registry.promotion import SCORES
+from tasks.settings import Settings, load_settings
 
 app = typer.Typer()
 
@@ -109,9 +111,9 @@ def history(name: Name, as_json: AsJson = False) -> None:
             return
         if facts["revoked"]:
             console.print(f"revoked: {facts['revoked']}", soft_wrap=True, markup=False)
-        table = Table("version", "registered", "aliases", "reconstruction", "editability", box=None)
+        table = Table("version", "registered", "aliases", *SCORES, box=None)
         for row in facts["versions"]:
-            scores = [interval(row[score]) for score in ("reconstruction", "editability")]
+            scores = [interval(row.get(score)) for score in SCORES]
             table.add_row(f"v{row['version']}", row["created"][:16], " ".join(row["aliases"]), *scores)
         console.print(table)
         printed = set()

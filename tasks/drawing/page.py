@@ -37,7 +37,7 @@ def gather(key: str, settings: Settings, folder: Path) -> dict[str, Any]:
     paths = {"train": artifacts.train_record(key), "samples": artifacts.samples_record(key), "registered": artifacts.registered(key)}
     content = {name: artifacts.read_json(path) if path.exists() else {} for name, path in paths.items()}
     slugs = {prompt["prompt"]: prompt["slug"] for prompt in content["samples"].get("prompts", [])}
-    content["curated"], content["score"] = sprite(artifacts.curated(key), folder), artifacts.read_json(artifacts.scores(key))
+    content["curated"], content["score"] = sprite(artifacts.curated(key), folder), {"fidelity": None} | artifacts.read_json(artifacts.scores(key))
     content["prompts"] = []
     for prompt in content["score"]["prompts"]:
         folders = {name: artifacts.samples(key) / name / slugs.get(prompt["prompt"], "") for name in SHOWN}

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from tasks.concepts.stand_ins import STAND_INS
+from tasks.registry.promotion import SCORES, measured
 
 BOUNDS = {"prompt_only": "Prompt-Only", "image_only": "Image-Only"}  # keys of a score record -> the paper's names, section 5.1
 COLUMNS = 4  # pictures in a row of a sprite; the page sets rows beside each other where there is room
@@ -207,15 +208,16 @@ def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Lay out score records: planes for wide and narrow screens and, by concept, a bullet per score on scales that all concepts share."""
     if not scores:
         return {"planes": {}, "bullets": {}}
-    names = ("reconstruction", "editability")
+    names = SCORES[:2]
     intervals = [{name: Interval(*(score[name][end] for end in ("value", "low", "high"))) for name in names} for score in scores]
     points = [(score["concept"], by_name["reconstruction"], by_name["editability"]) for score, by_name in zip(scores, intervals, strict=True)]
     mean = {(name, bound): fmean(score[name][bound] for score in scores) for name in names for bound in BOUNDS}
     guides = [(label, mean["reconstruction", bound], mean["editability", bound]) for bound, label in BOUNDS.items()]
-    axes = {name: spanning([value for score in scores for value in score[name].values() if value is not None], 0, 340) for name in names}
+    values = {name: [value for score in scores for value in (score.get(name) or {}).values() if value is not None] for name in SCORES}
+    axes = {name: spanning(shown, 0, 340) for name, shown in values.items() if shown}
     return {
         "planes": {"wide": plane(points, guides), "narrow": plane(points, guides, width=350, height=400)},
-        "bullets": {score["concept"]: {name: bullet(score[name], axes[name]) for name in names} for score in scores},
+        "bullets": {score["concept"]: {name: bullet(score[name], axes[name]) for name in measured(score)} for score in scores},
     }
 
 

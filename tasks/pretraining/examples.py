@@ -1,6 +1,7 @@
 """The shipped picture sets: `python -m tasks.pretraining.examples --art FOLDER` draws things that the generator never saw."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +33,19 @@ LARGER_SIZE = 128  # px
 def draw_examples(art: Path) -> None:
     """Write data/images/<concept>/<n>.png for every shipped concept."""
     for seed, (concept, (style, pictures)) in enumerate(SETS.items()):
-        rng, sprites = np.random.default_rng(seed), load_sprites(art, style, SIZE)
-        folder = artifacts.images(concept)
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, (noun, scene) in enumerate(pictures, start=1):
-            *colour, thing = noun.split()
-            sprite = Image.fromarray(sprites[ALL_NOUNS.index(thing)])
-            for paint in colour:
-                sprite = painted(sprite, paint)
-            compose(rng, paint_scene(scene, rng, SIZE), [sprite], "photo").save(folder / f"{number}.png", optimize=True)
+        draw_set(art, artifacts.images(concept), style, pictures, seed)
+
+
+def draw_set(art: Path, folder: Path, style: str, pictures: Sequence[tuple[str, str]], seed: int) -> None:
+    """Write folder/<n>.png, one picture for each (thing, scene)."""
+    rng, sprites = np.random.default_rng(seed), load_sprites(art, style, SIZE)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (noun, scene) in enumerate(pictures, start=1):
+        *colour, thing = noun.split()
+        sprite = Image.fromarray(sprites[ALL_NOUNS.index(thing)])
+        for paint in colour:
+            sprite = painted(sprite, paint)
+        compose(rng, paint_scene(scene, rng, SIZE), [sprite], "photo").save(folder / f"{number}.png", optimize=True)
 
 
 def draw_larger(art: Path) -> None:

@@ -43,8 +43,8 @@ def scorer_config(vocab_size: int) -> dict:
     }
 
 
-def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift, scale, recolour, blur, add noise and enlarge, picture by picture: (n, 3, h, w) in [-1, 1] -> (n, 3, 96, 96)."""
+def augment(pictures: Tensor, generator: torch.Generator, side: int = IMAGE_SIZE) -> Tensor:
+    """Shift, scale, recolour, blur, add noise and enlarge, picture by picture: (n, 3, h, w) in [-1, 1] -> (n, 3, side, side)."""
     n, device = len(pictures), pictures.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -60,7 +60,7 @@ def augment(pictures: Tensor, generator: torch.Generator) -> Tensor:
     mix = uniform(-0.6, 1.0, 1, 1, 1).clamp(0, 1)
     noise = torch.randn(pictures.shape, generator=generator, device=device) * uniform(-0.05, 0.12, 1, 1, 1).clamp(min=0)
     noisy = (coloured.lerp(blurred, mix) + noise).clamp(-1, 1)
-    return F.interpolate(noisy, IMAGE_SIZE, mode="bicubic", antialias=True).clamp(-1, 1)  # `antialias` matches Pillow, which open_clip uses
+    return F.interpolate(noisy, side, mode="bicubic", antialias=True).clamp(-1, 1)  # `antialias` matches Pillow, which open_clip uses
 
 
 def train_scorer(

@@ -6,20 +6,20 @@ complete and says why. An interrupted move is completed by repeating it.
 
 import json
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from tasks.registry import connection, reading, writing
 from tasks.registry.promotion import Decision, decide, score_record
 from tasks.registry.reading import CHALLENGER, CHAMPION, PREVIOUS, REVOKED
+from tasks.settings import Register
 
-Policy = Literal["by_hand", "when_better"]
 
+def settle(concept: str, version: int, rules: Register) -> dict[str, Any]:
+    """Give a published version its alias and return its standing, as `reading.standing` does.
 
-def settle(concept: str, version: int, policy: Policy) -> list[str]:
-    """Give a published version its alias and return its aliases, sorted.
-
-    The first version is champion at once. A later one is challenger, with a decision that makes it champion only under
-    `when_better`. The champion and the previous champion keep their aliases: a build does not overrule a person who rolled back.
+    The first version is champion at once, unless the gate finds its scores too low: then it is challenger. A later one is challenger,
+    with a decision that makes it champion only under `when_better`. The champion and the previous champion keep their aliases: a build
+    does not overrule a person who rolled back.
 
     Raises:
         ValueError: the concept is revoked.
@@ -28,17 +28,20 @@ def settle(concept: str, version: int, policy: Policy) -> list[str]:
         reading.refuse_revoked(concept)
         aliases = reading.aliases(concept)
         if CHAMPION not in aliases:
-            write_decision(concept, version, weigh(concept, version, None))
-            writing.set_alias(concept, CHAMPION, version)
+            decision = weigh(concept, version, None, floor=rules.floor)
+            write_decision(concept, version, decision)
+            writing.set_alias(concept, CHAMPION if decision.promote else CHALLENGER, version)
+            if decision.promote and CHALLENGER in aliases:  # it was held back
+                writing.drop_alias(concept, CHALLENGER)
         elif version not in (aliases[CHAMPION], aliases.get(PREVIOUS)):
             decision = weigh(concept, version, aliases[CHAMPION])
             write_decision(concept, version, decision)
             writing.set_alias(concept, CHALLENGER, version)
-            if decision.promote and policy == "when_better":
+            if decision.promote and rules.promote == "when_better":
                 crown(concept, version)
         elif version == aliases[CHAMPION] == aliases.get(CHALLENGER):
             crown(concept, version)
-    return sorted(alias for alias, number in reading.aliases(concept).items() if number == version)
+    return reading.standing(concept, version)
 
 
 def promote(concept: str, version: int | None = None, accept: str = "") -> tuple[int, Decision]:
@@ -136,7 +139,7 @@ def history(concept: str) -> dict[str, Any]:
     versions = [
         {key: row[key] for key in ("version", "created", "aliases")}
         | {key: row["tags"].get(key) for key in ("digest", "decision", "decision_reason")}
-        | {name: getattr(score_record(row["version"], row["tags"]), name).as_json() for name in ("reconstruction", "editability")}
+        | {name: score.as_json() for name, score in score_record(row["version"], row["tags"]).scores.items()}
         for row in reading.described(concept)
     ]
     revocation = reading.revocation(concept)
@@ -157,10 +160,10 @@ def existing_version(concept: str, version: int | None) -> int:
     return numbers[-1] if version is None else version
 
 
-def weigh(concept: str, version: int, champion: int | None, accept: str = "") -> Decision:
+def weigh(concept: str, version: int, champion: int | None, accept: str = "", floor: bool = True) -> Decision:
     """Decide between a version and the champion by their tags."""
     defender = None if champion is None else score_record(champion, reading.tags(concept, champion))
-    return decide(concept, score_record(version, reading.tags(concept, version)), defender, accept)
+    return decide(concept, score_record(version, reading.tags(concept, version)), defender, accept, floor)
 
 
 def write_decision(concept: str, version: int, decision: Decision, again: bool = False) -> None:

@@ -10,6 +10,7 @@ from tasks import artifacts
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from tasks.registry.connection import EXPERIMENT, PREFIX, model_name, pages
+from tasks.registry.promotion import SCORES
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 STORED = "artifacts/learned_embeds.safetensors"  # its path among a model's artifacts
@@ -42,6 +43,17 @@ def tags(concept: str, version: int) -> dict[str, str]:
     import mlflow
 
     return dict(mlflow.MlflowClient().get_model_version(model_name(concept), str(version)).tags)
+
+
+def standing(concept: str, version: int) -> dict[str, Any]:
+    """Return {aliases} of a version, sorted, with `revoked` and why, or with `held_back` and why it is no champion where there is none."""
+    reached = aliases(concept)
+    found: dict[str, Any] = {"aliases": [alias for alias, number in reached.items() if number == version]}
+    if gone := revocation(concept):
+        found["revoked"] = gone["why"]
+    elif CHAMPION not in reached and reached.get(CHALLENGER) == version:
+        found["held_back"] = tags(concept, version).get("decision_reason", "")
+    return found
 
 
 def revocation(concept: str) -> dict[str, Any] | None:
@@ -98,7 +110,7 @@ def versions(concept: str) -> list[dict[str, Any]]:
 
 
 def rows(models: str) -> list[dict[str, Any]]:
-    """Return {concept, placeholder_token, version, alias, reconstruction, editability} per version and alias of the models that match."""
+    """Return {concept, placeholder_token, version, alias, and each score or None} per version and alias of the models that match."""
     import mlflow
 
     reached: dict[tuple[str, int], list[str]] = {}
@@ -114,8 +126,7 @@ def rows(models: str) -> list[dict[str, Any]]:
                     "placeholder_token": version.tags["placeholder_token"],
                     "version": int(version.version),
                     "alias": alias,
-                    "reconstruction": float(version.tags["reconstruction"]),
-                    "editability": float(version.tags["editability"]),
+                    **{name: float(version.tags[name]) if version.tags.get(name) else None for name in SCORES},
                 }
             )
     return entries
@@ -141,6 +152,9 @@ def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]
     if which in numbers:
         return fetch(concept, numbers[which])
     refuse_revoked(concept)
+    if which == CHAMPION and CHALLENGER in numbers:
+        reason = standing(concept, numbers[CHALLENGER])["held_back"]
+        raise ValueError(f"concept {concept!r} has no champion, because v{numbers[CHALLENGER]} is held back: {reason}")
     raise ValueError(f"concept {concept!r} has no {which} in {EXPERIMENT}'s registry; register it first")
 
 

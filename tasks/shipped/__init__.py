@@ -4,7 +4,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-EMBEDDED = ("emoji-ldm", "emoji-clip", "emoji-encoder")
+EMBEDDED = ("emoji-ldm", "emoji-clip", "emoji-encoder", "emoji-eye")
 """The names by which params.yaml takes the embedded models."""
 
 

@@ -47,6 +47,16 @@ def mean_cosine(generated: Tensor, text: Tensor) -> float:
     return float((generated @ text).mean())
 
 
+def copies(generated: Tensor, training: Tensor) -> float:
+    """Share of pictures (n, dim) that are nearer to a training picture than any two training pictures (m, dim) are to each other.
+
+    Pictures of a prompt that asks for something else should not be; a share well above 0 shows a word that repeats its training pictures.
+    """
+    pairs = training @ training.T
+    nearest = float(pairs.fill_diagonal_(-1).max()) if len(training) > 1 else 1.0
+    return float(((generated @ training.T).max(dim=1).values > nearest).double().mean())
+
+
 def shown(pictures: Tensor, without: Tensor, training: Tensor, confidence: float) -> Tensor:
     """Return which pictures (n, dim) show a concept, (n,) of bool: those more like its training pictures (m, dim) than pictures without it are.
 

@@ -12,9 +12,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from tasks import artifacts
+from tasks.artifacts import check_concept_key
 from tasks.concepts.rights import Rights, write_rights
 from tasks.pipeline import repository, storage
-from tasks.settings import Settings, check_concept_key, parse_settings
+from tasks.settings import Settings, parse_settings
 
 
 def add_concept(

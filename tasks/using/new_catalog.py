@@ -8,10 +8,10 @@ from pathlib import Path
 from tasks import artifacts
 from tasks.pipeline import repository
 from tasks.settings import load_settings
-from tasks.shipped import shipped
+from tasks.shipped import EMBEDDED, shipped
 
 COPIED = ("dvc.yaml", "prefect.yaml", ".gitignore", ".gitattributes", ".dvcignore", "data/.gitignore")
-BY_NAME = {"data/base/emoji-ldm": "emoji-ldm", "local-dir:data/base/emoji-clip": "emoji-clip", "data/base/emoji-encoder": "emoji-encoder"}
+BY_NAME = {f"data/base/{name}": name for name in EMBEDDED} | {"local-dir:data/base/emoji-clip": "emoji-clip"}
 """The path of an embedded model in the shipped params.yaml -> its name, which works in any catalog."""
 README = """# {name}
 

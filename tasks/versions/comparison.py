@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tasks import artifacts
 from tasks.concepts.rights import DECLARATIONS
 from tasks.registry import lifecycle, reading
-from tasks.registry.promotion import JUDGES, SCORES, decide, score_record
+from tasks.registry.promotion import JUDGES, decide, score_record
 
 IDENTITY = ("base_model", "base_weights_sha256", *JUDGES, "pictures_sha256", "scored_on_sha256", "dataset_digest", *DECLARATIONS)
 
@@ -18,7 +18,8 @@ IDENTITY = ("base_model", "base_weights_sha256", *JUDGES, "pictures_sha256", "sc
 def compare(concept: str, first: int, second: int, page: Path | None = None) -> dict[str, Any]:
     """Return {concept, versions, scores, settings, evidence, decision} and write it as one HTML page that needs no other file.
 
-    scores: score -> the two {value, low, high}. settings, evidence: name -> the two values, None where a version has no such value.
+    scores: score -> the two {value, low, high}, None where a version was not measured. settings, evidence: name -> the two values, None
+    where a version has no such value.
     decision: the gate's decision if `second` challenged `first`.
 
     Raises:
@@ -34,12 +35,12 @@ def compare(concept: str, first: int, second: int, page: Path | None = None) -> 
         trainings = [reading.training(concept, number, subfolder) for number, subfolder in zip(numbers, folders, strict=True)]
         params, picture_sets = [training[0] for training in trainings], [training[1] for training in trainings]
         sheets = [{path.stem: data_uri(path) for path in training[2]} for training in trainings]
-    decision = decide(concept, records[1], records[0])
+    decision, scores = decide(concept, records[1], records[0]), dict.fromkeys(name for record in records for name in record.scores)
     evidence = {key: [recorded.get(key) for recorded in tags] for key in IDENTITY}
     facts = {
         "concept": concept,
         "versions": numbers,
-        "scores": {name: [getattr(record, name).as_json() for record in records] for name in SCORES},
+        "scores": {name: [record.scores[name].as_json() if name in record.scores else None for record in records] for name in scores},
         "settings": {key: [settings.get(key) for settings in params] for key in sorted(set().union(*params))},
         "evidence": evidence | {"pictures": [pictures.get("source") for pictures in picture_sets]},
         "decision": {"verdict": decision.verdict, "reason": decision.reason},

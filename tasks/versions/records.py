@@ -17,10 +17,7 @@ def keep_record(concept: str) -> None:
     if not path.exists():
         return
     before = artifacts.read_json(path)
-    record = {key: before[key] for key in ("name", "version", "digest")}
-    record["aliases"] = [alias for alias, number in reading.aliases(concept).items() if number == before["version"]]
-    if gone := reading.revocation(concept):
-        record["revoked"] = gone["why"]
+    record = {key: before[key] for key in ("name", "version", "digest")} | reading.standing(concept, before["version"])
     if record == before:
         return
     stage = f"register@{concept}"

@@ -12,7 +12,7 @@ from tasks.judging.judge import headline, judge
 from tasks.judging.sheets import draw_sheets
 from tasks.registry import connection, lifecycle, publishing, reading
 from tasks.registry.connection import tracking_uri
-from tasks.registry.promotion import evidence
+from tasks.registry.promotion import evidence, measured
 from tasks.settings import Settings
 
 
@@ -54,5 +54,5 @@ def rescore(concept: str, settings: Settings, version: int | None = None) -> dic
         publishing.rescored(concept, number, new_tags, headline(scores), sheets)
     challenger = aliases.get(reading.CHALLENGER)
     if challenger is not None:
-        lifecycle.settle(concept, challenger, settings.register.promote)
-    return {"version": number, "scores": {name: scores[name] for name in ("reconstruction", "editability")}}
+        lifecycle.settle(concept, challenger, settings.register)
+    return {"version": number, "scores": {name: scores[name] for name in measured(scores)}}

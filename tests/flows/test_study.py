@@ -47,6 +47,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         params["base"] = {"model": "data/base/tiny", "revision": None}
         params["scorer"] = {"model": "local-dir:data/base/tiny-clip", "pretrained": None}
+        params["score"]["fidelity"] = None
         params["sample"]["num_inference_steps"] = 2
         params["concepts"] = {"fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"}}
         Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))

@@ -101,7 +101,7 @@ def test_another_scorer_waits_for_rescoring(settings: Settings) -> None:
     sheets = Path("sheets")
     sheets.mkdir()
     publishing.rescored("fox", 1, tags | {"digest": reading.tags("fox", 1)["digest"]}, {"reconstruction": 0.75}, sheets)
-    assert lifecycle.settle("fox", 2, "when_better") == ["champion"]
+    assert lifecycle.settle("fox", 2, by("when_better", settings).register) == {"aliases": ["champion"]}
 
 
 def test_half_written_scores_are_no_evidence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,3 +326,40 @@ def test_an_empty_catalog_has_nothing_to_promote(tmp_path: Path, settings: Setti
     code, output = invoke("promote", "fox")
     assert code == 1 and "nothing was registered yet" in output
     assert not Path("mlruns/mlflow.db").exists()
+
+
+def test_a_first_version_below_the_floor_is_no_champion_before_a_person_accepts_it(settings: Settings) -> None:
+    published(settings, 0.5)  # prompts without the word reach 0.5
+    assert reading.aliases("fox") == {"challenger": 1}
+    held_back = artifacts.read_json(artifacts.registered("fox"))["held_back"]
+    assert held_back.startswith("reconstruction 0.500 (from 0.450) is not clearly above the 0.500 of prompts without the word")
+    with pytest.raises(ValueError, match=r"has no champion, because v1 is held back: reconstruction 0\.500"):
+        reading.published("fox")
+    with pytest.raises(ValueError, match="no previous champion"):
+        lifecycle.rollback("fox")
+    assert not lifecycle.promote("fox")[1].promote
+    assert lifecycle.promote("fox", accept="the best that we have")[1].promote
+    assert reading.aliases("fox") == FIRST
+
+
+def test_a_better_second_version_replaces_one_that_was_held_back(settings: Settings) -> None:
+    published(settings, 0.5, 0.9)
+    assert reading.aliases("fox") == {"champion": 2}
+    assert "held_back" not in artifacts.read_json(artifacts.registered("fox"))
+
+
+def test_a_catalog_may_have_no_floor(settings: Settings) -> None:
+    rules = settings.register.model_copy(update={"floor": False})
+    published(settings.model_copy(update={"register": rules}), 0.5)
+    assert reading.aliases("fox") == FIRST
+
+
+def test_a_word_that_wins_clip_by_losing_its_shape_stays_challenger(settings: Settings) -> None:
+    settings = by("when_better", settings)
+    for seed, (reconstruction, fidelity) in enumerate(((0.75, 0.7), (0.9, 0.6), (0.9, 0.7))):
+        mint(seed, reconstruction, fidelity)
+        record(settings)
+    assert reading.aliases("fox") == {"champion": 3, "previous": 1}
+    assert [verdict for event, _, verdict in told() if event == "decision"] == ["first", "worse", "better"]
+    assert "fidelity 0.600 is below the champion's 0.650 to 0.750" in reading.tags("fox", 2)["decision_reason"]
+    assert [(row["alias"], row["fidelity"]) for row in reading.catalog()] == [("previous", 0.7), ("champion", 0.7)]

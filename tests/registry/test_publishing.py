@@ -81,7 +81,7 @@ def test_a_second_embedding_challenges_the_champion(settings: Settings) -> None:
     record(settings)
     mint(1, reconstruction=0.5)
     assert (record(settings)["version"], record(settings)["aliases"]) == (2, ["challenger"])
-    row = {"concept": "fox", "placeholder_token": "<fox>", "editability": 0.25}
+    row = {"concept": "fox", "placeholder_token": "<fox>", "editability": 0.25, "fidelity": None}
     assert reading.catalog() == [
         row | {"version": 1, "alias": "champion", "reconstruction": 0.75},
         row | {"version": 2, "alias": "challenger", "reconstruction": 0.5},

@@ -15,6 +15,7 @@ from PIL import Image
 from tasks import artifacts
 from tasks.concepts.captions import read_captions
 from tasks.pipeline import repository, storage
+from tests.support.tiny import save_tiny_eye
 
 ROOT = Path(__file__).parents[2]
 CONCEPTS = {
@@ -68,6 +69,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     shutil.copytree(tiny_base_folder, "data/base/tiny")
     shutil.copytree(tiny_scorer_folder, "data/base/tiny-clip")
+    save_tiny_eye(folder / "data/base/tiny-eye")
     shutil.copy(ROOT / "data" / ".gitignore", "data/.gitignore")
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["concepts"] = CONCEPTS
@@ -78,6 +80,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         curate={"min_similarity": -1.0},
         invert={"method": "norm_held", "options": {}, "max_train_steps": 40, "batch_size": 2},
         sample={"num_inference_steps": 2, "pictures_per_prompt": 2},
+        score={"fidelity": {"model": "data/base/tiny-eye", "revision": None}},
+        register={"floor": False},  # of a random model
         runtime={"checkpoint_every": 5, "device": "cpu"},
     )
     for number, concept in enumerate(CONCEPTS):

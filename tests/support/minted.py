@@ -13,7 +13,7 @@ from tasks.registry.registered_model import weights_sha256
 from tasks.settings import Settings
 
 
-def mint(seed: int, reconstruction: float = 0.75, pictures: str = "d" * 64, scorer: str = "f" * 64) -> str:
+def mint(seed: int, reconstruction: float = 0.75, fidelity: float | None = None, pictures: str = "d" * 64, scorer: str = "f" * 64) -> str:
     """Write what the stages before register leave for the concept fox and return the embedding's digest.
 
     The scores' intervals reach 0.05 to either side.
@@ -23,7 +23,8 @@ def mint(seed: int, reconstruction: float = 0.75, pictures: str = "d" * 64, scor
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"<fox>": torch.randn(1, 32, generator=torch.Generator().manual_seed(seed))}, path, {"format": "pt"})
     bounds = {"image_only": 0.95, "prompt_only": 0.5, "coarse_word": None}
-    first, second = ({"value": value, "low": value - 0.05, "high": value + 0.05, **bounds} for value in (reconstruction, 0.25))
+    values = (reconstruction, 0.25, fidelity)
+    first, second, third = (value and {"value": value, "low": value - 0.05, "high": value + 0.05, **bounds} for value in values)
     artifacts.write_json(artifacts.manifest("fox"), {"concept": "fox", "resolution": 16, "pictures": []})
     train = {
         "concept": "fox",
@@ -42,9 +43,15 @@ def mint(seed: int, reconstruction: float = 0.75, pictures: str = "d" * 64, scor
     scores = {
         "concept": "fox",
         "embedding_digest": artifacts.sha256(path),
-        "scorer": {"model": "tiny", "weights_sha256": scorer, "prompt_suite": "object"},
+        "scorer": {
+            "model": "tiny",
+            "weights_sha256": scorer,
+            "fidelity": third and {"model": "eye", "weights_sha256": scorer},
+            "prompt_suite": "object",
+        },
         "reconstruction": first,
         "editability": second,
+        "fidelity": third,
         "prompts": [],
     }
     artifacts.write_json(artifacts.scores("fox"), scores)

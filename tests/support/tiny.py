@@ -18,7 +18,16 @@ from diffusers import (
 )
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 from safetensors.torch import save_file
-from transformers import BertTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    BertTokenizer,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Dinov2Config,
+    Dinov2Model,
+    ViTImageProcessor,
+)
 
 WORDS = (
     "a an the of on in and with style photo picture painting oil pencil sketch cat dog bird fox coffee teapot alien robot cartoon moon beach apple"
@@ -155,6 +164,16 @@ def save_tiny_scorer(folder: Path, seed: int = 0) -> Path:
         json.dumps({"model_cfg": {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": preprocess})
     )
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def save_tiny_eye(folder: Path, seed: int = 0) -> Path:
+    """Write a random DINOv2 of 14 px patches, as its authors' folders are laid out, and return the folder; one seed gives the same bytes."""
+    side = {"height": 28, "width": 28}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)).save_pretrained(folder)
+    ViTImageProcessor(size=side).save_pretrained(folder)
     return folder
 
 

@@ -60,6 +60,7 @@ def make_catalog(folder: Path, base: Path, scorer: Path, **sections: dict) -> No
     values = yaml.safe_load(text)
     values["base"], values["runtime"]["device"] = {"model": "data/base/tiny", "revision": None}, "cpu"
     values["scorer"] = {"model": "local-dir:data/base/tiny-clip", "pretrained": None}
+    values["score"]["fidelity"], values["register"]["floor"] = None, False
     values["concepts"] = {"cup-1": {"kind": "object", "placeholder_token": "<cup>", "initializer_token": "coffee"}}
     for section, changes in sections.items():
         values[section].update(changes)

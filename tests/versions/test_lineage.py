@@ -28,6 +28,7 @@ from tasks.score import score
 from tasks.settings import load_settings
 from tasks.versions.lineage import BROKEN
 from tests.support.catalogs import draw_picture
+from tests.support.tiny import save_tiny_eye
 
 ROOT = Path(__file__).parents[2]
 RIGHTS = {"source": "drawn for this test", "licence": "CC0-1.0", "consent": "they show nobody"}
@@ -68,6 +69,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, tin
     shutil.copy(migrated_database, "mlruns/mlflow.db")
     shutil.copytree(tiny_base_folder, "data/base/tiny")
     shutil.copytree(tiny_scorer_folder, "data/base/tiny-clip")
+    save_tiny_eye(folder / "data/base/tiny-eye")
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     values["concepts"] = {"fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"}}
     changes: dict[str, dict[str, Any]] = {
@@ -76,7 +78,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path, tin
         "curate": {"min_similarity": -1.0},
         "invert": {"method": "norm_held", "options": {}, "max_train_steps": 2},
         "sample": {"num_inference_steps": 1, "pictures_per_prompt": 1},
-        "score": {"bootstrap_samples": 100},
+        "score": {"bootstrap_samples": 100, "fidelity": {"model": "data/base/tiny-eye", "revision": None}},
+        "register": {"floor": False},  # of a random model
         "runtime": {"device": "cpu"},
     }
     for section, change in changes.items():

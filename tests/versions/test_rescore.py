@@ -51,6 +51,7 @@ def catalog(settings: Settings, base: BaseModel) -> Settings:
     values["sample"] |= {"num_inference_steps": 2, "guidance_scale": 40.0, "pictures_per_prompt": len(SEEDS)}
     values["sample"]["prompts"]["object"] = ["a photo of a {}", "an oil painting of a {}"]
     values["score"] |= {"bootstrap_samples": 100}
+    values["register"]["floor"] = False  # of a random model
     values["runtime"]["device"] = "cpu"
     Path("params.yaml").write_text(json.dumps(values), encoding="utf-8")
     artifacts.write_json(artifacts.manifest("fox"), {"concept": "fox", "pictures": []})

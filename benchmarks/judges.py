@@ -1,0 +1,114 @@
+"""Whether the judges see what eyes see: `python -m benchmarks.judges [--sheet FILE] [--json]`.
+
+A triple is a training picture and two samples of words of one concept, at different stages of training or of different methods. Eyes said which
+sample shows the same thing; `benchmarks/triples/README.md` says whose. A judge agrees if that sample has the larger cosine with the training picture.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import torch
+import typer
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.result import Row, machine, show
+from tasks.settings import load_settings
+from tasks.similarity.eye import load_eye
+from tasks.similarity.scorer import load_scorer
+
+FOLDER = Path(__file__).with_name("triples")
+SIDE = 64  # px
+Features = Callable[[Sequence[Image.Image]], Tensor]
+
+
+class Triple(NamedTuple):
+    """Numbers of pictures in the sheet, and the letter of the sample that eyes chose."""
+
+    concept: str
+    prompt: str
+    training: int
+    a: int
+    b: int
+    way_a: str
+    way_b: str
+    choice: str
+
+
+def read_triples() -> tuple[list[Triple], list[Image.Image]]:
+    """Return the triples and the pictures that they number."""
+    with (FOLDER / "triples.csv").open(encoding="utf-8", newline="") as file:
+        numbers = ("training", "a", "b")
+        rows = [Triple._make(int(row[name]) if name in numbers else row[name] for name in Triple._fields) for row in csv.DictReader(file)]
+    sheet = Image.open(FOLDER / "pictures.webp").convert("RGB")
+    places = [(x, y) for y in range(0, sheet.height, SIDE) for x in range(0, sheet.width, SIDE)]
+    return rows, [sheet.crop((x, y, x + SIDE, y + SIDE)) for x, y in places]
+
+
+def chosen(features: Tensor, triples: Sequence[Triple]) -> list[str]:
+    """Return the letter of the sample that is nearer to each triple's training picture: features (pictures, dim)."""
+    return ["a" if features[row.training] @ features[row.a] > features[row.training] @ features[row.b] else "b" for row in triples]
+
+
+def agreement(choices: Sequence[str], triples: Sequence[Triple]) -> tuple[float, float, float]:
+    """Return the share of triples in which a judge agrees with eyes, with its 95 % interval (bootstrap over triples), in percent."""
+    right = torch.tensor([choice == row.choice for choice, row in zip(choices, triples, strict=True)]).double()
+    draws = right[torch.randint(len(right), (2000, len(right)), generator=torch.Generator().manual_seed(0))].mean(dim=1)
+    low, high = draws.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    return 100 * float(right.mean()), 100 * low, 100 * high
+
+
+def draw_sheet(triples: Sequence[Triple], pictures: Sequence[Image.Image], choices: dict[str, list[str]], count: int = 10) -> Image.Image:
+    """Draw triples, evenly spread, with the choice of eyes and of each judge under them."""
+    scale, line = 2, 14
+    shown = np.linspace(0, len(triples) - 1, count).astype(int)
+    wide, high = 3 * (SIDE * scale + 4) + 24, SIDE * scale + (len(choices) + 1) * line + 14
+    sheet = Image.new("RGB", (5 * wide, -(-count // 5) * high), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, index in enumerate(shown):
+        row, left, top = triples[index], place % 5 * wide + 8, place // 5 * high + 6
+        for column, number in enumerate((row.training, row.a, row.b)):
+            sheet.paste(pictures[number].resize((SIDE * scale,) * 2, Image.Resampling.BICUBIC), (left + column * (SIDE * scale + 4), top))
+        for number, (judge, letters) in enumerate({"eyes": [row.choice for row in triples], **choices}.items()):
+            colour = "black" if letters[index] == row.choice else "firebrick"
+            draw.text((left, top + SIDE * scale + 3 + number * line), f"{judge}: {'left' if letters[index] == 'a' else 'right'} sample", fill=colour)
+    return sheet
+
+
+def main(
+    sheet: Annotated[Path | None, typer.Option(help="where to draw ten triples with what each judge says")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Measure how often each judge of params.yaml agrees with eyes."""
+    settings, (triples, pictures) = load_settings(), read_triples()
+    if settings.score.fidelity is None:
+        raise typer.BadParameter("score.fidelity is null in params.yaml; name the judge that is to be compared")
+    judges: dict[str, Features] = {
+        "CLIP": load_scorer(settings.scorer.model, settings.scorer.pretrained, "cpu").image_features,
+        "fidelity": load_eye(settings.score.fidelity.model, settings.score.fidelity.revision, "cpu").image_features,
+    }
+    choices = {name: chosen(features(pictures), triples) for name, features in judges.items()}
+    found = {name: agreement(letters, triples) for name, letters in choices.items()}
+    if sheet:
+        draw_sheet(triples, pictures, choices).save(sheet)
+    concepts = sorted({row.concept for row in triples})
+    if as_json:
+        row = Row(f"agreement with eyes, {len(triples)} triples", found["fidelity"][0], found["CLIP"][0], "percent")
+        return show("judges", [row], "CLIP", as_json)
+    table = Table("judge", f"all {len(triples)}", "95 %", *concepts, title=f"triples in which a judge agrees with eyes, percent; {machine()}")
+    for name, (value, low, high) in found.items():
+        own = [
+            100 * np.mean([letter == row.choice for letter, row in zip(choices[name], triples, strict=True) if row.concept == concept])
+            for concept in concepts
+        ]
+        table.add_row(name, f"{value:.1f}", f"{low:.1f}-{high:.1f}", *(f"{share:.0f}" for share in own))
+    Console(width=160).print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)
