@@ -82,17 +82,17 @@ def candidates_of(concept: str, group: Sequence[Answered]) -> dict[str, dict[str
 
 def judged(concept: str, group: Sequence[Answered], measured: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
     """Write people's numbers on the versions of a concept and return {raters, candidates}."""
-    raters, found = len({one.filled.rater for one in group}), dict[str, dict[str, Any]]()
-    for one in group:
-        for facts in one.record["candidates"][concept].values():
-            if "version" in facts:
-                human_scores.check_version(concept, facts["version"], facts["digest"])
+    shown = [facts for one in group for facts in one.record["candidates"][concept].values() if "version" in facts]
+    for number, digest in sorted({(facts["version"], facts["digest"]) for facts in shown}):
+        human_scores.check_version(concept, number, digest)
+    found: dict[str, dict[str, Any]] = {}
     for name, facts in candidates_of(concept, group).items():
         scores = {metric: by_name[name] for metric, by_name in measured.items() if name in by_name}
         found[name] = {metric: rounded(score) for metric, score in scores.items()}
         if "version" in facts:
-            human_scores.write(concept, facts["version"], found[name], raters)
-    return {"raters": raters, "candidates": found}
+            raters = {one.filled.rater for one in group if name in one.record["candidates"][concept]}
+            human_scores.write(concept, facts["version"], found[name], len(raters))
+    return {"raters": len({one.filled.rater for one in group}), "candidates": found}
 
 
 def rounded(score: Interval) -> dict[str, float | None]:

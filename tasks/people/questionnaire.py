@@ -102,7 +102,7 @@ def built(concepts: Sequence[str], settings: Settings) -> list[str]:
     for concept in chosen:
         if not all(drawn(concept, WORDLESS, settings).values()) or not any(artifacts.curated(concept).glob("*.png")):
             raise ValueError(f"{artifacts.samples(concept)} lacks pictures of its prompts; run `wordmint build {concept}` or `wordmint pull` first")
-    return chosen
+    return list(dict.fromkeys(chosen))
 
 
 def questions(part: str, concept: str, shown: Sequence[Candidate], count: int, settings: Settings, generator: random.Random) -> list[Item]:

@@ -121,3 +121,22 @@ def test_push_sends_answers(record: dict[str, Any], tmp_path: Path) -> None:
     shutil.rmtree(".dvc/cache")
     keep([answer(record, "x2q")])
     assert files.items() < kept_files().items()
+
+
+def test_the_answers_of_two_clones_come_together(record: dict[str, Any], tmp_path: Path) -> None:
+    """As docs/people.md says: take the other side's pointer, pull, and give the own file again."""
+    dvc("remote", "add", "--default", "team", str(tmp_path.with_name(f"{tmp_path.name}-remote")))
+    pointer = artifacts.pointer(artifacts.answers("fox"))
+    keep([answer(record, "theirs")])
+    with repository.open_repo() as repo:
+        storage.send(repo)
+    theirs = pointer.read_text()
+    shutil.rmtree(artifacts.answers("fox"))
+    pointer.unlink()
+    keep([answer(record, "ours")])
+    pointer.write_text(theirs)
+    with pytest.raises(ValueError, match="run `wordmint pull` first"):
+        keep([answer(record, "ours")])
+    dvc("pull", str(pointer))
+    assert keep([answer(record, "ours")]) == (["fox"], 1)
+    assert len(kept_files()) == 2

@@ -13,7 +13,7 @@ from tasks import artifacts
 from tasks.people.answers import keep
 from tasks.people.opinion import opinion
 from tasks.people.questionnaire import Written, write_questionnaire
-from tasks.registry import lifecycle, reading
+from tasks.registry import lifecycle, reading, writing
 from tasks.settings import Settings
 from tests.support.people import TASTE, answer
 
@@ -62,6 +62,15 @@ def test_the_numbers_are_on_the_versions_that_raters_saw(record: dict[str, Any])
     fidelity = {name: scores["human_fidelity"]["value"] for name, scores in found["candidates"].items()}
     assert fidelity["v2"] > fidelity["v1"] > fidelity["coarse word: teddy"] > fidelity["Prompt-Only"]
     assert sum(fidelity.values()) == pytest.approx(2, abs=1e-4)
+
+
+def test_a_version_counts_the_raters_who_saw_it(record: dict[str, Any], asked: Settings) -> None:
+    writing.drop_alias("fox", "champion")  # v1 is in the first questionnaire only
+    later = artifacts.read_json(write_questionnaire([], asked, 2, 0, 0, None).record)
+    assert "v1" not in later["candidates"]["fox"]
+    found = facts(answer(record, "a"), answer(later, "b"), answer(later, "c"))["concepts"]["fox"]
+    assert [reading.tags("fox", number)["raters"] for number in (1, 2)] == ["1", "3"]
+    assert found["raters"] == 3 and set(found["candidates"]) == {"v1", "v2", "coarse word: teddy", "Prompt-Only"}
 
 
 def test_the_ends_of_an_interval_go_with_the_raters(record: dict[str, Any]) -> None:
