@@ -77,6 +77,14 @@ def composition_record(first: str, second: str) -> Path:
     return composition(first, second) / "composition.json"
 
 
+def questionnaire(digest: str) -> Path:
+    return DATA / "questionnaires" / f"{digest}.json"
+
+
+def answers(concept: str) -> Path:
+    return DATA / "answers" / concept
+
+
 def checkpoints() -> Path:
     return CACHE / "checkpoints"
 

@@ -17,21 +17,17 @@ os.environ.update(
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
-from tasks import artifacts
-from tasks.artifacts import pointer
 from tasks.diffusion import ddim
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.registry.database import create_database
 from tasks.settings import Settings
-from tests.support.catalogs import catalog  # noqa: F401
+from tests.support.catalogs import catalog, fill_catalog  # noqa: F401
 from tests.support.services import bucket_server
 from tests.support.tiny import save_tiny_pipeline, save_tiny_scorer
 
@@ -81,18 +77,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, migrated_database:
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "WORDMINT_BASE_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    Path("mlruns").mkdir()
-    shutil.copy(migrated_database, "mlruns/mlflow.db")
-    shutil.copytree(tiny_base_folder, "data/base/tiny")
-    artifacts.images("fox").mkdir(parents=True)
-    (artifacts.images("fox") / "1.png").write_bytes(b"a picture")
-    pointer(artifacts.images("fox")).write_text(f"outs:\n- md5: {'0123456789abcdef' * 2}.dir\n  path: fox\n", encoding="utf-8")
-    artifacts.rights("fox").write_text("{source: a test, licence: CC0-1.0, consent: it shows nobody}", encoding="utf-8")
-    values = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
-    values["base"] = {"model": "data/base/tiny", "revision": None}
-    values["invert"] |= {"method": "norm_held", "options": {}}
-    values["score"]["fidelity"] = None
-    return Settings.model_validate(values)
+    return fill_catalog(migrated_database, tiny_base_folder)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flows.cli import catalog, lineage, pictures, schedule, sharing, versions, words
+from flows.cli import catalog, lineage, people, pictures, schedule, sharing, versions, words
 from flows.cli.console import bounded, console, interval
 from flows.cli.drawing import drawing
 from flows.cli.ending import swift_end
@@ -231,7 +231,7 @@ def imagine(
             print(file, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
 
 
-for commands in (catalog.app, versions.app, lineage.app, words.app, pictures.app, sharing.app, schedule.app):
+for commands in (catalog.app, versions.app, lineage.app, words.app, pictures.app, people.app, sharing.app, schedule.app):
     app.add_typer(commands)  # without a name the commands are not nested
 
 

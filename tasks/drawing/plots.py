@@ -221,14 +221,19 @@ def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def pitch(side: int) -> int:
+    """Return the distance of neighbours in a sheet: a transparent gap keeps them apart even if a browser rounds their positions."""
+    return side + max(1, side // 32)
+
+
 def sheet(pictures: Sequence[Path], side: int) -> Image.Image:
-    """Draw pictures in rows, resized to `side` px; a transparent gap keeps them apart even if a browser rounds their positions."""
-    pitch = side + max(1, side // 32)
-    drawn = Image.new("RGBA", (COLUMNS * pitch, -(-len(pictures) // COLUMNS) * pitch))
+    """Draw pictures in rows, resized to `side` px."""
+    step = pitch(side)
+    drawn = Image.new("RGBA", (COLUMNS * step, -(-len(pictures) // COLUMNS) * step))
     for index, path in enumerate(pictures):
         with Image.open(path) as picture:
             small = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-        drawn.paste(small, (index % COLUMNS * pitch, index // COLUMNS * pitch))
+        drawn.paste(small, (index % COLUMNS * step, index // COLUMNS * step))
     return drawn
 
 

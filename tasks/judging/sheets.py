@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from PIL import Image
+
 from tasks import artifacts
 from tasks.drawing import plots
 
@@ -15,3 +17,17 @@ def draw_sheets(samples: Path, folder: Path) -> Path:
         if paths := sorted((samples / "word" / prompt["slug"]).glob("*.png"))[:SHEET]:
             plots.sheet(paths, SHEET_SIDE).save(folder / f"{prompt['slug']}.webp", quality=85)
     return folder
+
+
+def cut_sheet(sheet: Path, folder: Path) -> list[Path]:
+    """Write each picture of a sheet that `draw_sheets` drew to a file of its own and return the files in the sheet's order."""
+    with Image.open(sheet) as opened:
+        drawn = opened.convert("RGBA")
+    step, paths = plots.pitch(SHEET_SIDE), list[Path]()
+    for top in range(0, drawn.height, step):
+        for left in range(0, drawn.width, step):
+            cell = drawn.crop((left, top, left + SHEET_SIDE, top + SHEET_SIDE))
+            if cell.getchannel("A").getextrema() != (0, 0):  # the last row's empty cells are transparent
+                paths.append(folder / f"{sheet.stem}-{len(paths)}.png")
+                cell.convert("RGB").save(paths[-1])
+    return paths

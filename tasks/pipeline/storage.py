@@ -36,8 +36,12 @@ def fetch(repo: Repo, folders: Sequence[Path]) -> None:
 
 
 def track_inputs(repo: Repo, concepts: Sequence[str]) -> None:
-    """Let DVC track the picture sets of concepts, and the files that they were imported from, as they are now, whether new or changed."""
-    folders = [folder for concept in concepts for folder in artifacts.inputs(concept) if folder.exists()]
+    """Let DVC track the picture sets of concepts, and the files that they were imported from, as they are now."""
+    track(repo, [folder for concept in concepts for folder in artifacts.inputs(concept) if folder.exists()])
+
+
+def track(repo: Repo, folders: Sequence[Path]) -> None:
+    """Let DVC track folders as they are now, whether new or changed."""
     tracked = [folder for folder in folders if artifacts.pointer(folder).exists()]
     for folder in tracked:
         repo.commit(str(artifacts.pointer(folder)), force=True)

@@ -15,6 +15,7 @@ from PIL import Image
 from tasks import artifacts
 from tasks.concepts.captions import read_captions
 from tasks.pipeline import repository, storage
+from tasks.settings import Settings
 from tests.support.tiny import save_tiny_eye
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,22 @@ def edit_params(**sections: dict) -> None:
     for section, values in sections.items():
         params[section].update(values)
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def fill_catalog(database: Path, base: Path) -> Settings:
+    """Return the shipped settings, and make this folder an empty catalog that has the tiny base model, pictures of a fox and a database."""
+    Path("mlruns").mkdir()
+    shutil.copy(database, "mlruns/mlflow.db")
+    shutil.copytree(base, "data/base/tiny")
+    artifacts.images("fox").mkdir(parents=True)
+    (artifacts.images("fox") / "1.png").write_bytes(b"a picture")
+    artifacts.pointer(artifacts.images("fox")).write_text(f"outs:\n- md5: {'0123456789abcdef' * 2}.dir\n  path: fox\n", encoding="utf-8")
+    artifacts.rights("fox").write_text("{source: a test, licence: CC0-1.0, consent: it shows nobody}", encoding="utf-8")
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["base"] = {"model": "data/base/tiny", "revision": None}
+    values["invert"] |= {"method": "norm_held", "options": {}}
+    values["score"]["fidelity"] = None
+    return Settings.model_validate(values)
 
 
 @pytest.fixture(scope="module")
