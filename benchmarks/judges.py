@@ -30,6 +30,8 @@ Features = Callable[[Sequence[Image.Image]], Tensor]
 class Triple(NamedTuple):
     """Numbers of pictures in the sheet, and the letter of the sample that eyes chose."""
 
+    set: str
+    """test, by which nothing was chosen, or development."""
     concept: str
     prompt: str
     training: int
@@ -93,21 +95,22 @@ def main(
         "fidelity": load_eye(settings.score.fidelity.model, settings.score.fidelity.revision, "cpu").image_features,
     }
     choices = {name: chosen(features(pictures), triples) for name, features in judges.items()}
-    found = {name: agreement(letters, triples) for name, letters in choices.items()}
+    test = [index for index, row in enumerate(triples) if row.set == "test"]
     if sheet:
-        draw_sheet(triples, pictures, choices).save(sheet)
-    concepts = sorted({row.concept for row in triples})
+        shown = {name: [letters[index] for index in test] for name, letters in choices.items()}
+        draw_sheet([triples[index] for index in test], pictures, shown).save(sheet)
     if as_json:
-        row = Row(f"agreement with eyes, {len(triples)} triples", found["fidelity"][0], found["CLIP"][0], "percent")
-        return show("judges", [row], "CLIP", as_json)
-    table = Table("judge", f"all {len(triples)}", "95 %", *concepts, title=f"triples in which a judge agrees with eyes, percent; {machine()}")
-    for name, (value, low, high) in found.items():
-        own = [
-            100 * np.mean([letter == row.choice for letter, row in zip(choices[name], triples, strict=True) if row.concept == concept])
-            for concept in concepts
-        ]
-        table.add_row(name, f"{value:.1f}", f"{low:.1f}-{high:.1f}", *(f"{share:.0f}" for share in own))
-    Console(width=160).print(table)
+        found = {name: agreement([letters[index] for index in test], [triples[index] for index in test])[0] for name, letters in choices.items()}
+        return show("judges", [Row(f"agreement with eyes, {len(test)} triples", found["fidelity"], found["CLIP"], "percent")], "CLIP", as_json)
+    title = f"triples in which a judge agrees with eyes, percent; {machine()}"
+    table = Table("triples", "number", *(f"{name}, 95 %" for name in judges), title=title)
+    names = {name for row in triples for name in (row.set, row.concept)}
+    groups = {name: [index for index, row in enumerate(triples) if name in (row.set, row.concept)] for name in names}
+    for name, rows in sorted(groups.items(), key=lambda group: (triples[group[1][0]].set != "test", -len(group[1]))):
+        own = [triples[index] for index in rows]
+        shares = [agreement([letters[index] for index in rows], own) for letters in choices.values()]
+        table.add_row(name, str(len(rows)), *(f"{value:.1f} [{low:.0f}, {high:.0f}]" for value, low, high in shares))
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

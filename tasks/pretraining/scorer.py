@@ -43,8 +43,11 @@ def scorer_config(vocab_size: int) -> dict:
     }
 
 
-def augment(pictures: Tensor, generator: torch.Generator, side: int = IMAGE_SIZE) -> Tensor:
-    """Shift, scale, recolour, blur, add noise and enlarge, picture by picture: (n, 3, h, w) in [-1, 1] -> (n, 3, side, side)."""
+def augment(pictures: Tensor, generator: torch.Generator, side: int = IMAGE_SIZE, shift: float = 0.2) -> Tensor:
+    """Shift, scale, recolour, blur, add noise and enlarge, picture by picture: (n, 3, h, w) in [-1, 1] -> (n, 3, side, side).
+
+    shift: the most that a channel is shifted.
+    """
     n, device = len(pictures), pictures.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -55,7 +58,7 @@ def augment(pictures: Tensor, generator: torch.Generator, side: int = IMAGE_SIZE
     theta[:, 1, 1] = theta[:, 0, 0] * uniform(0.93, 1.07)
     theta[:, :, 2] = uniform(-0.12, 0.12, 2)
     moved = F.grid_sample(pictures, F.affine_grid(theta, list(pictures.shape), align_corners=False), padding_mode="border", align_corners=False)
-    coloured = moved * uniform(0.8, 1.15, 1, 1, 1) + uniform(-0.2, 0.2, 3, 1, 1)
+    coloured = moved * uniform(0.8, 1.15, 1, 1, 1) + uniform(-shift, shift, 3, 1, 1)
     blurred = F.interpolate(F.avg_pool2d(coloured, 2), scale_factor=2, mode="bilinear", align_corners=False)
     mix = uniform(-0.6, 1.0, 1, 1, 1).clamp(0, 1)
     noise = torch.randn(pictures.shape, generator=generator, device=device) * uniform(-0.05, 0.12, 1, 1, 1).clamp(min=0)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.registry import connection, publishing, reading, writing
-from tasks.registry.promotion import LAST
+from tasks.registry.promotion import LAST, NO_JUDGE, judge_of_fidelity, score_record
 
 RATERS = "raters"  # a tag: how many raters the numbers are from
 
@@ -47,7 +47,8 @@ def write(concept: str, number: int, scores: Mapping[str, Mapping[str, float | N
 
 
 def automatic(concept: str, number: int, scorer: Mapping[str, Any], names: Sequence[str]) -> dict[str, float | None]:
-    """Return the scores of a version; all are None if another scorer or other prompts gave them."""
+    """Return the scores of a version; all are None if other judges or other prompts gave them."""
     tags = reading.tags(concept, number)
-    same = (tags.get("scorer_weights_sha256"), tags.get(LAST)) == (scorer["weights_sha256"], scorer["prompt_suite"])
-    return {name: float(tags[name]) if same and tags.get(name, "None") not in ("", "None") else None for name in names}
+    judges = {"scorer_weights_sha256": scorer["weights_sha256"], "fidelity_judge": judge_of_fidelity(scorer), LAST: scorer["prompt_suite"]}
+    scores = score_record(number, tags).scores if all(tags.get(name, NO_JUDGE) == judge for name, judge in judges.items()) else {}
+    return {name: scores[name].value if name in scores else None for name in names}

@@ -95,7 +95,7 @@ def evidence(scores: Mapping[str, Any], samples: Mapping[str, Any], pictures_sha
     A score that is not measured has empty tags, which replace those of an earlier scoring.
     scores, samples: the contents of data/scores/<concept>.json and samples.json.
     """
-    scorer, seeds, eye = scores["scorer"], samples["seeds"], scores["scorer"].get("fidelity")
+    scorer, seeds = scores["scorer"], samples["seeds"]
     steps, guidance = samples["num_inference_steps"], samples["guidance_scale"]
     numbers = {name: scores.get(name) or {} for name in SCORES}
     return {
@@ -103,12 +103,18 @@ def evidence(scores: Mapping[str, Any], samples: Mapping[str, Any], pictures_sha
         "base_weights_sha256": str(samples["base"]["weights_sha256"]),
         "scorer_model": str(scorer["model"]),
         "scorer_weights_sha256": str(scorer["weights_sha256"]),
-        "fidelity_judge": f"{eye['model']} @ {eye['weights_sha256']}" if eye else NO_JUDGE,
+        "fidelity_judge": judge_of_fidelity(scorer),
         "sampling": f"DDIM, {steps} steps, guidance {guidance:g}, seeds {seeds[0]}-{seeds[-1]}",
         "pictures_sha256": pictures_sha256,
         "scored_on_sha256": scored_on_sha256,
         LAST: str(scorer["prompt_suite"]),
     }
+
+
+def judge_of_fidelity(scorer: Mapping[str, Any]) -> str:
+    """Return the tag that names the judge of fidelity; scorer: the entry of a score file."""
+    eye = scorer.get("fidelity")
+    return f"{eye['model']} @ {eye['weights_sha256']}" if eye else NO_JUDGE
 
 
 ENDS = {"value": "", "low": "_low", "high": "_high", "prompt_only": "_prompt_only", "coarse_word": "_coarse_word"}

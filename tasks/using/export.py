@@ -63,7 +63,7 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
         raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {folder / name}")
     lora = folder / f"{stem}{LORA}"
     if adapter:
-        artifacts.write_bytes(lora, adapter_bytes(adapter, style))
+        artifacts.write_bytes(lora, adapter_bytes(adapter, style, xl=len(word.parts) > 1))
     else:
         lora.unlink(missing_ok=True)  # of an earlier version
     artifacts.write_bytes(folder / name, data)
@@ -83,8 +83,6 @@ def check_layouts(concept: str, word: WordFile, adapter: Changes, style: str) ->
             f"{concept} has the difference of a whole denoiser, for which {style} has no layout; export it as --format {PIPELINE},"
             " or take a LoRA of it with --rank 16"
         )
-    if adapter and style == "kohya" and len(word.parts) > 1:
-        raise ValueError(f"{concept} has a LoRA, and kohya's scripts name SDXL's layers in another way; export it for diffusers or comfyui")
     if word.layers > 1 and (style != "kohya" or (word.layers, len(word.parts)) != (len(XTI), 1)):
         raise ValueError(
             f"{concept} has vectors of its own for each of {word.layers} cross-attention layers, which {style} has no layout for;"
@@ -136,7 +134,7 @@ def write_folder(word: WordFile, concept: str, style: str, out: Path, adapter: C
         for name, data in FORMATS[style](word, concept).items():
             artifacts.write_bytes(folder / name, data)
         if adapter:
-            artifacts.write_bytes(folder / ADAPTERS["lora"], adapter_bytes(adapter, style))
+            artifacts.write_bytes(folder / ADAPTERS["lora"], adapter_bytes(adapter, style, xl=len(word.parts) > 1))
         for number, picture in enumerate(sorted(artifacts.curated(concept).glob("*.png"))):
             artifacts.write_bytes(folder / PICTURES / f"{number}.png", picture.read_bytes())
     return out

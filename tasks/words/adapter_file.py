@@ -15,14 +15,17 @@ from torch import Tensor, nn
 
 from tasks.diffusion.changes import Change, Changes, Difference, Gated, LowRank, check_layers
 from tasks.words.embedding_file import in_order
+from tasks.words.kohya_names import kohya_name
 
 SHARED = ("key", "metric", "gate")  # of the gated changes of all layers
 PARTS = re.compile(r"^unet\.(?P<layer>.+)\.(?:lora_(?P<letter>[AB])|lora\.(?P<word>down|up))\.weight$")
 KOHYA = re.compile(r"^lora_unet_(?P<layer>.+)\.(?P<part>lora_down\.weight|lora_up\.weight|alpha)$")
 
 
-def to_peft(changes: Changes) -> dict[str, Tensor]:
+def to_peft(changes: Changes, xl: bool = False) -> dict[str, Tensor]:
     """Return a file's tensors in the layout that every diffusers pipeline loads; it means alpha = rank, a scale of 1.
+
+    xl: is not looked at, since diffusers names SDXL's layers like all others.
 
     Raises:
         TypeError: a change is of another kind.
@@ -53,15 +56,17 @@ def from_peft(tensors: Mapping[str, Tensor]) -> dict[str, LowRank]:
     return whole(factors)
 
 
-def to_kohya(changes: Changes) -> dict[str, Tensor]:
+def to_kohya(changes: Changes, xl: bool = False) -> dict[str, Tensor]:
     """Return a file's tensors as kohya's scripts and LyCORIS write them and A1111 and ComfyUI read them, with alpha = rank.
+
+    xl: the denoiser is SDXL's, whose layers have other names in kohya's scripts.
 
     Raises:
         TypeError: a change is gated, for which there is no such layout.
     """
     tensors = dict[str, Tensor]()
     for layer, change in changes.items():
-        name = f"lora_unet_{layer.replace('.', '_')}"
+        name = f"lora_unet_{kohya_name(layer, xl)}"
         if isinstance(change, Difference):
             tensors |= named_difference(name, change)
             continue
@@ -75,12 +80,12 @@ def to_kohya(changes: Changes) -> dict[str, Tensor]:
 
 
 def from_kohya(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str, LowRank]:
-    """Return layer -> change of a file of kohya's; `layers` are those of the denoiser, whose dots the file writes as underscores.
+    """Return layer -> change of a file of kohya's; `layers` are those of the denoiser, under either of their names.
 
     Raises:
         ValueError: a tensor is of another kind or of no layer, or half of a change is missing.
     """
-    names = {layer.replace(".", "_"): layer for layer in layers}
+    names = {kohya_name(layer, xl): layer for layer in layers for xl in (True, False)}
     factors: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         match = KOHYA.match(name)
@@ -127,7 +132,7 @@ def read_changes(tensors: Mapping[str, Tensor]) -> dict[str, Change]:
     return changes | from_peft(factors)
 
 
-LAYOUTS: dict[str, Callable[[Changes], dict[str, Tensor]]] = {
+LAYOUTS: dict[str, Callable[[Changes, bool], dict[str, Tensor]]] = {
     "diffusers": to_peft,
     "a1111": to_kohya,
     "kohya": to_kohya,
@@ -139,15 +144,17 @@ PEFT = {style for style, layout in LAYOUTS.items() if layout is to_peft}
 """The formats whose tools read a LoRA and no other change."""
 
 
-def adapter_bytes(adapter: Changes, style: str) -> bytes:
+def adapter_bytes(adapter: Changes, style: str, xl: bool = False) -> bytes:
     """Return an adapter as the safetensors file that the tools of an export format read; its strength 1 is the strength it was scored with.
+
+    xl: the denoiser is SDXL's.
 
     Raises:
         TypeError: those tools have no layout for it.
     """
     ranks = {len(change.down) for change in adapter.values() if isinstance(change, LowRank)} or {1}
     metadata = {"format": "pt", "ss_network_module": "networks.lora", "ss_network_dim": str(max(ranks)), "ss_network_alpha": str(float(max(ranks)))}
-    return in_order(save(LAYOUTS[style](adapter), metadata))
+    return in_order(save(LAYOUTS[style](adapter, xl), metadata))
 
 
 def read_adapter(path: Path, denoiser: nn.Module, word: str) -> dict[str, LowRank]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_to_diffusers
 from safetensors import safe_open
 from safetensors.torch import save
@@ -14,6 +14,7 @@ from torch import Tensor
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.changes import Change, Difference, Gated, LowRank, layers_of
 from tasks.words.adapter_file import LAYOUTS, adapter_bytes, from_kohya, from_peft, read_adapter, read_changes, stored, to_kohya, to_peft
+from tests.support.tiny import save_tiny_pipeline
 
 
 @pytest.fixture
@@ -114,3 +115,40 @@ def test_perfusion_takes_less_than_100_kb_for_stable_diffusion() -> None:
     assert len(layers) == 32
     changes = {name: Gated(torch.ones(768), torch.ones(768), torch.ones(len(layer.weight)), torch.ones(2)) for name, layer in layers.items()}
     assert len(save(stored(changes))) < 100_000
+
+
+def sdxl_like() -> UNet2DConditionModel:
+    """A random denoiser with the blocks of SDXL's, two residual blocks in each, and hardly a channel."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8, 16, 16),
+            layers_per_block=2,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=8,
+            attention_head_dim=8,
+            transformer_layers_per_block=(1, 2, 2),
+            norm_num_groups=4,
+            use_linear_projection=True,
+        )
+
+
+def test_kohyas_names_of_sdxl_are_those_that_diffusers_reads(tmp_path: Path) -> None:
+    unet, generator = sdxl_like(), torch.Generator().manual_seed(0)
+    changes = {
+        layer: LowRank(torch.randn(2, *module.weight.shape[1:], generator=generator), torch.randn(len(module.weight), 2, generator=generator))
+        for layer, module in layers_of(unet, "convolutions").items()
+    }
+    tensors = to_kohya(changes, xl=True)
+    assert "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight" in tensors
+    assert not any("down_blocks" in name or "mid_block" in name or "up_blocks" in name for name in tensors)
+    assert same(from_kohya(tensors, [name for name, _ in unet.named_modules()]), changes)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(save_tiny_pipeline(tmp_path, family="sdxl"), unet=unet)
+    pipeline.load_lora_weights(tensors)
+    loaded: dict[str, Tensor] = {name: value for name, value in unet.state_dict().items() if "lora_A" in name or "lora_B" in name}
+    assert len(loaded) == 2 * len(changes)
+    for layer, (down, up) in changes.items():
+        assert torch.equal(loaded[f"{layer}.lora_A.default_0.weight"], down)
+        assert torch.equal(loaded[f"{layer}.lora_B.default_0.weight"].flatten(1), up)
