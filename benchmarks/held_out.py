@@ -1,7 +1,7 @@
 """Words for things that nothing was tuned on: `python -m benchmarks.held_out [--art FOLDER] [--sheet FILE] [--json]`.
 
 The nouns that the generator never saw and that the catalog does not ship are learned as params.yaml says, from five pictures each. Two judges that
-learn nothing then say whether the thing's sprite is among the five of 240 nouns that are nearest to a sample.
+learn nothing then say whether the thing's sprite is among the five of 238 nouns that are nearest to a sample.
 """
 
 import os

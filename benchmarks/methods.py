@@ -28,6 +28,7 @@ from tasks.inversion.options import FROM_PICTURES, Invert
 from tasks.inversion.training import Training
 from tasks.judging.judge import read_features
 from tasks.settings import Settings, load_settings
+from tasks.similarity.eye import load_eye
 from tasks.similarity.scorer import Scorer, load_scorer
 from tasks.similarity.scores import editability, reconstruction
 from tasks.training.start import prepare, recipe_of
@@ -99,7 +100,11 @@ def judged(base: BaseModel, scorer: Scorer, settings: Settings, concept: str, le
         drawn = list(generate(base, texts, seeds * len(prompts), words, steps, settings.sample.guidance_scale, settings.runtime.pictures_per_batch))
     likeness, *edits = scorer.image_features(drawn).split(pictures)
     wanted = scorer.text_features([without_word(prompt) for prompt in prompts[1:]])
-    return {
+    rules, seen = settings.score.fidelity, dict[str, float]()
+    if rules and settings.concept(concept).kind == "object":
+        eye = load_eye(rules.model, rules.revision, settings.runtime.device)
+        seen["fidelity"] = reconstruction(eye.image_features(drawn[:pictures]), read_features(eye, artifacts.curated(concept)))
+    return seen | {
         "reconstruction": reconstruction(likeness, read_features(scorer, artifacts.curated(concept))),
         "editability": fmean(editability(features, text) for features, text in zip(edits, wanted, strict=True)),
         "drawn": drawn,
@@ -151,11 +156,12 @@ def main(
     if as_json:
         print(json.dumps({"benchmark": "methods", "machine": machine(), "rows": rows}, indent=2))
         return
-    keys = ("reconstruction", "editability", "seconds", "bytes")
+    keys = ("reconstruction", "editability", "fidelity", "seconds", "bytes")
     table = Table("method", *keys, title=f"methods, {machine()}", title_justify="left")
     for way in WAYS:
         own = [row for row in rows if row["way"] == way and "error" not in row]
-        table.add_row(way, *(f"{fmean(row[key] for row in own):{',.0f' if key == 'bytes' else '.3g'}}" for key in keys))
+        means = {key: fmean(row[key] for row in own if key in row) for key in keys if any(key in row for row in own)}  # styles have no fidelity
+        table.add_row(way, *(f"{means[key]:{',.0f' if key == 'bytes' else '.3g'}}" if key in means else "-" for key in keys))
     Console().print(table)
 
 

@@ -67,7 +67,8 @@ def publish(
             verify(model_id, embedding)
             # The tags are created with the version, so a version with a digest has them all.
             with redirect_stderr(io.StringIO()):  # MLflow announces every version on stderr, across a build's progress bar
-                created = int(mlflow.register_model(f"models:/{model_id}", name, tags=tags | origin).version)
+                written = {key: value for key, value in (tags | origin).items() if value}  # an empty one stands for a score that is not measured
+                created = int(mlflow.register_model(f"models:/{model_id}", name, tags=written).version)
             number = reading.find_version(name, digest) or created
             if number != created:
                 mlflow.MlflowClient().delete_model_version(name, str(created))
@@ -221,7 +222,7 @@ def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Map
     import mlflow
 
     client = mlflow.MlflowClient()
-    changed = {key: value for key, value in tags.items() if version.tags.get(key) != value}
+    changed = {key: value for key, value in tags.items() if version.tags.get(key, "") != value}
     if not changed:
         return
     run_id = str(client.get_logged_model(reading.model_id(version)).source_run_id)

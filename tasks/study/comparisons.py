@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from scipy.stats import t as student
 
+from tasks.registry.promotion import measured
+
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
 AGAINST = ("does not hold", "undecided", "holds")
-SCORES = ("reconstruction", "editability")
 CONFIDENCE = 0.95
 AS_WELL = 0.9  # "about as well as": at least this share
 AS_EDITABLE = 0.01  # "at least as editable as": no more than this cosine below
@@ -33,7 +34,7 @@ class Result:
 
     def numbers(self) -> dict[str, float]:
         """Return the numbers that the study shows of the cell, in one flat dict."""
-        scores = {f"{score}_{name}": number for score in SCORES for name, number in self.scores[score].items() if number is not None}
+        scores = {f"{score}_{name}": number for score in measured(self.scores) for name, number in self.scores[score].items() if number is not None}
         trained = {name: float(self.train[name]) for name in ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")}
         return (
             {name.removesuffix("_value"): round(number, 5) for name, number in scores.items()}

@@ -61,7 +61,9 @@ def row(study: Study, kind: str, setup: str) -> dict[str, Any]:
     """Return a setup's means over concepts and seeds, with the intervals of its scores."""
     cells = study.of(kind, setup)
     means = {name: fmean(cell.train[name] for cell in cells) for name in ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")}
-    return {"setup": setup, **means, **{score: interval((cell.concept, value(score)(cell)) for cell in cells) for score in AXES}}
+    scores = {score: interval((cell.concept, value(score)(cell)) for cell in cells) for score in AXES}
+    seen = [(cell.concept, value("fidelity")(cell)) for cell in cells if cell.scores.get("fidelity")]  # styles have none
+    return {"setup": setup, **means, **scores, "fidelity": interval(seen) if seen else None}
 
 
 def references(study: Study) -> dict[str, dict[str, float | None]]:

@@ -26,7 +26,7 @@ from tasks.pipeline.storage import recorded_md5
 from tasks.register import register
 from tasks.registry import connection, lifecycle, publishing, reading, writing
 from tasks.registry.connection import tracking_uri
-from tasks.registry.promotion import JUDGES, SCORES
+from tasks.registry.promotion import ENDS, JUDGES, SCORES
 from tasks.registry.registered_model import defaults_of, weights_sha256
 from tasks.settings import Settings
 from tests.support.minted import mint, record
@@ -109,7 +109,8 @@ def test_a_version_carries_its_evidence(settings: Settings) -> None:
         "placeholder_token": "<fox>",
         "initializer_token": settings.concepts["fox"].initializer_token,
         "kind": "object",
-        **{name + end: str(scores[name][key]) for name in SCORES for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))},
+        **{name + end: str(scores[name][key]) for name in SCORES[:2] for key, end in ENDS.items() if scores[name][key] is not None},
+        "fidelity_judge": "none",
         "base_model": "data/base/tiny",
         "base_revision": "None",
         "base_weights_sha256": weights_sha256(Path("data/base/tiny")),
@@ -217,7 +218,7 @@ def test_registering_survives_a_kill_after_any_write(
         shutil.copytree(home, home / f"killed-{writes}", ignore=shutil.ignore_patterns("killed-*"))
         monkeypatch.chdir(home / f"killed-{writes}")
         if before:
-            mint(0, reconstruction=0.5)
+            mint(0, reconstruction=0.6)
             assert registering_killed_after(10_000, settings)
             artifacts.registered("fox").unlink()
         digest = mint(1)
