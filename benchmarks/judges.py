@@ -67,7 +67,7 @@ def agreement(choices: Sequence[str], triples: Sequence[Triple]) -> tuple[float,
 
 def draw_sheet(triples: Sequence[Triple], pictures: Sequence[Image.Image], choices: dict[str, list[str]], count: int = 10) -> Image.Image:
     """Draw triples, evenly spread, with the choice of eyes and of each judge under them."""
-    scale, line = 2, 14
+    scale, line = 2, 16
     shown = np.linspace(0, len(triples) - 1, count).astype(int)
     wide, high = 3 * (SIDE * scale + 4) + 24, SIDE * scale + (len(choices) + 1) * line + 14
     sheet = Image.new("RGB", (5 * wide, -(-count // 5) * high), "white")
@@ -78,7 +78,8 @@ def draw_sheet(triples: Sequence[Triple], pictures: Sequence[Image.Image], choic
             sheet.paste(pictures[number].resize((SIDE * scale,) * 2, Image.Resampling.BICUBIC), (left + column * (SIDE * scale + 4), top))
         for number, (judge, letters) in enumerate({"eyes": [row.choice for row in triples], **choices}.items()):
             colour = "black" if letters[index] == row.choice else "firebrick"
-            draw.text((left, top + SIDE * scale + 3 + number * line), f"{judge}: {'left' if letters[index] == 'a' else 'right'} sample", fill=colour)
+            said = f"{judge}: {'left' if letters[index] == 'a' else 'right'}"
+            draw.text((left, top + SIDE * scale + 3 + number * line), said, fill=colour, font_size=13)
     return sheet
 
 
@@ -110,7 +111,14 @@ def main(
         own = [triples[index] for index in rows]
         shares = [agreement([letters[index] for index in rows], own) for letters in choices.values()]
         table.add_row(name, str(len(rows)), *(f"{value:.1f} [{low:.0f}, {high:.0f}]" for value, low, high in shares))
-    Console(width=120).print(table)
+    console = Console(width=120)
+    console.print(table)
+    one, other = choices.values()
+    same = [index for index in test if one[index] == other[index]]
+    right = sum(one[index] == triples[index].choice for index in same) / len(same)
+    console.print(
+        f"Both judges choose the same sample in {len(same) / len(test):.0%} of the test triples, and {right:.0%} of these choices are right."
+    )
 
 
 if __name__ == "__main__":

@@ -180,8 +180,8 @@ def main(
     denoiser_steps: int = 41_000,
     decoder_steps: int = 6_000,
     scorer_steps: int = 11_900,
-    eye_groups: Annotated[int, typer.Option(help="groups of four like drawings that the judge of fidelity tells apart")] = 3_000,
-    eye_steps: int = 4_000,
+    eye_groups: Annotated[int, typer.Option(help="groups of four like drawings that the judge of fidelity tells apart")] = 2_000,
+    eye_steps: int = 4_300,
     from_shipped: Annotated[bool, typer.Option(help="start from the weights in data/base where there is no checkpoint")] = False,
 ) -> None:
     """Train the embedded models, or continue their training."""

@@ -75,7 +75,7 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("model", ["emoji-ldm", "emoji-clip", "emoji-encoder"])
+@pytest.mark.parametrize("model", ["emoji-ldm", "emoji-clip", "emoji-encoder", "emoji-eye"])
 def test_model_card_names_the_weights_beside_it(model: str) -> None:
     folder = ROOT / "data/base" / model
     assert weights_sha256(folder) in (folder / "README.md").read_text(encoding="utf-8")
@@ -83,7 +83,9 @@ def test_model_card_names_the_weights_beside_it(model: str) -> None:
 
 def test_shipped_params_are_valid_and_name_the_shipped_weights() -> None:
     settings = load_settings(ROOT / "params.yaml")
-    assert settings.concepts and settings.base.revision and settings.scorer.pretrained
+    fidelity = settings.score.fidelity
+    assert settings.concepts and settings.base.revision and settings.scorer.pretrained and fidelity and fidelity.revision
+    assert weights_sha256(ROOT / fidelity.model).startswith(fidelity.revision)
     assert weights_sha256(ROOT / settings.base.model).startswith(settings.base.revision)
     assert weights_sha256(ROOT / settings.scorer.model.removeprefix("local-dir:")).startswith(settings.scorer.pretrained)
 

@@ -28,13 +28,14 @@ from tasks.pretraining.training import train
 from tasks.pretraining.world import THING_COLOURS, Sample, World, pick
 
 DRAWINGS = 4  # of a group: one, the same thing by another artist, and two changes of the first
+BY_ANOTHER_ARTIST = 1  # the place of the second one in a group
 VIEWS = 6  # pictures of a drawing
-TEMPERATURE = 0.1
+TEMPERATURE = 0.2
 EYE_SIZE = 72  # px
 COLOUR_SHIFT = 0.08
 MOST_SPOILT = 0.75  # little is left of a thing beyond
 LEVEL_STEP = 0.15  # the least difference of two pictures that are put in order
-ORDER_WEIGHT = 1.0
+ORDER_WEIGHT = 3.0
 MEDIA_SHARES = {"photo": 0.6, "cartoon": 0.08, "icon": 0.08, "oil": 0.09, "watercolor": 0.09, "pixel": 0.06}
 """The media of views: those that keep a thing's colours, by which eyes tell things apart too."""
 LAYOUT_SHARES = {"one": 0.6, "small": 0.08, "big": 0.12, "corner": 0.08, "and": 0.12}
@@ -165,10 +166,18 @@ def mirrored(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def contrast(features: Tensor) -> Tensor:
-    """Match the two views of each drawing: features (2 * drawings, dim), the first views before the second ones."""
-    count = len(features)
-    logits = (features @ features.T / TEMPERATURE).masked_fill(torch.eye(count, dtype=torch.bool, device=features.device), -1e4)
-    return F.cross_entropy(logits, torch.arange(count, device=features.device).roll(count // 2))
+    """Match the two views of each drawing: features (2 * drawings, dim), the first views before the second ones.
+
+    A drawing and its changes are no wrong answers for one another, since a thing that is nearly right is not as far as another thing.
+    """
+    count, device = len(features), features.device
+    drawing = torch.arange(count, device=device) % (count // 2)
+    group, related = drawing // DRAWINGS, drawing % DRAWINGS != BY_ANOTHER_ARTIST
+    same = (group[:, None] == group[None]) & related[:, None] & related[None]
+    right = torch.arange(count, device=device).roll(count // 2)
+    same[torch.arange(count, device=device), right] = False
+    same.fill_diagonal_(True)
+    return F.cross_entropy((features @ features.T / TEMPERATURE).masked_fill(same, -1e4), right)
 
 
 def order(drawings: Tensor, better: Tensor, worse: Tensor) -> Tensor:
