@@ -183,8 +183,8 @@ def contrast(features: Tensor) -> Tensor:
 def order(drawings: Tensor, better: Tensor, worse: Tensor) -> Tensor:
     """Put spoilt pictures in order: the less spoilt nearer to its drawing than the more spoilt, and both nearer than other things; (n, dim) each."""
     near, far = (drawings * better).sum(dim=1), (drawings * worse).sum(dim=1)
-    others = drawings @ drawings.roll(DRAWINGS, 0).T  # the drawings of the next group are of another thing
-    return F.softplus((far - near + 0.05) / 0.1).mean() + F.softplus((others.diagonal() - far + 0.05) / 0.1).mean()
+    others = (drawings * drawings.roll(DRAWINGS, 0)).sum(dim=1)  # the drawings of the next group are of another thing
+    return F.softplus((far - near + 0.05) / 0.1).mean() + F.softplus((others - far + 0.05) / 0.1).mean()
 
 
 def train_eye(pictures: np.ndarray, folder: Path, max_train_steps: int, groups: int = 10, peak: float = 1e-3) -> nn.Module:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
-from tasks.pretraining.eye import DRAWINGS, EYE_SIZE, VIEWS, bent, changed, erased, eye_loss, save_eye, train_eye
+from tasks.pretraining.autoencoder import to_tensor
+from tasks.pretraining.eye import BY_ANOTHER_ARTIST, DRAWINGS, EYE_SIZE, VIEWS, bent, changed, contrast, erased, order, save_eye, spoilt, train_eye
 from tasks.pretraining.sprites import recoloured
 from tasks.similarity.eye import load_eye
 
@@ -58,19 +60,35 @@ def test_a_training_tells_drawings_apart_and_its_folder_loads(tmp_path: Path) ->
     assert eye.processor(Image.fromarray(pictures[0, 0, 0]), return_tensors="pt").pixel_values.shape == (1, 3, EYE_SIZE, EYE_SIZE)
 
 
-def test_the_loss_is_low_where_two_views_of_a_drawing_agree() -> None:
-    class Answer(torch.nn.Module):
-        """Return given features instead of those of pictures."""
+def test_two_views_of_a_drawing_are_to_agree() -> None:
+    apart = torch.eye(4 * DRAWINGS)
+    assert contrast(torch.cat([apart, apart])) < 0.3
+    assert contrast(torch.cat([apart, apart.roll(DRAWINGS, 0)])) > 3
 
-        def __init__(self, features: torch.Tensor) -> None:
-            super().__init__()
-            self.pooler_output = features
 
-        def forward(self, pixels: torch.Tensor) -> "Answer":
-            return self
+def test_a_change_of_a_drawing_is_no_wrong_answer_for_it_and_another_artists_drawing_is() -> None:
+    apart = torch.eye(4 * DRAWINGS)
+    changed_alike, another_alike = apart.clone(), apart.clone()
+    changed_alike[2], another_alike[BY_ANOTHER_ARTIST] = apart[0], apart[0]
+    plain = contrast(torch.cat([apart, apart]))
+    assert contrast(torch.cat([changed_alike, changed_alike])) <= plain
+    assert contrast(torch.cat([another_alike, another_alike])) > plain + 0.05
 
-    count, loss = 4 * DRAWINGS, eye_loss(pool(4), groups=4)
-    apart = torch.eye(count)
-    draws = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    right, wrong = loss(Answer(torch.cat([apart, apart])), *draws), loss(Answer(torch.cat([apart, apart.roll(1, 0)])), *draws)
-    assert right < 0.01 < 5 < wrong
+
+def test_the_less_spoilt_picture_is_to_be_nearer_and_both_nearer_than_another_thing() -> None:
+    things = torch.eye(3 * DRAWINGS)
+    near, far = (F.normalize(things + share * torch.randn(things.shape, generator=torch.Generator().manual_seed(0)), dim=1) for share in (0.1, 0.4))
+    right, reversed_, another = order(things, near, far), order(things, far, near), order(things, near, things.roll(DRAWINGS, 0))
+    assert right < 0.1 < another < reversed_
+
+
+def test_a_picture_is_spoilt_by_its_level() -> None:
+    picture = to_tensor(np.array(Image.alpha_composite(Image.new("RGBA", (64, 64), "white"), disc()).convert("RGB"))[None])
+    levels = torch.tensor([0.0, 0.2, 0.4, 0.6])
+    changes = []
+    for seed in range(8):
+        bad = spoilt(picture.expand(4, -1, -1, -1), levels, torch.Generator().manual_seed(seed))
+        assert bad.abs().max() <= 1
+        changes.append((bad - picture).abs().mean(dim=(1, 2, 3)))
+    means = torch.stack(changes).mean(dim=0)
+    assert means[0] < 1e-5 and (means.diff() > 0.01).all()
