@@ -24,5 +24,5 @@ def bounded(score: dict[str, float] | None) -> str:
     """Return a score and the two references that it lies between: pictures without the word, and the training pictures themselves."""
     if score is None:
         return "-"
-    low, high = sorted((score["prompt_only"], score["image_only"]))
-    return f"{score['value']:.3f} in {low:.2f}-{high:.2f}"
+    ends = [f"{end:.2f}".replace("0.", ".", 1) for end in sorted((score["prompt_only"], score["image_only"]))]
+    return f"{score['value']:.3f} {'-'.join(ends)}"

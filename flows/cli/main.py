@@ -91,6 +91,8 @@ def print_catalog(settings: Settings, durations: Mapping[str, float], revoked: M
             revoked |= {key: record["revoked"]} if "revoked" in record else {}
             held_back |= {f"{key} v{record['version']}": record["held_back"]} if "held_back" in record else {}
     console.print(table)
+    if table.row_count:
+        console.print("beside each score: what the prompts without the word reach, and the training pictures themselves", style="dim")
     for key, reason in revoked.items():
         console.print(f"{key} is revoked and not built: {reason}; `wordmint reinstate {key}` brings it back", soft_wrap=True, markup=False)
     for version, reason in held_back.items():

@@ -61,7 +61,9 @@ def compositions(concepts: list[dict[str, Any]], folder: Path) -> dict[str, Any]
 def facts(concepts: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Return what made the catalog according to its records, not params.yaml; a fact with several values shows a mixed catalog."""
     train, samples = ([concept[name] for concept in concepts if concept[name]] for name in ("train", "samples"))
-    models = {"base model": [record["base"] for record in train], "scorer": [concept["score"]["scorer"] for concept in concepts]}
+    scores = [concept["score"] for concept in concepts]
+    models = {"base model": [record["base"] for record in train], "scorer": [score["scorer"] for score in scores]}
+    models["fidelity by"] = [score["scorer"]["fidelity"] for score in scores if score["fidelity"]]
     texts = {name: [f"{portable(model['model'])} @ {model['weights_sha256'][:8]}" for model in used] for name, used in models.items()}
     sampling = "DDIM, {num_inference_steps} steps, guidance {guidance_scale:g}, {count} pictures a prompt"
     texts["samples"] = [sampling.format(**record, count=len(record["seeds"])) for record in samples]
