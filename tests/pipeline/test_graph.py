@@ -1,5 +1,6 @@
 """A catalog's graph is the one that this wordmint runs, or its owner hears what to do."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,8 @@ def test_another_graph_is_refused_and_further_stages_are_not(tmp_path: Path) -> 
     text = shipped("dvc.yaml").read_text(encoding="utf-8")
     (tmp_path / "dvc.yaml").write_text(text + "  mine:\n    cmd: echo mine\n", encoding="utf-8")
     graph.refuse_another_graph(tmp_path)
-    (tmp_path / "dvc.yaml").write_text(text.replace("--edition 3", "--edition 2"), encoding="utf-8")
+    older = re.sub(r"(tasks\.(invert|score) .*--edition )\d+", r"\g<1>1", text)
+    (tmp_path / "dvc.yaml").write_text(older, encoding="utf-8")
     with pytest.raises(ValueError, match=r"dvc.yaml declares invert, score differently from this wordmint; `wordmint upgrade`"):
         graph.refuse_another_graph(tmp_path)
 
