@@ -21,6 +21,7 @@ from benchmarks.result import Row, machine, show
 from tasks.settings import load_settings
 from tasks.similarity.eye import load_eye
 from tasks.similarity.scorer import load_scorer
+from tasks.similarity.scores import bootstrap
 
 FOLDER = Path(__file__).with_name("triples")
 SIDE = 64  # px
@@ -31,7 +32,7 @@ class Triple(NamedTuple):
     """Numbers of pictures in the sheet, and the letter of the sample that eyes chose."""
 
     set: str
-    """test, by which nothing was chosen, or development."""
+    """test or development; benchmarks/triples/README.md says what each was used for."""
     concept: str
     prompt: str
     training: int
@@ -60,9 +61,8 @@ def chosen(features: Tensor, triples: Sequence[Triple]) -> list[str]:
 def agreement(choices: Sequence[str], triples: Sequence[Triple]) -> tuple[float, float, float]:
     """Return the share of triples in which a judge agrees with eyes, with its 95 % interval (bootstrap over triples), in percent."""
     right = torch.tensor([choice == row.choice for choice, row in zip(choices, triples, strict=True)]).double()
-    draws = right[torch.randint(len(right), (2000, len(right)), generator=torch.Generator().manual_seed(0))].mean(dim=1)
-    low, high = draws.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    return 100 * float(right.mean()), 100 * low, 100 * high
+    value, low, high = bootstrap(lambda groups: 100 * float(groups[0].mean()), [right], samples=1000, confidence=0.95, seed=0)
+    return value, low, high
 
 
 def draw_sheet(triples: Sequence[Triple], pictures: Sequence[Image.Image], choices: dict[str, list[str]], count: int = 10) -> Image.Image:

@@ -45,7 +45,7 @@ def registered(name: str, changes: bool = True) -> Iterator[Settings]:
 def promote(
     name: Name,
     version: Annotated[int | None, typer.Option(help="the version to promote; the challenger by default")] = None,
-    accept: Annotated[str, typer.Option(help="why it may replace a champion of other pictures or another base, where scores cannot decide")] = "",
+    accept: Annotated[str, typer.Option(help="why to promote a version of other pictures or another base, or a first one that is held back")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make the challenger champion if the gate lets it pass."""

@@ -1,8 +1,8 @@
 """The embedded fidelity judge: a small network that tells drawings apart, also those of one thing by several artists.
 
 Pictures of one drawing on other scenes, in other sizes and media are near one another. Other drawings are far: those of the same thing by another
-artist, and those with a part missing, bent, in other colours, or half replaced. A picture that is spoilt as a word spoils it which is not learned
-well is the farther from its drawing the more it is spoilt, but nearer than another thing.
+artist, and those with a part missing, bent, in other colours, or half replaced. Some pictures are spoilt in the way in which a badly learned word
+draws. The more a picture is spoilt, the farther it is from its drawing, but it is nearer than another thing.
 """
 
 import json
