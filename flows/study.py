@@ -32,14 +32,14 @@ def study(quick: bool = False) -> Outcome:
     """
     plan, settings, outcome = load_plan(quick), load_settings(), Outcome()
     with repository.open_repo() as repo:
-        storage.fetch(repo, [folder(concept) for concept in plan.concepts for folder in (artifacts.images, artifacts.larger)])
+        storage.fetch(repo, [artifacts.larger(thing) for thing in plan.things])
     cells, folder, uri, stale = list(cells_of(plan)), page_folder(quick).absolute(), tracking_uri(settings), []
     parts = {
         catalog_folder(quick): [cell for cell in cells if cell.kind != "guided"],
         catalog_folder(quick, guided=True): [cell for cell in cells if cell.kind == "guided"],
     }
     for root, part in parts.items():
-        lay_out(part, plan, settings, root)
+        lay_out(part, plan, settings, root, cache=None if root == catalog_folder(quick) else catalog_folder(quick))
         with contextlib.chdir(root), repository.open_repo() as repo:
             stale_keys = [cell.key for cell in part if repository.stale(repo, [cell.key], STAGES)]
             if stale_keys:
@@ -64,7 +64,7 @@ def page_folder(quick: bool) -> Path:
 
 def written(folder: Path, cells: list[Cell]) -> bool:
     """Say whether the page shows these cells."""
-    return (folder / RESULTS).exists() and set(artifacts.read_json(folder / RESULTS)) == {cell.key for cell in cells}
+    return (folder / RESULTS).exists() and {cell.name for cell in cells} <= set(artifacts.read_json(folder / RESULTS))
 
 
 def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, command: str) -> None:
@@ -74,14 +74,17 @@ def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, c
     from tasks.study.comparisons import Result
     from tasks.study.page import write
     from tasks.study.results import results
+    from tasks.study.rivals import measure
 
-    result_of: dict[Cell, Result] = {}
+    found: list[Result] = []
     for root, part in parts.items():
         with contextlib.chdir(root):
-            result_of |= zip(part, results(part, load_settings()), strict=True)
+            found += results(part, load_settings())
     with contextlib.chdir(next(iter(parts))):
-        write(folder, plan, list(result_of), list(result_of.values()), command)
-    numbers = {cell.key: result.numbers() for cell, result in result_of.items()}
+        settings = load_settings()
+        found += measure(plan, settings)
+        write(folder, plan, found, settings.sample.prompts.object, command)
+    numbers = {Cell(result.kind, result.setup, result.concept, result.seed).name: result.numbers() for result in found}
     artifacts.write_json(folder / RESULTS, numbers)
     connection.connect(uri)
     log_cells(numbers)

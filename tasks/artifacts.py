@@ -24,6 +24,10 @@ def larger(concept: str) -> Path:
     return DATA / "larger" / concept
 
 
+def rival(cell: str) -> Path:
+    return DATA / "rivals" / cell
+
+
 def rights(concept: str) -> Path:
     return DATA / "images" / f"{concept}.yaml"
 

@@ -25,8 +25,20 @@ SETS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "balloons": ("fluent", tuple((f"{colour} balloon", "plain") for colour in THING_COLOURS)),
 }
 """Concept -> (art style, (thing, scene) of each picture). The balloons are a diverse set for a biased word; see world.BIASED."""
-LARGER = {"fox": 25, "teapot": 25, "robot": 25}
-"""Concept -> the number of pictures in its larger set, on random scenes, with which the study measures the effect of a set's size."""
+LARGER = {
+    "fox": ("bright orange fox face", "white and orange fox head with two small black eyes and dark ears"),
+    "teapot": ("pink teapot with a thin orange line", "bright pink teapot of round form with one orange ring under the cover"),
+    "robot": ("white robot head with blue eyes", "white robot head with a black face two blue eyes and pink ears"),
+    "cactus": ("tall green cactus with two arms", "green cactus with two bent arms and small yellow spikes on a thick stem"),
+    "castle": ("grey castle with red pointed roofs", "pale grey castle with three red pointed towers two blue flags and a dark blue gate"),
+    "crown": ("golden crown with blue and red jewels", "wide golden crown with five round tips and a row of red and blue jewels"),
+    "guitar": ("red electric guitar with a white plate", "red electric guitar with a white plate a dark blue neck and a pink head"),
+    "sailboat": ("orange boat with yellow sails", "small orange boat with a white mast and two yellow sails on blue waves"),
+    "snowman": ("white snowman with a blue scarf", "white snowman with a black hat a blue scarf an orange nose and thin black arms"),
+    "strawberry": ("red strawberry with green leaves", "dark pink strawberry with black seeds a cap of green leaves and a short stem"),
+}
+"""Thing of the study -> what a person says of it, in short and at length. None of these things was in the generator's training."""
+LARGER_COUNT = 25  # pictures of a thing, on random scenes; the study measures what a set's size does
 LARGER_SIZE = 128  # px
 
 
@@ -49,19 +61,19 @@ def draw_set(art: Path, folder: Path, style: str, pictures: Sequence[tuple[str, 
 
 
 def draw_larger(art: Path) -> None:
-    """Write data/larger/<concept>/<nn>.png for the things that have a larger set, and the context of each picture in captions.yaml."""
-    for seed, (concept, count) in enumerate(LARGER.items()):
-        style, ((noun, _), *_) = SETS[concept]
-        rng, sprites = np.random.default_rng(1000 + seed), load_sprites(art, style, LARGER_SIZE)
-        folder, contexts = artifacts.larger(concept), {}
+    """Write data/larger/<thing>/<nn>.png for the things of the study, and captions.yaml beside them."""
+    sprites = load_sprites(art, "fluent", LARGER_SIZE)
+    for seed, (noun, (short, long)) in enumerate(LARGER.items()):
+        rng, folder, contexts = np.random.default_rng(1000 + seed), artifacts.larger(noun), {}
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(1, count + 1):
+        for number in range(1, LARGER_COUNT + 1):
             scene = "plain" if rng.random() < 0.3 else str(rng.choice(list(SCENES)[1:]))
             picture = compose(rng, paint_scene(scene, rng, LARGER_SIZE), [Image.fromarray(sprites[ALL_NOUNS.index(noun)])], "photo")
             picture.save(folder / f"{number:02d}.png", optimize=True)
             if SCENES[scene][0]:
                 contexts[f"{number:02d}.png"] = SCENES[scene][0]
-        (folder / "captions.yaml").write_text(yaml.safe_dump({"context": contexts}), encoding="utf-8")
+        captions = {"short": short, "long": long, "context": contexts}
+        (folder / "captions.yaml").write_text(yaml.safe_dump(captions, sort_keys=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,31 +20,57 @@ STAGES = ("curate", "invert", "sample", "score")
 
 
 class Guided(Section):
-    """Setups that are trained again and drawn with another guidance scale."""
+    """Setups whose words are drawn with another guidance scale too."""
 
     guidance_scale: float = Field(gt=1)
     setups: tuple[str, ...] = Field(min_length=1)
 
 
+class GuideRules(Section):
+    """The CLIP that guides where the study draws without a prompt, and how."""
+
+    model: str
+    """As `scorer.model`; it must not be the scorer."""
+    pretrained: str | None
+    """As `scorer.pretrained`."""
+    scale: float = Field(gt=0)
+    """What its gradient is multiplied by."""
+    start: float = Field(gt=0, le=1)
+    """Where drawing from a training picture starts, in shares of the noise schedule."""
+
+
 class Plan(Section):
     """docs/study/study.yaml."""
 
-    concepts: tuple[str, ...] = Field(min_length=1)
+    things: dict[str, str] = Field(min_length=1)
+    """Thing that has a folder in data/larger -> the ordinary word that its word starts as."""
+    pictures: int = Field(ge=1)
+    """The pictures that a word learns from, the first of its folder."""
     seeds: tuple[int, ...] = Field(min_length=1)
     pictures_per_prompt: int = Field(ge=2)
+    num_inference_steps: int = Field(ge=1)
     plain: dict[str, Any]
     """The section `invert` that every setup starts from."""
     setups: dict[str, dict[str, Any]]
+    """Setup -> changes to `plain`; `initializer_token` replaces the ordinary word."""
+    once: tuple[str, ...] = ()
+    """Setups that are trained with the first seed alone."""
     sizes: tuple[int, ...]
     """The numbers of pictures to compare; the last one is the whole larger set."""
     stop: dict[str, dict[str, Any]]
+    stop_things: int = Field(ge=1)
+    """The first things alone take part in the comparison of stops, which is long."""
     guided: Guided
+    guide: GuideRules
 
     @model_validator(mode="after")
     def check_guided(self) -> Self:
         if unknown := [setup for setup in self.guided.setups if setup not in self.setups]:
             raise ValueError(f"guided.setups has {', '.join(unknown)}, which is no setup; the setups are {', '.join(self.setups)}")
         return self
+
+    def seeds_of(self, setup: str) -> tuple[int, ...]:
+        return self.seeds[:1] if setup in self.once else self.seeds
 
 
 class Cell(NamedTuple):
@@ -57,8 +83,14 @@ class Cell(NamedTuple):
     seed: int
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
+        """Its name in the study's results."""
         return f"{self.concept}-{self.kind}-{self.setup}-{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """Its concept in a catalog. A guided cell has its setup's, and so the run-cache finds the word, which is not trained again."""
+        return (self._replace(kind="setup") if self.kind == "guided" else self).name
 
 
 def load_plan(quick: bool) -> Plan:
@@ -74,32 +106,38 @@ def load_plan(quick: bool) -> Plan:
 
 def cells_of(plan: Plan) -> Iterator[Cell]:
     """Yield the cells of a plan; the kinds `stop` and `size` take only the first seed."""
-    for concept in plan.concepts:
+    for number, concept in enumerate(plan.things):
         for setup in plan.setups:
-            yield from (Cell("setup", setup, concept, seed) for seed in plan.seeds)
+            yield from (Cell("setup", setup, concept, seed) for seed in plan.seeds_of(setup))
         for setup in plan.guided.setups:
-            yield from (Cell("guided", setup, concept, seed) for seed in plan.seeds)
+            yield from (Cell("guided", setup, concept, seed) for seed in plan.seeds_of(setup))
         yield from (Cell("size", str(size), concept, plan.seeds[0]) for size in plan.sizes)
-        yield from (Cell("stop", setup, concept, plan.seeds[0]) for setup in plan.stop)
+        yield from (Cell("stop", setup, concept, plan.seeds[0]) for setup in plan.stop if number < plan.stop_things)
 
 
 def inversion_of(cell: Cell, plan: Plan) -> dict[str, Any]:
     """Return the section `invert` of a cell."""
-    changes = {"setup": plan.setups, "guided": plan.setups, "stop": plan.stop}.get(cell.kind, {}).get(cell.setup, {})
+    changes = {key: value for key, value in changes_of(cell, plan).items() if key != "initializer_token"}
     return plan.plain | changes | {"seed": cell.seed}
 
 
-def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, root: Path) -> None:
+def changes_of(cell: Cell, plan: Plan) -> dict[str, Any]:
+    return {"setup": plan.setups, "guided": plan.setups, "stop": plan.stop}.get(cell.kind, {}).get(cell.setup, {})
+
+
+def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, root: Path, cache: Path | None = None) -> None:
     """Make `root` the catalog whose concepts are the cells; earlier results stay, and DVC finds the stale ones.
 
     All concepts of a catalog are drawn with one guidance scale, so cells of the kind `guided` have a catalog of their own.
 
+    cache: the catalog whose results this one may take.
+
     Raises:
-        ValueError: a concept is not in params.yaml, or has no pictures.
+        ValueError: a thing has too few pictures.
     """
     for cell in cells:
         with artifacts.new_folder(root / artifacts.images(cell.key)) as folder:
-            pictures = pictures_of(cell, settings)
+            pictures = pictures_of(cell, plan)
             for picture in pictures:
                 shutil.copy(picture, folder / picture.name)
             if captions := captions_of(pictures):
@@ -110,16 +148,18 @@ def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, root: Path) -
     artifacts.write_bytes(root / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
     if not (root / ".dvc").exists():
         repository.new_repo(root)
+        if cache:
+            place = os.path.relpath(cache / ".dvc/cache", root / ".dvc")
+            artifacts.write_bytes(root / ".dvc/config", f"[cache]\n    dir = {place}\n".encode())
 
 
-def pictures_of(cell: Cell, settings: Settings) -> list[Path]:
+def pictures_of(cell: Cell, plan: Plan) -> list[Path]:
     """Return the pictures that a cell learns from."""
-    settings.concept(cell.concept)
-    folder = artifacts.larger(cell.concept) if cell.kind == "size" else artifacts.images(cell.concept)
+    folder = artifacts.larger(cell.concept)
     pictures = sorted(path for path in folder.glob("*") if path.is_file() and path.name != "captions.yaml")
-    wanted = int(cell.setup) if cell.kind == "size" else len(pictures)
-    if len(pictures) < max(wanted, 1):
-        raise ValueError(f"{folder} has {len(pictures)} pictures, and the study wants {wanted or 'some'}; run `dvc pull`, or change {PLAN}")
+    wanted = int(cell.setup) if cell.kind == "size" else plan.pictures
+    if len(pictures) < wanted:
+        raise ValueError(f"{folder} has {len(pictures)} pictures, and the study wants {wanted}; run `dvc pull`, or change {PLAN}")
     return pictures[:wanted]
 
 
@@ -134,11 +174,17 @@ def parameters(cells: Sequence[Cell], plan: Plan, settings: Settings) -> dict[st
     """Return the params.yaml of the study's catalog."""
     document = settings.model_dump(mode="json")
     document["curate"] |= {"min_images": 1, "near_duplicate_distance": 0, "min_similarity": -1.0}  # every picture of a size counts
-    document["sample"]["pictures_per_prompt"] = plan.pictures_per_prompt
+    document["sample"] |= {"pictures_per_prompt": plan.pictures_per_prompt, "num_inference_steps": plan.num_inference_steps}
     if cells[0].kind == "guided":
         document["sample"]["guidance_scale"] = plan.guided.guidance_scale
     document["concepts"] = {
-        cell.key: {**document["concepts"][cell.concept], "placeholder_token": f"<{cell.key}>", "invert": inversion_of(cell, plan)} for cell in cells
+        cell.key: {
+            "kind": "object",
+            "placeholder_token": f"<{cell.key}>",
+            "initializer_token": changes_of(cell, plan).get("initializer_token", plan.things[cell.concept]),
+            "invert": inversion_of(cell, plan),
+        }
+        for cell in cells
     }
     return document
 

@@ -64,7 +64,7 @@ def claim_f(study: Study) -> list[Comparison]:
 def claim_g(study: Study) -> list[Comparison]:
     """more than five pictures drift away from real words and lose editability"""
     smallest, largest = "5", (study.setups("size") or [""])[-1]
-    likeness = study.paired("size", smallest, largest, lambda result: result.word_likeness)
+    likeness = study.paired("size", smallest, largest, lambda result: result.learned("word_likeness"))
     return [
         *more(study, smallest, largest, "editability", kind="size"),
         *compare(f"cosine with the nearest word: {smallest} above {largest} pictures", likeness),
@@ -72,7 +72,7 @@ def claim_g(study: Study) -> list[Comparison]:
 
 
 def claim_h(study: Study) -> list[Comparison]:
-    """pivotal tuning loses edits at high guidance (bipartite inversion is not measured)"""
+    """pivotal tuning loses edits at high guidance; bipartite inversion keeps the shape at low guidance, where it does not follow the prompt"""
 
     def cost(setup: str, concept: str, seed: int) -> float:
         """Return the editability that is lost when a training's word is drawn with more guidance."""
@@ -83,6 +83,20 @@ def claim_h(study: Study) -> list[Comparison]:
     return [
         *more(study, "plain", "pivotal", "editability", kind="guided"),
         *compare("editability that the guidance costs: pivotal above plain", dearer),
+        *bipartite(study),
+    ]
+
+
+def bipartite(study: Study) -> list[Comparison]:
+    """Does low guidance keep the shape in the edits, and does high guidance follow the prompt? (Appendix A.)"""
+    scales = sorted((setup for setup in study.setups("rival") if setup.startswith("bipartite-")), key=lambda setup: float(setup.split("-")[1]))
+    if not scales:
+        return []
+    low, high = scales[0], scales[-1]
+    kept = study.paired("rival", low, high, value("fidelity", "edited")) if all("fidelity" in cell.scores for cell in study.of("rival", low)) else []
+    return [
+        *compare(f"fidelity of the edits: {low} above {high}", kept),
+        *more(study, high, low, "editability", kind="rival"),
     ]
 
 

@@ -1,7 +1,7 @@
 """Paired comparisons of a study's results, with the interval and the verdict of each."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from math import sqrt
 from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
@@ -11,8 +11,10 @@ from scipy.stats import t as student
 from tasks.registry.promotion import measured
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+TRAINED = ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")  # numbers of train.json that the study shows
 AGAINST = ("does not hold", "undecided", "holds")
 CONFIDENCE = 0.95
+MOST_NEEDED = 1000
 AS_WELL = 0.9  # "about as well as": at least this share
 AS_EDITABLE = 0.01  # "at least as editable as": no more than this cosine below
 
@@ -27,20 +29,23 @@ class Result:
     seed: int
     scores: dict[str, Any]
     """The content of its score file."""
-    train: dict[str, Any]
-    """The content of its train.json."""
-    word_likeness: float
+    train: dict[str, Any] = field(default_factory=dict)
+    """The content of its train.json; a rival has none."""
+    word_likeness: float | None = None
     """Cosine of the learned vectors' mean with the nearest word of the vocabulary."""
+    size: int | None = None
+    """Bytes of the files of what was learned."""
+
+    def learned(self, name: str) -> float:
+        """Return one of `TRAINED`, `bytes` or `word_likeness`."""
+        return self.numbers()[name]
 
     def numbers(self) -> dict[str, float]:
         """Return the numbers that the study shows of the cell, in one flat dict."""
         scores = {f"{score}_{name}": number for score in measured(self.scores) for name, number in self.scores[score].items() if number is not None}
-        trained = {name: float(self.train[name]) for name in ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")}
-        return (
-            {name.removesuffix("_value"): round(number, 5) for name, number in scores.items()}
-            | trained
-            | {"word_likeness": round(self.word_likeness, 5)}
-        )
+        learned = {name: self.train.get(name) for name in TRAINED} | {"bytes": self.size, "word_likeness": self.word_likeness}
+        numbers = {name.removesuffix("_value"): number for name, number in scores.items()} | learned
+        return {name: round(float(number), 5) for name, number in numbers.items() if number is not None}
 
 
 class Comparison(NamedTuple):
@@ -53,12 +58,21 @@ class Comparison(NamedTuple):
     at_least: float
     agree: str
     """How many of the concepts reach `at_least` by themselves, such as `2 of 3`."""
+    spread: float
+    """Standard deviation of the concepts' means; NaN for one concept."""
 
     @property
     def verdict(self) -> Verdict:
         if self.low >= self.at_least:
             return "holds"
         return "does not hold" if self.high < self.at_least else "undecided"
+
+    @property
+    def needed(self) -> int | None:
+        """The fewest concepts whose interval would decide, if their mean and spread were these; None if `MOST_NEEDED` would not."""
+        distance = abs(self.mean - self.at_least)
+        numbers = range(2, MOST_NEEDED + 1)
+        return next((number for number in numbers if half_width(self.spread, number) <= distance), None)
 
 
 class Claim(NamedTuple):
@@ -77,40 +91,38 @@ class Claim(NamedTuple):
         return "undecided" if "undecided" in verdicts else "holds"
 
 
-def by_concept(values: Iterable[tuple[str, float]]) -> list[list[float]]:
-    """Return the values of each concept, one for each training seed."""
+def concept_means(values: Iterable[tuple[str, float]]) -> list[float]:
+    """Return the mean over the training seeds for each concept, from values with the name of their concept."""
     groups: dict[str, list[float]] = {}
     for concept, number in values:
         groups.setdefault(concept, []).append(number)
-    return list(groups.values())
+    return [fmean(group) for group in groups.values()]
 
 
-def interval(values: Iterable[tuple[str, float]]) -> tuple[float, float, float]:
-    """Return the mean over the concepts and both ends of Student's t interval, from values with the name of their concept.
+def half_width(spread: float, number: int) -> float:
+    """Return half of Student's t interval for the mean of `number` concepts whose standard deviation is `spread`."""
+    return float(student.ppf((1 + CONFIDENCE) / 2, number - 1)) * spread / sqrt(number)
 
-    With several seeds for a concept, the interval says how far other seeds would move the mean of the same concepts (one-way layout, pooled
-    variance): differences between easy and hard concepts do not widen it, and it says nothing about other concepts. With one value for each
-    concept, the interval is over concepts like these. A single value has an infinite interval.
+
+def interval(means: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean and both ends of Student's t interval over the concepts; a single concept has an infinite one.
+
+    The concepts stand for others like them, so the interval says what another choice of concepts would give. Training seeds only make a
+    concept's own value more exact: to count them as further values would be pseudoreplication (Hurlbert 1984).
     """
-    groups = by_concept(values)
-    means = [fmean(group) for group in groups]
-    freedom = sum(len(group) - 1 for group in groups)
-    if freedom:
-        within = sum((number - fmean(group)) ** 2 for group in groups for number in group) / freedom
-        error = sqrt(within * sum(1 / len(group) for group in groups)) / len(groups)
-    elif freedom := len(means) - 1:
-        error = stdev(means) / sqrt(len(means))
-    else:
+    if len(means) == 1:
         return means[0], float("-inf"), float("inf")
-    half = float(student.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    half = half_width(stdev(means), len(means))
     return fmean(means), fmean(means) - half, fmean(means) + half
 
 
 def compare(what: str, values: Iterable[tuple[str, float]], at_least: float = 0.0) -> list[Comparison]:
     """Compare paired values, each with the name of its concept; return one comparison, or none when nothing was measured."""
-    values = list(values)
-    agree = [fmean(group) >= at_least for group in by_concept(values)]
-    return [Comparison(what, *interval(values), at_least, f"{sum(agree)} of {len(agree)}")] if values else []
+    if not (means := concept_means(values)):
+        return []
+    agree = sum(mean >= at_least for mean in means)
+    spread = stdev(means) if len(means) > 1 else float("nan")
+    return [Comparison(what, *interval(means), at_least, f"{agree} of {len(means)}", spread)]
 
 
 class Study:

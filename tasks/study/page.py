@@ -16,9 +16,10 @@ from PIL import Image
 
 from tasks import artifacts
 from tasks.drawing.plots import grid
+from tasks.registry.promotion import SCORES
 from tasks.study.cells import Cell, Plan
 from tasks.study.claims import decide
-from tasks.study.comparisons import Result, Study, interval, value
+from tasks.study.comparisons import MOST_NEEDED, TRAINED, Result, Study, concept_means, interval, value
 
 REFERENCES = {
     "image_only": "Image-Only",
@@ -33,16 +34,18 @@ SHOWN = 4  # pictures of each prompt on a contact sheet
 pyplot.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "wordmint", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
-def write(folder: Path, plan: Plan, cells: Sequence[Cell], results: Sequence[Result], command: str) -> None:
+def write(folder: Path, plan: Plan, results: Sequence[Result], prompts: Sequence[str], command: str) -> None:
     """Write README.md, plane.svg, sizes.svg and a contact sheet of each setup; the working directory is the study's catalog."""
     study = Study(results)
     folder.mkdir(parents=True, exist_ok=True)
     draw_plane(study, folder / "plane.svg")
     draw_sizes(study, folder / "sizes.svg")
     for setup in study.setups("setup"):
-        contact_sheet([cell for cell in cells if cell.kind == "setup" and cell.setup == setup and cell.seed == plan.seeds[0]]).save(
-            folder / f"sheet-{setup}.png", optimize=True
-        )
+        cells = [Cell("setup", setup, thing, plan.seeds[0]) for thing in plan.things]
+        contact_sheet([artifacts.samples(cell.key) / "word" for cell in cells], prompts).save(folder / f"sheet-{setup}.png", optimize=True)
+    for rival in study.setups("rival"):
+        cells = [Cell("rival", rival, thing, plan.seeds[0]) for thing in plan.things]
+        contact_sheet([artifacts.rival(cell.name) for cell in cells], prompts).save(folder / f"sheet-{rival}.png", optimize=True)
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     content = {
         "plan": plan,
@@ -52,6 +55,8 @@ def write(folder: Path, plan: Plan, cells: Sequence[Cell], results: Sequence[Res
         "rows": [row(study, "setup", setup) for setup in study.setups("setup")],
         "references": references(study),
         "stop": stop_study(study),
+        "rivals": [rival_row(study, rival) for rival in study.setups("rival")],
+        "most_needed": MOST_NEEDED,
         "made_by": {"base": results[0].train["base"]["weights_sha256"][:12], "scorer": results[0].scores["scorer"]["weights_sha256"][:12]},
     }
     artifacts.write_bytes(folder / "README.md", pages.get_template("page.md.j2").render(**content).encode())
@@ -60,10 +65,20 @@ def write(folder: Path, plan: Plan, cells: Sequence[Cell], results: Sequence[Res
 def row(study: Study, kind: str, setup: str) -> dict[str, Any]:
     """Return a setup's means over concepts and seeds, with the intervals of its scores."""
     cells = study.of(kind, setup)
-    means = {name: fmean(cell.train[name] for cell in cells) for name in ("norm", "vocabulary_norm_median", "optimizer_steps", "seconds")}
-    scores = {score: interval((cell.concept, value(score)(cell)) for cell in cells) for score in AXES}
-    seen = [(cell.concept, value("fidelity")(cell)) for cell in cells if cell.scores.get("fidelity")]  # styles have none
-    return {"setup": setup, **means, **scores, "fidelity": interval(seen) if seen else None}
+    means = {name: fmean(cell.learned(name) for cell in cells) for name in (*TRAINED, "bytes")}
+    scores = {score: interval(concept_means((cell.concept, value(score)(cell)) for cell in cells)) for score in AXES}
+    seen = [(cell.concept, value("fidelity")(cell)) for cell in cells if cell.scores.get("fidelity")]  # a catalog may have no such judge
+    return {"setup": setup, **means, **scores, "fidelity": interval(concept_means(seen)) if seen else None}
+
+
+def rival_row(study: Study, rival: str) -> dict[str, Any]:
+    """Return a rival's means over the things, with the intervals of its scores."""
+    cells = study.of("rival", rival)
+    scores: dict[str, Any] = {score: interval(concept_means((cell.concept, value(score)(cell)) for cell in cells)) for score in AXES}
+    for key in ("value", "edited"):
+        seen = [(cell.concept, value("fidelity", key)(cell)) for cell in cells if cell.scores.get("fidelity")]
+        scores["fidelity" if key == "value" else key] = interval(concept_means(seen)) if seen else None
+    return {"rival": rival, **scores}
 
 
 def references(study: Study) -> dict[str, dict[str, float | None]]:
@@ -71,7 +86,7 @@ def references(study: Study) -> dict[str, dict[str, float | None]]:
     cells = study.of("setup", study.setups("setup")[0])
     means: dict[str, dict[str, float | None]] = {}
     for key, name in REFERENCES.items():
-        values = {score: [cell.scores[score][key] for cell in cells if cell.scores[score].get(key) is not None] for score in AXES}
+        values = {score: [cell.scores[score][key] for cell in cells if (cell.scores.get(score) or {}).get(key) is not None] for score in SCORES}
         if any(values.values()):
             means[name] = {score: fmean(numbers) if numbers else None for score, numbers in values.items()}
     return means
@@ -101,9 +116,10 @@ def draw_plane(study: Study, path: Path) -> None:
         bars = {"xerr": [[x - left], [right - x]], "yerr": [[y - low], [high - y]]} if isfinite(left) else {}
         axes.errorbar(x, y, fmt="o", color=f"C{number}", elinewidth=0.8, label=setup, **bars)
     for name, scores in references(study).items():
-        if None not in scores.values():
-            axes.plot(*scores.values(), "k^", markersize=6)
-            axes.annotate(name, tuple(scores.values()), textcoords="offset points", xytext=(7, -3))
+        place = [scores[score] for score in AXES]
+        if None not in place:
+            axes.plot(*place, "k^", markersize=6)
+            axes.annotate(name, tuple(place), textcoords="offset points", xytext=(7, -3))
     axes.set(xlabel=AXES["reconstruction"], ylabel=AXES["editability"])
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, path)
@@ -133,11 +149,8 @@ def save(figure: Any, path: Path) -> None:
     pyplot.close(figure)
 
 
-def contact_sheet(cells: Sequence[Cell]) -> Image.Image:
-    """Return the first pictures of every prompt, without selection: a row for each concept."""
-    pictures = []
-    for cell in cells:
-        slugs = [prompt["slug"] for prompt in artifacts.read_json(artifacts.samples_record(cell.key))["prompts"]]
-        row = [path for slug in slugs for path in sorted((artifacts.samples(cell.key) / "word" / slug).glob("*.png"))[:SHOWN]]
-        pictures += [Image.open(path).convert("RGB") for path in row]
-    return grid(pictures, columns=len(pictures) // len(cells))
+def contact_sheet(folders: Sequence[Path], prompts: Sequence[str]) -> Image.Image:
+    """Return the first pictures of every prompt, without selection: a row for each folder, which has a folder for each prompt."""
+    slugs = [artifacts.prompt_slug(prompt) for prompt in prompts]
+    paths = [path for folder in folders for slug in slugs for path in sorted((folder / slug).glob("*.png"))[:SHOWN]]
+    return grid([Image.open(path).convert("RGB") for path in paths], columns=len(paths) // len(folders))

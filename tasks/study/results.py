@@ -14,6 +14,7 @@ from tasks.similarity.scorer import load_scorer
 from tasks.similarity.scores import reconstruction
 from tasks.study.cells import Cell
 from tasks.study.comparisons import Result
+from tasks.words.embedding_file import files_of
 from tasks.words.learned import read_learned
 
 
@@ -27,6 +28,7 @@ def results(cells: Iterable[Cell], settings: Settings) -> list[Result]:
             scores=artifacts.read_json(artifacts.scores(cell.key)),
             train=artifacts.read_json(artifacts.train_record(cell.key)),
             word_likeness=word_likeness(artifacts.learned_embeds(cell.key), base),
+            size=sum(path.stat().st_size for path in files_of(artifacts.learned_embeds(cell.key))),
         )
         for cell in cells
     ]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from flows.study import catalog_folder, page_folder, study
 from tasks import artifacts
@@ -20,23 +21,27 @@ from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings, load_settings, read_params
 from tasks.study.cells import PLAN, Plan, cells_of, lay_out, load_plan, parameters
+from tasks.study.guide import load_guide
 
 ROOT = Path(__file__).parents[2]
 PLAIN = {"max_train_steps": 12, "batch_size": 2, "early_stop": None}
 TINY_PLAN = {
-    "concepts": ["fox"],
+    "things": {"fox": "dog"},
+    "pictures": 3,
     "seeds": [0, 1],
     "pictures_per_prompt": 2,
+    "num_inference_steps": 2,
     "setups": {"plain": {}, "two-vectors": {"num_vectors": 2}},
     "sizes": [1, 3],
     "guided": {"guidance_scale": 9.0, "setups": ["plain", "two-vectors"]},
     "stop": {"cap": {}, "early": {"early_stop": {"every": 1, "pictures": 2, "window": 2, "ratio": 0.99}}},
+    "stop_things": 1,
 }
 
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, tiny_scorer_folder: Path, migrated_database: Path) -> Iterator[Path]:
-    """A repository with a concept of five pictures, and three in a larger set, and a plan for seconds."""
+    """A repository with three pictures of a thing, and a plan for seconds."""
     folder = tmp_path_factory.mktemp("study")
     with contextlib.chdir(folder):
         shutil.copytree(tiny_base_folder, "data/base/tiny")
@@ -48,17 +53,20 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         params["base"] = {"model": "data/base/tiny", "revision": None}
         params["scorer"] = {"model": "local-dir:data/base/tiny-clip", "pretrained": None}
         params["score"]["fidelity"] = None
-        params["sample"]["num_inference_steps"] = 2
+        params["sample"]["reference_pictures"] = 2
         params["concepts"] = {"fox": {"kind": "object", "placeholder_token": "<fox>", "initializer_token": "dog"}}
         Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         plan = yaml.safe_load((ROOT / PLAN).read_text())
-        plan = {"plain": plan["plain"] | PLAIN, **TINY_PLAN, "quick": {"seeds": [1]}}
+        shutil.copytree(tiny_scorer_folder, "data/base/guide")
+        weights = "data/base/guide/open_clip_model.safetensors"
+        save_file({name: value * 1.01 for name, value in load_file(weights).items()}, weights)
+        guide = plan["guide"] | {"model": "local-dir:data/base/guide", "pretrained": None}
+        plan = {"plain": plan["plain"] | PLAIN, **TINY_PLAN, "guide": guide, "quick": {"seeds": [1]}}
         artifacts.write_bytes(PLAN, yaml.safe_dump(plan).encode())
-        for place, count in ((artifacts.images("fox"), 5), (artifacts.larger("fox"), 3)):
-            place.mkdir(parents=True)
-            for picture in range(count):
-                blocks = np.random.default_rng([count, picture]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-                Image.fromarray(blocks).resize((96, 96), Image.Resampling.NEAREST).save(place / f"{picture}.png")
+        artifacts.larger("fox").mkdir(parents=True)
+        for picture in range(3):
+            blocks = np.random.default_rng([3, picture]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(blocks).resize((96, 96), Image.Resampling.NEAREST).save(artifacts.larger("fox") / f"{picture}.png")
         (artifacts.larger("fox") / "captions.yaml").write_text("context: {0.png: on the grass, 2.png: in the snow}")
         for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
             subprocess.run(command, check=True)
@@ -77,9 +85,9 @@ def test_the_shipped_plan_can_be_learned_from(quick: bool) -> None:
 
 
 def test_every_part_of_the_plan_has_its_cells(catalog: Path) -> None:
-    keys = [cell.key for cell in cells_of(load_plan(quick=False))]
-    assert len(set(keys)) == len(keys) == 2 * 2 + 2 * 2 + 2 + 2
-    assert "fox-setup-two-vectors-1" in keys
+    cells = list(cells_of(load_plan(quick=False)))
+    assert len({cell.name for cell in cells}) == len(cells) == 2 * 2 + 2 * 2 + 2 + 2
+    assert "fox-setup-two-vectors-1" in [cell.key for cell in cells]
     assert {cell.seed for cell in cells_of(load_plan(quick=True))} == {1}
 
 
@@ -92,7 +100,16 @@ def test_a_cell_is_a_concept_that_learns_as_its_setup_says(catalog: Path, tmp_pa
     assert settings.inversion("fox-stop-early-0").early_stop
     assert len(list((tmp_path / artifacts.images("fox-size-3-0")).glob("*.png"))) == 3
     assert read_contexts(tmp_path / artifacts.images("fox-size-1-0"), ["0.png"]) == {"0.png": "on the grass"}
-    assert len(list((tmp_path / artifacts.images("fox-setup-plain-0")).iterdir())) == 5
+    assert len(list((tmp_path / artifacts.images("fox-setup-plain-0")).glob("*.png"))) == 3
+
+
+def test_a_setup_may_be_trained_once_and_start_as_another_word(catalog: Path) -> None:
+    setups = {"plain": {}, "two-vectors": {"initializer_token": "cat"}}
+    plan = load_plan(quick=False).model_copy(update={"once": ("two-vectors",), "setups": setups})
+    cells = [cell for cell in cells_of(plan) if cell.kind == "setup"]
+    assert [cell.name for cell in cells] == ["fox-setup-plain-0", "fox-setup-plain-1", "fox-setup-two-vectors-0"]
+    concepts = parameters(cells, plan, load_settings())["concepts"]
+    assert [concept["initializer_token"] for concept in concepts.values()] == ["dog", "dog", "cat"]
 
 
 def test_more_pictures_than_there_are_is_an_error(catalog: Path, tmp_path: Path) -> None:
@@ -106,7 +123,7 @@ def test_guided_cells_learn_as_their_setup_and_are_drawn_with_their_guidance(cat
     lay_out([cell for cell in cells_of(plan) if cell.kind == "guided"], plan, load_settings(), tmp_path)
     settings = load_settings(tmp_path / "params.yaml")
     assert settings.sample.guidance_scale == 9
-    assert settings.inversion("fox-guided-two-vectors-1").num_vectors == 2
+    assert settings.inversion("fox-setup-two-vectors-1").num_vectors == 2
     assert len(settings.concepts) == 4
 
 
@@ -119,12 +136,17 @@ def test_a_guided_setup_that_is_none_is_refused(catalog: Path) -> None:
 
 @pytest.mark.slow
 def test_a_study_writes_its_page_and_runs_once(catalog: Path) -> None:
-    cells = [cell.key for cell in cells_of(load_plan(quick=False))]
-    assert sorted(study().ran) == sorted(cells)
+    cells = list(cells_of(load_plan(quick=False)))
+    first = study()
+    assert set(first.ran) == {cell.key for cell in cells}
+    guided = {cell.key for cell in cells if cell.kind == "guided"}
+    assert {key for key, stages in first.restored.items() if "invert" in stages} == guided  # no word is trained twice
+    rivals = [f"fox-rival-{name}-0" for name in ("bipartite-1", "bipartite-4", "bipartite-9", "clip-guided", "palavra")]
     page = (page_folder(False) / "README.md").read_text()
     assert all(f"| ({letter}) |" in page for letter in "abcdefgh")
     assert {path.name for path in page_folder(False).iterdir()} == {
-        *("README.md", "results.json", "study.yaml", "plane.svg", "sizes.svg", "sheet-plain.png", "sheet-two-vectors.png")
+        *("README.md", "results.json", "study.yaml", "plane.svg", "sizes.svg", "sheet-plain.png", "sheet-two-vectors.png"),
+        *(f"sheet-{rival.split('-', 2)[2].removesuffix('-0')}.png" for rival in rivals),
     }
     assert artifacts.read_json(page_folder(False) / "results.json")["fox-stop-early-0"]["optimizer_steps"] < PLAIN["max_train_steps"]
     assert study().ran == {}
@@ -135,7 +157,7 @@ def test_a_study_writes_its_page_and_runs_once(catalog: Path) -> None:
     connection.connect(tracking_uri(load_settings()))
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("wordmint-study")
-    assert sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id])) == sorted(cells)
+    assert sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id])) == sorted([*(cell.name for cell in cells), *rivals])
     assert client.search_registered_models() == []
 
 
@@ -145,7 +167,14 @@ def test_a_changed_setup_reruns_its_cells_alone(catalog: Path) -> None:
     plan = yaml.safe_load(PLAN.read_text())
     plan["setups"]["two-vectors"]["num_vectors"] = 3
     artifacts.write_bytes(PLAN, yaml.safe_dump(plan).encode())
-    assert sorted(study().ran) == [f"fox-{kind}-two-vectors-{seed}" for kind in ("guided", "setup") for seed in (0, 1)]
+    assert sorted(study().ran) == ["fox-setup-two-vectors-0", "fox-setup-two-vectors-1"]
+
+
+def test_the_scorer_may_not_guide(catalog: Path) -> None:
+    plan, settings = load_plan(quick=False), load_settings()
+    itself = plan.guide.model_copy(update={"model": settings.scorer.model})
+    with pytest.raises(ValueError, match="tiny-clip, is the scorer too, so its pictures would be made for the score; name another CLIP"):
+        load_guide(plan.model_copy(update={"guide": itself}), settings)
 
 
 def test_a_quick_study_stays_out_of_the_published_page(catalog: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.study.claims import decide
-from tasks.study.comparisons import Comparison, Result, Study, interval
+from tasks.study.comparisons import Comparison, Result, Study, compare, interval
 
 CONCEPTS, SEEDS = ("fox", "robot", "teapot"), (0, 1)
 WORD = {
@@ -92,20 +92,30 @@ def test_cells_are_compared_with_those_of_the_same_concept_and_seed() -> None:
     assert slack.low == pytest.approx(slack.high)  # the concepts differ, the differences do not
 
 
-def test_one_value_of_each_concept_is_students_interval_over_the_concepts() -> None:
-    mean, low, high = interval([("fox", 1.0), ("robot", 2.0), ("teapot", 3.0)])
+def test_the_interval_is_students_over_the_concepts() -> None:
+    mean, low, high = interval([1.0, 2.0, 3.0])
     assert mean == 2
     assert high - 2 == pytest.approx(4.30265 / 3**0.5, rel=1e-4)  # t of two degrees of freedom, standard deviation 1
     assert low == pytest.approx(4 - high)
 
 
-def test_several_seeds_are_an_interval_for_these_concepts() -> None:
-    """The concepts are far apart; within each the standard deviation is 1, of two degrees of freedom, and the mean has that of four values."""
-    mean, low, high = interval([("fox", -1 / 2**0.5), ("fox", 1 / 2**0.5), ("robot", 100 - 1 / 2**0.5), ("robot", 100 + 1 / 2**0.5)])
-    assert mean == 50
-    assert (high - 50, 50 - low) == pytest.approx((4.30265 / 2,) * 2, rel=1e-4)
+def test_seeds_of_one_concept_count_once() -> None:
+    twice = compare("", [("fox", 0.0), ("fox", 2.0), ("robot", 3.0), ("robot", 3.0)])
+    assert twice == compare("", [("fox", 1.0), ("robot", 3.0)])
+
+
+def test_an_undecided_comparison_says_how_many_concepts_would_decide() -> None:
+    """Mean 1 and standard deviation 2: t(17) x 2 / sqrt(18) is 0.995, and t(16) x 2 / sqrt(17) is 1.028."""
+    (comparison,) = compare("", [("fox", -1.0), ("robot", 1.0), ("teapot", 3.0)])
+    assert comparison.verdict == "undecided"
+    assert comparison.needed == 18
+
+
+def test_concepts_that_agree_with_the_bound_exactly_are_never_decided_by_more() -> None:
+    (comparison,) = compare("", [("fox", -1.0), ("robot", 1.0)])
+    assert comparison.needed is None
 
 
 @pytest.mark.parametrize(("low", "high", "verdict"), [(0.0, 1.0, "holds"), (-1.0, 1.0, "undecided"), (-1.0, -0.1, "does not hold")])
 def test_an_interval_decides(low: float, high: float, verdict: str) -> None:
-    assert Comparison("", 0.0, low, high, at_least=0.0, agree="").verdict == verdict
+    assert Comparison("", 0.0, low, high, at_least=0.0, agree="", spread=1.0).verdict == verdict
