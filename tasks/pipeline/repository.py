@@ -22,30 +22,57 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from tasks import artifacts
+from tasks.pipeline import journal
 from tasks.pipeline.graph import refuse_another_graph
 
 Snapshot = dict[str, Any]
 
 
 class CatalogRepo(Repo):
-    """A DVC repository that reads dvc.lock only when it changed; DVC reads and writes it for every stage, seconds each in a large catalog."""
+    """A DVC repository that reads dvc.lock only when it changed, and writes it once for many stages; DVC does both for every stage."""
 
     loaded: tuple[list[tuple[int, int, int]], StageLoader] | None = None
+    replayed = 0
+    """The bytes of the journal that `loaded` has."""
+    wrote = False
+
+    @property
+    def journal(self) -> Path:
+        return Path(self.tmp_dir, "wordmint-journal.jsonl")
 
     def stages(self) -> StageLoader:
         """Return the stages by name, as they are declared and recorded now."""
         states = file_states()
         if self.loaded is None or self.loaded[0] != states:
-            self.loaded = states, load_file(self, "dvc.yaml").stages
+            self.loaded, self.replayed = (states, load_file(self, "dvc.yaml").stages), 0
+        self.replayed = journal.replay(self.journal, self.replayed, self.loaded[1].lockfile_data)
         return self.loaded[1]
 
     def write(self, stage: PipelineStage) -> None:
-        """Put a stage's entry into dvc.lock."""
+        """Record a stage's entry in the journal; the caller holds the lock."""
+        entries, entry = self.stages().lockfile_data, json.loads(json.dumps(to_single_stage_lockfile(stage)))
+        self.replayed, self.wrote = journal.append(self.journal, self.replayed, entries, stage.name, entry), True
+
+    def settle(self) -> None:
+        """Write what the journal has into dvc.lock, the only place where DVC's own commands look; the caller holds the lock."""
         stages = self.stages()
-        stages.lockfile_data[stage.name] = json.loads(json.dumps(to_single_stage_lockfile(stage)))
-        document = {"schema": "2.0", "stages": stages.lockfile_data}
-        artifacts.write_bytes(Path("dvc.lock"), yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False).encode())
-        self.loaded = file_states(), stages
+        if self.journal.exists():
+            document = {"schema": "2.0", "stages": stages.lockfile_data}
+            artifacts.write_bytes(Path("dvc.lock"), yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False).encode())
+            self.journal.unlink()
+            self.loaded, self.replayed = (file_states(), stages), 0
+
+    def _reset(self) -> None:
+        """Settle before each of DVC's own operations, which begins and ends with this call while it holds the lock."""
+        if self.wrote:
+            self.settle()
+        super()._reset()
+
+    def close(self) -> None:
+        if self.wrote:
+            with self.lock:
+                self.settle()
+        super().close()
 
 
 def file_states(paths: Sequence[str] = ("dvc.yaml", "params.yaml", "dvc.lock")) -> list[tuple[int, int, int]]:
@@ -75,11 +102,15 @@ def open_repo() -> CatalogRepo:
     logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and every result that nobody built yet
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
     try:
-        return CatalogRepo(".", _wait_for_lock=True)
+        repo = CatalogRepo(".", _wait_for_lock=True)
     except NotDvcRepoError as error:
         raise ValueError(
             f"{Path.cwd()} is no DVC repository; run `dvc init` here (with --no-scm outside of Git), or start with `wordmint init`"
         ) from error
+    if repo.journal.exists():  # of a build that was killed, or that is running
+        with repo.lock:
+            repo.settle()
+    return repo
 
 
 def new_repo(folder: Path, with_git: bool = False) -> None:
@@ -139,7 +170,7 @@ def snapshot(repo: CatalogRepo, name: str) -> Snapshot:
 
 
 def record(repo: CatalogRepo, name: str, before: Snapshot) -> None:
-    """Record one stage in dvc.lock and the cache, if its inputs are still those of the snapshot from before it ran.
+    """Record one stage in the journal of dvc.lock and in the cache, if its inputs are still those of the snapshot from before it ran.
 
     Raises:
         ValueError: a dependency or parameter changed meanwhile; the outputs stay on disk, unrecorded and so stale.
