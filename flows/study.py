@@ -39,7 +39,7 @@ def study(quick: bool = False) -> Outcome:
         catalog_folder(quick, guided=True): [cell for cell in cells if cell.kind == "guided"],
     }
     for root, part in parts.items():
-        lay_out(part, plan, settings, root, cache=None if root == catalog_folder(quick) else catalog_folder(quick))
+        lay_out(part, plan, settings, root, cache=catalog_folder(quick))
         with contextlib.chdir(root), repository.open_repo() as repo:
             stale_keys = [cell.key for cell in part if repository.stale(repo, [cell.key], STAGES)]
             if stale_keys:
@@ -47,7 +47,7 @@ def study(quick: bool = False) -> Outcome:
             stale += stale_keys
     if outcome.failed:
         raise BuildFailed(outcome)
-    if stale or not written(folder, cells):
+    if stale or not written(folder, plan):
         publish(folder, plan, parts, uri, f"make study{' QUICK=1' if quick else ''}")
     return outcome
 
@@ -62,9 +62,9 @@ def page_folder(quick: bool) -> Path:
     return catalog_folder(quick) / "page" if quick else PLAN.parent
 
 
-def written(folder: Path, cells: list[Cell]) -> bool:
-    """Say whether the page shows these cells."""
-    return (folder / RESULTS).exists() and {cell.name for cell in cells} <= set(artifacts.read_json(folder / RESULTS))
+def written(folder: Path, plan: Plan) -> bool:
+    """Say whether the page is of this plan."""
+    return (folder / RESULTS).exists() and artifacts.read_json(folder / RESULTS).get("plan") == plan.model_dump(mode="json")
 
 
 def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, command: str) -> None:
@@ -85,7 +85,7 @@ def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, c
         found += measure(plan, settings)
         write(folder, plan, found, settings.sample.prompts.object, command)
     numbers = {Cell(result.kind, result.setup, result.concept, result.seed).name: result.numbers() for result in found}
-    artifacts.write_json(folder / RESULTS, numbers)
+    artifacts.write_json(folder / RESULTS, {"plan": plan.model_dump(mode="json"), "cells": numbers})
     connection.connect(uri)
     log_cells(numbers)
 

@@ -64,9 +64,10 @@ class Plan(Section):
     guide: GuideRules
 
     @model_validator(mode="after")
-    def check_guided(self) -> Self:
-        if unknown := [setup for setup in self.guided.setups if setup not in self.setups]:
-            raise ValueError(f"guided.setups has {', '.join(unknown)}, which is no setup; the setups are {', '.join(self.setups)}")
+    def check_setups(self) -> Self:
+        for key, named in {"guided.setups": self.guided.setups, "once": self.once}.items():
+            if unknown := [setup for setup in named if setup not in self.setups]:
+                raise ValueError(f"{key} has {', '.join(unknown)}, which is no setup; the setups are {', '.join(self.setups)}")
         return self
 
     def seeds_of(self, setup: str) -> tuple[int, ...]:
@@ -74,10 +75,10 @@ class Plan(Section):
 
 
 class Cell(NamedTuple):
-    """One training: a concept of params.yaml, learned in one way with one seed."""
+    """A thing that is learned, or drawn by a rival, in one way with one seed."""
 
     kind: str
-    """setup, size, stop or guided: which part of the plan it belongs to."""
+    """setup, size, stop, guided or rival: which part of the study it belongs to."""
     setup: str
     concept: str
     seed: int
@@ -125,12 +126,12 @@ def changes_of(cell: Cell, plan: Plan) -> dict[str, Any]:
     return {"setup": plan.setups, "guided": plan.setups, "stop": plan.stop}.get(cell.kind, {}).get(cell.setup, {})
 
 
-def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, root: Path, cache: Path | None = None) -> None:
+def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, root: Path, cache: Path) -> None:
     """Make `root` the catalog whose concepts are the cells; earlier results stay, and DVC finds the stale ones.
 
     All concepts of a catalog are drawn with one guidance scale, so cells of the kind `guided` have a catalog of their own.
 
-    cache: the catalog whose results this one may take.
+    cache: the catalog whose results this one shares; it may be itself.
 
     Raises:
         ValueError: a thing has too few pictures.
@@ -148,9 +149,8 @@ def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, root: Path, c
     artifacts.write_bytes(root / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
     if not (root / ".dvc").exists():
         repository.new_repo(root)
-        if cache:
-            place = os.path.relpath(cache / ".dvc/cache", root / ".dvc")
-            artifacts.write_bytes(root / ".dvc/config", f"[cache]\n    dir = {place}\n".encode())
+        with (root / ".dvc/config").open("a", encoding="utf-8") as config:
+            config.write(f"[cache]\n    dir = {os.path.relpath(cache / '.dvc/cache', root / '.dvc')}\n")
 
 
 def pictures_of(cell: Cell, plan: Plan) -> list[Path]:

@@ -64,7 +64,7 @@ def claim_f(study: Study) -> list[Comparison]:
 def claim_g(study: Study) -> list[Comparison]:
     """more than five pictures drift away from real words and lose editability"""
     smallest, largest = "5", (study.setups("size") or [""])[-1]
-    likeness = study.paired("size", smallest, largest, lambda result: result.learned("word_likeness"))
+    likeness = study.paired("size", smallest, largest, lambda result: result.numbers()["word_likeness"])
     return [
         *more(study, smallest, largest, "editability", kind="size"),
         *compare(f"cosine with the nearest word: {smallest} above {largest} pictures", likeness),

@@ -30,15 +30,11 @@ class Result:
     scores: dict[str, Any]
     """The content of its score file."""
     train: dict[str, Any] = field(default_factory=dict)
-    """The content of its train.json; a rival has none."""
+    """The content of its train.json; of a rival the seconds in which it drew its pictures."""
     word_likeness: float | None = None
     """Cosine of the learned vectors' mean with the nearest word of the vocabulary."""
     size: int | None = None
     """Bytes of the files of what was learned."""
-
-    def learned(self, name: str) -> float:
-        """Return one of `TRAINED`, `bytes` or `word_likeness`."""
-        return self.numbers()[name]
 
     def numbers(self) -> dict[str, float]:
         """Return the numbers that the study shows of the cell, in one flat dict."""

@@ -19,6 +19,7 @@ from tasks.study.cells import Plan
 CUTS = 4  # random crops of each picture whose mean gradient is followed, against patterns that only one crop would show
 SMALLEST_CUT = 0.7  # of the side
 WORD_STEPS, WORD_RATE = 200, 1e-2
+MOST_WORDS = 2000  # that a learned word is told apart from
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,22 @@ class Guide:
         return F.normalize(ended @ tower.text_projection, dim=-1)[0]
 
     def token(self, word: str) -> int:
-        """Return the id of a word of one token."""
-        start, first, *_ = self.clip.tokenizer([word])[0].tolist()
-        del start
-        return int(first)
+        """Return the id of a word of one token.
+
+        Raises:
+            ValueError: the word has several.
+        """
+        tokens = self.clip.tokenizer([word])[0]
+        if int(tokens.argmax()) != 2:  # the start, the word, the end
+            raise ValueError(f"{word!r} is several tokens of the study's guide; choose an ordinary word of one token under `things`")
+        return int(tokens[1])
+
+    def words(self) -> list[str]:
+        """Return whole words of the vocabulary, at most `MOST_WORDS`, spread evenly over it."""
+        tokenizer = self.clip.tokenizer
+        table = tokenizer.tokenizer.get_vocab() if hasattr(tokenizer, "tokenizer") else tokenizer.encoder
+        words = sorted(token[:-4] for token in table if token.endswith("</w>") and token[:-4].isalpha())
+        return words[:: -(-len(words) // MOST_WORDS)]
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """Return L2-normalised features (n, dim) of pixels (n, 3, height, width) in [-1, 1]."""
@@ -117,8 +130,7 @@ def word_of(guide: Guide, pictures: Sequence[Image.Image], coarse_word: str) -> 
     """
     tower = getattr(guide.clip.model, "text", guide.clip.model)
     images = guide.clip.image_features(list(pictures)).to(guide.clip.device)
-    vocabulary = [word for word in guide.clip.tokenizer.tokenizer.get_vocab() if word.endswith("</w>") and word[:-4].isalpha()]
-    others = guide.clip.text_features([f"a photo of a {word[:-4]}" for word in vocabulary]).to(guide.clip.device)
+    others = guide.clip.text_features([f"a photo of a {word}" for word in guide.words()]).to(guide.clip.device)
     row = tower.token_embedding.weight[guide.token(coarse_word)].detach().clone().requires_grad_()
     optimizer, scale = torch.optim.Adam([row], WORD_RATE), guide.clip.model.logit_scale.exp().clamp(max=100)
     with torch.enable_grad():

@@ -30,6 +30,7 @@ REFERENCES = {
 }
 AXES = {"reconstruction": "reconstruction: CLIP cosine with the pictures", "editability": "editability: CLIP cosine with the prompts"}
 SHOWN = 4  # pictures of each prompt on a contact sheet
+SHEET: dict[str, Any] = {"format": "webp", "quality": 90, "method": 6}  # a tenth of a PNG; Git keeps every state of the sheets
 # Letters drawn as outlines would differ between machines, and dates and random ids between runs.
 pyplot.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "wordmint", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
@@ -42,10 +43,10 @@ def write(folder: Path, plan: Plan, results: Sequence[Result], prompts: Sequence
     draw_sizes(study, folder / "sizes.svg")
     for setup in study.setups("setup"):
         cells = [Cell("setup", setup, thing, plan.seeds[0]) for thing in plan.things]
-        contact_sheet([artifacts.samples(cell.key) / "word" for cell in cells], prompts).save(folder / f"sheet-{setup}.png", optimize=True)
+        contact_sheet([artifacts.samples(cell.key) / "word" for cell in cells], prompts).save(folder / f"sheet-{setup}.webp", **SHEET)
     for rival in study.setups("rival"):
         cells = [Cell("rival", rival, thing, plan.seeds[0]) for thing in plan.things]
-        contact_sheet([artifacts.rival(cell.name) for cell in cells], prompts).save(folder / f"sheet-{rival}.png", optimize=True)
+        contact_sheet([artifacts.rival(cell.name) for cell in cells], prompts).save(folder / f"sheet-{rival}.webp", **SHEET)
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     content = {
         "plan": plan,
@@ -55,7 +56,7 @@ def write(folder: Path, plan: Plan, results: Sequence[Result], prompts: Sequence
         "rows": [row(study, "setup", setup) for setup in study.setups("setup")],
         "references": references(study),
         "stop": stop_study(study),
-        "rivals": [rival_row(study, rival) for rival in study.setups("rival")],
+        "rivals": [row(study, "rival", rival) for rival in study.setups("rival")],
         "most_needed": MOST_NEEDED,
         "made_by": {"base": results[0].train["base"]["weights_sha256"][:12], "scorer": results[0].scores["scorer"]["weights_sha256"][:12]},
     }
@@ -63,22 +64,15 @@ def write(folder: Path, plan: Plan, results: Sequence[Result], prompts: Sequence
 
 
 def row(study: Study, kind: str, setup: str) -> dict[str, Any]:
-    """Return a setup's means over concepts and seeds, with the intervals of its scores."""
+    """Return the means of a setup or rival over concepts and seeds, with the intervals of its scores."""
     cells = study.of(kind, setup)
-    means = {name: fmean(cell.learned(name) for cell in cells) for name in (*TRAINED, "bytes")}
-    scores = {score: interval(concept_means((cell.concept, value(score)(cell)) for cell in cells)) for score in AXES}
-    seen = [(cell.concept, value("fidelity")(cell)) for cell in cells if cell.scores.get("fidelity")]  # a catalog may have no such judge
-    return {"setup": setup, **means, **scores, "fidelity": interval(concept_means(seen)) if seen else None}
-
-
-def rival_row(study: Study, rival: str) -> dict[str, Any]:
-    """Return a rival's means over the things, with the intervals of its scores."""
-    cells = study.of("rival", rival)
-    scores: dict[str, Any] = {score: interval(concept_means((cell.concept, value(score)(cell)) for cell in cells)) for score in AXES}
-    for key in ("value", "edited"):
-        seen = [(cell.concept, value("fidelity", key)(cell)) for cell in cells if cell.scores.get("fidelity")]
-        scores["fidelity" if key == "value" else key] = interval(concept_means(seen)) if seen else None
-    return {"rival": rival, **scores}
+    numbers = [(cell.concept, cell.numbers()) for cell in cells]
+    means = {name: fmean(of_cell[name] for _, of_cell in numbers) for name in (*TRAINED, "bytes") if name in numbers[0][1]}
+    scores = {}
+    for score in (*SCORES, "fidelity_edited"):
+        seen = [(concept, of_cell[score]) for concept, of_cell in numbers if score in of_cell]  # a catalog may have no judge of fidelity
+        scores[score] = interval(concept_means(seen)) if seen else None
+    return {"setup": setup, **means, **scores}
 
 
 def references(study: Study) -> dict[str, dict[str, float | None]]:

@@ -154,7 +154,8 @@ def measure(plan: Plan, settings: Settings) -> Iterator[Result]:
                     seconds = time.monotonic() - started
                     scores = score(new, artifacts.curated(plain.key), prompts, plan, settings)
                     artifacts.write_json(new / "scores.json", {"digest": digest, "seconds": round(seconds, 1), "scores": scores})
-            yield Result(*cell, scores=artifacts.read_json(folder / "scores.json")["scores"])
+            record = artifacts.read_json(folder / "scores.json")
+            yield Result(*cell, scores=record["scores"], train={"seconds": record["seconds"]})
 
 
 def score(folder: Path, curated: Path, prompts: Sequence[str], plan: Plan, settings: Settings) -> dict[str, Any]:

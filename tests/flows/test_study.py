@@ -93,7 +93,7 @@ def test_every_part_of_the_plan_has_its_cells(catalog: Path) -> None:
 
 def test_a_cell_is_a_concept_that_learns_as_its_setup_says(catalog: Path, tmp_path: Path) -> None:
     plan = load_plan(quick=False)
-    lay_out([cell for cell in cells_of(plan) if cell.kind != "guided"], plan, load_settings(), tmp_path)
+    lay_out([cell for cell in cells_of(plan) if cell.kind != "guided"], plan, load_settings(), tmp_path, tmp_path)
     settings = load_settings(tmp_path / "params.yaml")
     assert settings.inversion("fox-setup-two-vectors-1").num_vectors == 2
     assert settings.inversion("fox-setup-two-vectors-1").seed == 1
@@ -115,22 +115,25 @@ def test_a_setup_may_be_trained_once_and_start_as_another_word(catalog: Path) ->
 def test_more_pictures_than_there_are_is_an_error(catalog: Path, tmp_path: Path) -> None:
     plan = load_plan(quick=False).model_copy(update={"sizes": (1, 7)})
     with pytest.raises(ValueError, match="has 3 pictures, and the study wants 7"):
-        lay_out(list(cells_of(plan)), plan, load_settings(), tmp_path)
+        lay_out(list(cells_of(plan)), plan, load_settings(), tmp_path, tmp_path)
 
 
 def test_guided_cells_learn_as_their_setup_and_are_drawn_with_their_guidance(catalog: Path, tmp_path: Path) -> None:
     plan = load_plan(quick=False)
-    lay_out([cell for cell in cells_of(plan) if cell.kind == "guided"], plan, load_settings(), tmp_path)
+    lay_out([cell for cell in cells_of(plan) if cell.kind == "guided"], plan, load_settings(), tmp_path, tmp_path)
     settings = load_settings(tmp_path / "params.yaml")
     assert settings.sample.guidance_scale == 9
     assert settings.inversion("fox-setup-two-vectors-1").num_vectors == 2
     assert len(settings.concepts) == 4
 
 
-def test_a_guided_setup_that_is_none_is_refused(catalog: Path) -> None:
-    document = read_params(PLAN) | {"guided": {"guidance_scale": 9.0, "setups": ["plane"]}}
+@pytest.mark.parametrize(
+    ("key", "change"), [("guided.setups", {"guided": {"guidance_scale": 9.0, "setups": ["plane"]}}), ("once", {"once": ["plane"]})]
+)
+def test_a_setup_that_is_none_is_refused(catalog: Path, key: str, change: dict) -> None:
+    document = read_params(PLAN) | change
     document.pop("quick")
-    with pytest.raises(ValueError, match=r"guided\.setups has plane, which is no setup; the setups are plain, two-vectors"):
+    with pytest.raises(ValueError, match=f"{key} has plane, which is no setup; the setups are plain, two-vectors"):
         Plan.model_validate(document)
 
 
@@ -145,10 +148,10 @@ def test_a_study_writes_its_page_and_runs_once(catalog: Path) -> None:
     page = (page_folder(False) / "README.md").read_text()
     assert all(f"| ({letter}) |" in page for letter in "abcdefgh")
     assert {path.name for path in page_folder(False).iterdir()} == {
-        *("README.md", "results.json", "study.yaml", "plane.svg", "sizes.svg", "sheet-plain.png", "sheet-two-vectors.png"),
-        *(f"sheet-{rival.split('-', 2)[2].removesuffix('-0')}.png" for rival in rivals),
+        *("README.md", "results.json", "study.yaml", "plane.svg", "sizes.svg", "sheet-plain.webp", "sheet-two-vectors.webp"),
+        *(f"sheet-{rival.split('-', 2)[2].removesuffix('-0')}.webp" for rival in rivals),
     }
-    assert artifacts.read_json(page_folder(False) / "results.json")["fox-stop-early-0"]["optimizer_steps"] < PLAIN["max_train_steps"]
+    assert artifacts.read_json(page_folder(False) / "results.json")["cells"]["fox-stop-early-0"]["optimizer_steps"] < PLAIN["max_train_steps"]
     assert study().ran == {}
     assert (page_folder(False) / "README.md").read_text() == page
 
@@ -168,6 +171,20 @@ def test_a_changed_setup_reruns_its_cells_alone(catalog: Path) -> None:
     plan["setups"]["two-vectors"]["num_vectors"] = 3
     artifacts.write_bytes(PLAN, yaml.safe_dump(plan).encode())
     assert sorted(study().ran) == ["fox-setup-two-vectors-0", "fox-setup-two-vectors-1"]
+
+
+@pytest.mark.slow
+def test_a_changed_guide_redraws_its_rows(catalog: Path) -> None:
+    study()
+    before = artifacts.read_json(page_folder(False) / "results.json")["cells"]
+    plan = yaml.safe_load(PLAN.read_text())
+    plan["guide"]["scale"] = 3000.0
+    artifacts.write_bytes(PLAN, yaml.safe_dump(plan).encode())
+    assert study().ran == {}
+    after = artifacts.read_json(page_folder(False) / "results.json")["cells"]
+    changed = {cell for cell in after if {**after[cell], "seconds": 0} != {**before[cell], "seconds": 0}}
+    assert "fox-rival-palavra-0" in changed
+    assert all("-rival-" in cell for cell in changed)
 
 
 def test_the_scorer_may_not_guide(catalog: Path) -> None:
