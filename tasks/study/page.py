@@ -108,7 +108,8 @@ def draw_plane(study: Study, path: Path) -> None:
         drawn = row(study, "setup", setup)
         (x, left, right), (y, low, high) = (drawn[score] for score in AXES)
         bars = {"xerr": [[x - left], [right - x]], "yerr": [[y - low], [high - y]]} if isfinite(left) else {}
-        axes.errorbar(x, y, fmt="o", color=f"C{number}", elinewidth=0.8, label=setup, **bars)
+        marker = "osD^"[number // 10 % 4]  # matplotlib repeats its colours after ten
+        axes.errorbar(x, y, fmt=marker, color=f"C{number}", markersize=5, elinewidth=0.6, label=setup, **bars)
     for name, scores in references(study).items():
         place = [scores[score] for score in AXES]
         if None not in place:
@@ -134,7 +135,7 @@ def draw_sizes(study: Study, path: Path) -> None:
         axes.set(xscale="log", xlabel="pictures in the set", ylabel=score)
         axes.set_xticks(sizes, map(str, sizes), minor=False)
         axes.minorticks_off()
-    panels[0].legend(frameon=False, fontsize=8)
+    panels[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, path)
 
 
