@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.noop import make_catalog
+from benchmarks.made_up import make_catalog
 from benchmarks.result import Row, show
 from tasks import artifacts
 from tasks.pipeline import repository

@@ -28,7 +28,7 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
     suspects = freshness.suspects(chosen, current, settings)
     with repository.open_repo() as repo:
         storage.fetch_inputs(repo, suspects)
-        stale = freshness.stale_concepts(repo, suspects, current)
+        stale = list(dict.fromkeys(name.partition("@")[2] for name in repository.stale_among(repo, suspects, current)))
         outcome.revoked = freshness.revoked_concepts(stale, settings)
         stale = [concept for concept in stale if concept not in outcome.revoked]
         if stale and settings.runtime.task_runner == "threads":

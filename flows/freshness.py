@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from prefect import get_run_logger
 
 from tasks import artifacts
-from tasks.pipeline import fingerprints, repository
-from tasks.pipeline.graph import STAGES
+from tasks.pipeline import fingerprints
 from tasks.registry import connection, reading
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
@@ -30,19 +29,11 @@ def forget_unregistered(concepts: Sequence[str], settings: Settings) -> set[str]
     registered: set[tuple[str, int, str]] = set()
     if records and connection.exists(tracking_uri(settings)):
         connection.connect(tracking_uri(settings))
-        versions = reading.minted(f"name LIKE '{connection.PREFIX}%'")
-        registered = {(version.name, int(version.version), version.tags["digest"]) for version in versions}
+        registered = {(version.name, int(version.version), version.tags["digest"]) for version in reading.minted_of(list(records))}
     lost = {concept for concept, record in records.items() if (record["name"], record["version"], record["digest"]) not in registered}
     for concept in lost:
         artifacts.registered(concept).unlink()
     return lost
-
-
-def stale_concepts(repo: repository.Repo, concepts: Sequence[str], current: Mapping[str, str]) -> list[str]:
-    """Ask DVC which concepts are stale; remember the fingerprints that the others had before DVC was asked."""
-    stale = [concept for concept in concepts if repository.stale(repo, [concept], STAGES)]
-    fingerprints.remember({concept: current[concept] for concept in concepts if concept not in stale})
-    return stale
 
 
 def revoked_concepts(concepts: Sequence[str], settings: Settings) -> dict[str, str]:
@@ -50,7 +41,7 @@ def revoked_concepts(concepts: Sequence[str], settings: Settings) -> dict[str, s
     if not concepts or not connection.exists(tracking_uri(settings)):
         return {}
     connection.connect(tracking_uri(settings))
-    revoked = reading.revoked()
+    revoked = reading.revoked(concepts)
     for concept in (skipped := [concept for concept in concepts if concept in revoked]):
         get_run_logger().warning("%s is revoked and skipped: %s", concept, revoked[concept])
         keep_record(concept)

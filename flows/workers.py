@@ -56,7 +56,7 @@ def build_elsewhere(concepts: list[str], settings: Settings, outcome: Outcome) -
 
 def take_over(repo: repository.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
     """Record here the results that workers built from the same inputs and pushed."""
-    stale = repository.stale(repo, concepts, STAGES)
+    stale = repository.stale(repo, concepts)
     if stale:
         storage.fetch_runs(repo)
     for concept in dict.fromkeys(name.partition("@")[2] for name in stale):

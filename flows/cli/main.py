@@ -197,10 +197,9 @@ def status(as_json: AsJson = False) -> None:
     with one_line_errors():
         settings = load_settings()
         from tasks.pipeline import repository
-        from tasks.pipeline.graph import STAGES
 
         with repository.open_repo() as repo:
-            stale = repository.stale(repo, list(settings.concepts), STAGES)
+            stale = repository.stale_now(repo, list(settings.concepts))
         if as_json:
             print(json.dumps(stale, indent=2))
         elif not settings.concepts:

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from PIL import Image
+from scipy.spatial import KDTree
 
 from tasks.concepts.stand_ins import STAND_INS
 from tasks.registry.promotion import SCORES, measured
@@ -17,6 +18,8 @@ COLUMNS = 4  # pictures in a row of a sprite; the page sets rows beside each oth
 LETTER = 7.0  # px, a generous mean width of a letter at the plane's font size of 12 px
 LINE = 14.0  # px
 DOT = 5.0  # px, half the side of the square that a point keeps free of labels
+DISTANCES = (0.0, 6.0, 14.0, 26.0)  # px from a point to its label
+MOST_LABELS = 60  # as many as the plane has room for; the other points show their names under the pointer
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Label:
 def around(x: float, y: float, text: str) -> Iterator[tuple[float, Box]]:
     """Yield (distance in px, box) for each place of a label around a point, the nearest first."""
     half = len(text) * LETTER / 2
-    for distance in (0.0, 6.0, 14.0, 26.0):
+    for distance in DISTANCES:
         for right, down in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)):
             middle_x = x + right * (half + DOT + 2 + distance)
             middle_y = y + down * (LINE / 2 + DOT + distance)
@@ -83,32 +86,30 @@ def around(x: float, y: float, text: str) -> Iterator[tuple[float, Box]]:
 
 
 def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str], frame: Box, avoid: Sequence[Box] = ()) -> list[Label | None]:
-    """Place a label beside every point so that none covers another, a point or the frame; the most isolated points choose first.
+    """Place labels beside points so that none covers another, a point or the frame; the MOST_LABELS most isolated points choose, and in that order.
 
     points: (x, y) in px. avoid: boxes, such as error bars, that a label covers only if no place at its distance is free.
     Returns None for a label that has no place.
     """
     taken = [Box(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]
     labels: list[Label | None] = [None] * len(texts)
-    for index in sorted(range(len(points)), key=lambda index: (-solitude(points, index), index)):
-        best: tuple[float, int] | None = None
-        chosen: Box | None = None
-        for distance, box in around(*points[index], texts[index]):
-            if best and distance > best[0]:
-                break
-            if frame.holds(box) and not any(box.meets(other) for other in taken):
-                cost = (distance, sum(box.meets(other) for other in avoid))
-                if best is None or cost < best:
-                    best, chosen = cost, box
-        if chosen and best:
+    distances = solitudes(points)
+    for index in sorted(range(len(points)), key=lambda index: (-distances[index], index))[:MOST_LABELS]:
+        (x, y), reach = points[index], len(texts[index]) * LETTER + LINE + DOT + DISTANCES[-1]
+        around_it = Box(x - reach, y - reach, x + reach, y + reach)
+        near, near_bars = ([box for box in boxes if box.meets(around_it)] for boxes in (taken, avoid))
+        places = around(x, y, texts[index])
+        free = [(far, box) for far, box in places if frame.holds(box) and not any(box.meets(other) for other in near)]
+        if free:
+            far, chosen = min(free, key=lambda place: (place[0], sum(place[1].meets(bar) for bar in near_bars)))
             taken.append(chosen)
-            labels[index] = Label(round((chosen.left + chosen.right) / 2, 1), round(chosen.bottom - 3.5, 1), chosen, best[0] > 6)
+            labels[index] = Label(round((chosen.left + chosen.right) / 2, 1), round(chosen.bottom - 3.5, 1), chosen, far > DISTANCES[1])
     return labels
 
 
-def solitude(points: Sequence[tuple[float, float]], index: int) -> float:
-    """Return the distance in px from a point to the nearest other one."""
-    return min((math.dist(points[index], other) for number, other in enumerate(points) if number != index), default=0.0)
+def solitudes(points: Sequence[tuple[float, float]]) -> list[float]:
+    """Return the distance in px from each point to the nearest other one."""
+    return list(KDTree(points).query(points, k=2)[0][:, 1]) if points else []
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ concept whose fingerprint is new or changed.
 import hashlib
 import json
 import os
-import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks import artifacts
+from tasks.pipeline import lockfile
 from tasks.pipeline.graph import declared
 from tasks.registry import connection
 from tasks.registry.connection import tracking_address, tracking_uri
@@ -47,27 +48,28 @@ def fingerprints_of(concepts: Sequence[str]) -> dict[str, str]:
     address = tracking_address(params.pop("runtime", {}).get("tracking_uri"))
     shared = [params, address, Path("dvc.yaml").read_text(encoding="utf-8"), declared()]
     digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
-    return {concept: digest_of(digest, declarations.get(concept), locked.get(concept, ""), list(states(concept))) for concept in concepts}
+    return {concept: digest_of(digest, declarations.get(concept), locked[concept], list(states(concept))) for concept in concepts}
 
 
 def report_fingerprint(concepts: Mapping[str, str]) -> dict[str, str]:
     """Return the digest of the report under `REPORT`; `concepts` holds the fingerprints of all concepts, which the report shows."""
-    return {REPORT: digest_of(dict(concepts), lock_entries().get("report", ""), list(folder_states(artifacts.REPORT)))}
+    return {REPORT: digest_of(dict(concepts), lock_entries()["report"], list(folder_states(artifacts.REPORT)))}
 
 
 def digest_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def lock_entries(path: Path = Path("dvc.lock")) -> dict[str, str]:
-    """Return the text of dvc.lock by concept, and that of the report; a YAML parser takes seconds for a thousand concepts."""
-    entries: dict[str, list[str]] = {}
-    if not path.exists():
-        return {}
-    for entry in re.split(r"^(?=  \S)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        name = entry[: entry.index(":")].strip()
-        entries.setdefault(name.partition("@")[2] or name, []).append(entry)
-    return {name: "".join(texts) for name, texts in entries.items()}
+def lock_entries(path: Path = lockfile.LOCK) -> Mapping[str, str]:
+    """Return the text of dvc.lock by concept, and that of the report; a text that cannot be split is the text of each."""
+    text = path.read_text(encoding="utf-8") if path.exists() else lockfile.HEADER
+    texts = lockfile.split(text)
+    if texts is None:
+        return defaultdict(lambda: text)
+    entries: dict[str, str] = defaultdict(str)
+    for stage, entry in texts.items():
+        entries[stage.partition("@")[2] or stage] += entry
+    return entries
 
 
 def states(concept: str) -> Iterator[tuple[str, int, int, int]]:

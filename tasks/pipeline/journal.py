@@ -7,10 +7,11 @@ writes dvc.lock once at its end. A build that is killed leaves its journal, and 
 import hashlib
 import json
 import os
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
-Entries = dict[str, Any]
+Entries = MutableMapping[str, Any]
 """Stage -> its entry in dvc.lock."""
 
 

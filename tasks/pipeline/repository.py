@@ -4,17 +4,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from dvc.dependency import param
 from dvc.dvcfile import load_file
 from dvc.exceptions import DvcException, NotDvcRepoError
-from dvc.fs import localfs
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
@@ -22,16 +18,19 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from tasks import artifacts
-from tasks.pipeline import journal
-from tasks.pipeline.graph import refuse_another_graph
+from tasks.pipeline import fingerprints, journal, lockfile
+from tasks.pipeline.graph import STAGES, refuse_another_graph
+from tasks.pipeline.parameters import FileState, file_states
 
 Snapshot = dict[str, Any]
+DECLARATIONS = ("dvc.yaml", "params.yaml", str(lockfile.LOCK))
+"""The files that declare and record the stages."""
 
 
 class CatalogRepo(Repo):
     """A DVC repository that reads dvc.lock only when it changed, and writes it once for many stages; DVC does both for every stage."""
 
-    loaded: tuple[list[tuple[int, int, int]], StageLoader] | None = None
+    loaded: tuple[list[FileState], StageLoader] | None = None
     replayed = 0
     """The bytes of the journal that `loaded` has."""
     wrote = False
@@ -42,9 +41,11 @@ class CatalogRepo(Repo):
 
     def stages(self) -> StageLoader:
         """Return the stages by name, as they are declared and recorded now."""
-        states = file_states()
+        states = file_states(DECLARATIONS)
         if self.loaded is None or self.loaded[0] != states:
-            self.loaded, self.replayed = (states, load_file(self, "dvc.yaml").stages), 0
+            file = load_file(self, "dvc.yaml")
+            entries = lockfile.read(lambda: file.lockfile_contents.get("stages", {}))
+            self.loaded, self.replayed = (states, StageLoader(file, file.contents, {"stages": entries})), 0
         self.replayed = journal.replay(self.journal, self.replayed, self.loaded[1].lockfile_data)
         return self.loaded[1]
 
@@ -57,10 +58,9 @@ class CatalogRepo(Repo):
         """Write what the journal has into dvc.lock, the only place where DVC's own commands look; the caller holds the lock."""
         stages = self.stages()
         if self.journal.exists():
-            document = {"schema": "2.0", "stages": stages.lockfile_data}
-            artifacts.write_bytes(Path("dvc.lock"), yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False).encode())
+            artifacts.write_bytes(lockfile.LOCK, stages.lockfile_data.text().encode())
             self.journal.unlink()
-            self.loaded, self.replayed = (file_states(), stages), 0
+            self.loaded, self.replayed = (file_states(DECLARATIONS), stages), 0
 
     def _reset(self) -> None:
         """Settle before each of DVC's own operations, which begins and ends with this call while it holds the lock."""
@@ -73,22 +73,6 @@ class CatalogRepo(Repo):
             with self.lock:
                 self.settle()
         super().close()
-
-
-def file_states(paths: Sequence[str] = ("dvc.yaml", "params.yaml", "dvc.lock")) -> list[tuple[int, int, int]]:
-    """Return size, time and inode of files, by default of the files that declare and record the stages."""
-    statuses = [path.stat() for path in map(Path, paths) if path.exists()]
-    return [(status.st_size, status.st_mtime_ns, status.st_ino) for status in statuses]
-
-
-@lru_cache(maxsize=2)
-def parsed(path: str, states: tuple[tuple[int, int, int], ...], load: Any = param.load_path) -> Any:
-    """Parse a parameter file once for each of its states; DVC parses it for every stage, which takes most of the time in a large catalog."""
-    return load(path, localfs)
-
-
-# DVC has no hook for this. Nothing here reads another revision, so every such file lies in the working directory.
-param.load_path = lambda path, fs: parsed(path, tuple(file_states([path])))
 
 
 def open_repo() -> CatalogRepo:
@@ -133,10 +117,27 @@ def remember_runs(repo: CatalogRepo) -> None:
                 repo.stage_cache.save(stage)
 
 
-def stale(repo: CatalogRepo, concepts: Sequence[str], stages: Sequence[str]) -> dict[str, list[str]]:
+def stale(repo: CatalogRepo, concepts: Sequence[str], stages: Sequence[str] = STAGES) -> dict[str, list[str]]:
     """Return, for each stale `stage@concept` in order, why it is stale."""
     names = [f"{stage}@{concept}" for concept in concepts for stage in stages]
     return {name: reasons for name in names if (reasons := why(repo, name))}
+
+
+def stale_among(repo: CatalogRepo, suspects: Sequence[str], current: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return what `stale` returns for `suspects`, and remember the fingerprints that the others of them had before DVC was asked.
+
+    suspects: such as the concepts whose fingerprints have changed. current: the fingerprints.
+    """
+    found = stale(repo, suspects)
+    names = {name.partition("@")[2] for name in found}
+    fingerprints.remember({concept: current[concept] for concept in suspects if concept not in names})
+    return found
+
+
+def stale_now(repo: CatalogRepo, concepts: Sequence[str]) -> dict[str, list[str]]:
+    """Return what `stale` returns, without asking DVC about the concepts that are as they were when DVC found them up to date."""
+    current = fingerprints.fingerprints_of(concepts)
+    return stale_among(repo, fingerprints.changed(current), current)
 
 
 def why(repo: CatalogRepo, name: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Read the registry: one MLflow model `concept.<key>` per concept, with its versions, aliases, tags and history."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ STORED = "artifacts/learned_embeds.safetensors"  # its path among a model's arti
 SHEETS = "samples"  # their folder among a run's artifacts
 HISTORY = "history."  # the prefix of a model's history tags; the rest of the key is the time
 REVOKED = "revoked"  # a tag of a model and of its versions
+FEW = 20  # concepts; asking for each of them is quicker than reading a registry of hundreds
 
 
 def find_version(name: str, digest: str) -> int | None:
@@ -62,12 +64,17 @@ def revocation(concept: str) -> dict[str, Any] | None:
     return json.loads(model.tags[REVOKED]) if model and REVOKED in model.tags else None
 
 
-def revoked() -> dict[str, str]:
-    """Return revoked concept -> why."""
+def revoked(concepts: Sequence[str]) -> dict[str, str]:
+    """Return revoked concept -> why; it may have others than those that are asked for."""
     import mlflow
 
-    models = pages(mlflow.MlflowClient().search_registered_models, f"name LIKE '{PREFIX}%'")
+    models = [model for models in filters(concepts) for model in pages(mlflow.MlflowClient().search_registered_models, models)]
     return {model.name.removeprefix(PREFIX): json.loads(model.tags[REVOKED])["why"] for model in models if REVOKED in model.tags}
+
+
+def filters(concepts: Sequence[str]) -> list[str]:
+    """Return the filters that find the models of concepts: one each for a few, else one for the models of all concepts."""
+    return [f"name = '{model_name(concept)}'" for concept in concepts] if len(concepts) <= FEW else [f"name LIKE '{PREFIX}%'"]
 
 
 def events(concept: str) -> list[dict[str, Any]]:
@@ -97,6 +104,11 @@ def minted(models: str) -> list["ModelVersion"]:
 
     matches = pages(mlflow.MlflowClient().search_model_versions, models)
     return sorted((version for version in matches if "digest" in version.tags), key=lambda version: (version.name, int(version.version)))
+
+
+def minted_of(concepts: Sequence[str]) -> list["ModelVersion"]:
+    """Return the versions of concepts; it may have others too."""
+    return [version for models in filters(concepts) for version in minted(models)]
 
 
 def catalog() -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from tasks.drawing.page import write_page
 from tasks.pipeline import repository, storage
-from tasks.pipeline.graph import STAGES
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
@@ -43,11 +42,11 @@ def pull(settings: Settings) -> Pulled:
     concepts = list(settings.concepts)
     with repository.open_repo() as repo:
         fetched = storage.receive(repo, concepts)
-        restored = [name for name in repository.stale(repo, concepts, STAGES) if repository.restore(repo, name, pull=True)]
+        restored = [name for name in repository.stale_now(repo, concepts) if repository.restore(repo, name, pull=True)]
         if connection.exists(tracking_uri(settings)):
             connection.connect(tracking_uri(settings))
             refresh_records(concepts)
-        stale = repository.stale(repo, concepts, STAGES)
+        stale = repository.stale_now(repo, concepts)
         if not stale and repository.why(repo, "report"):
             with repository.recording(repo, "report"):
                 write_page(settings)

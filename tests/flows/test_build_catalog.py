@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from tasks import artifacts
 from tasks.pipeline import repository
-from tasks.pipeline.graph import STAGES
 from tasks.settings import load_settings
 from tasks.using.imagine import imagine_pictures
 from tests.support.catalogs import CONCEPTS, ROOT, draw_picture, dvc, edit_params, run
@@ -35,7 +34,7 @@ def build() -> tuple[int, str]:
 
 def stale_stages() -> set[str]:
     with repository.open_repo() as repo:
-        return set(repository.stale(repo, list(CONCEPTS), STAGES))
+        return set(repository.stale(repo, list(CONCEPTS)))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from tasks.pipeline import graph, repository, upgrade
-from tasks.pipeline.graph import STAGES
 from tests.support.catalogs import CONCEPTS, dvc
 
 
@@ -50,13 +49,13 @@ def test_nothing_is_built_anew_for_an_upgrade(catalog: Path) -> None:
     assert upgrade.upgrades() == {} and not Path("tasks/versions.yaml").exists()
     assert "flows.batches.build_batch" in Path("prefect.yaml").read_text()
     with repository.open_repo() as repo:
-        stale = repository.stale(repo, list(CONCEPTS), STAGES)
+        stale = repository.stale(repo, list(CONCEPTS))
     assert list(stale) == ["score@ink"]  # its edition was another one
     outcome = build_catalog()
     assert set(outcome.ran | outcome.restored) == {"ink"}
     dvc("repro")
     with repository.open_repo() as repo:
-        assert repository.stale(repo, list(CONCEPTS), STAGES) == {}
+        assert repository.stale(repo, list(CONCEPTS)) == {}
 
 
 def test_an_owners_stages_and_comments_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,7 +215,7 @@ def test_another_licence_is_published_and_trains_nothing(built: Path) -> None:
     code, facts, _ = lineage()
     assert code == 0 and verdicts(facts)["rights"] == "open"
     with repository.open_repo() as repo:
-        assert set(repository.stale(repo, ["fox"], STAGES)) == {"register@fox"}
+        assert set(repository.stale(repo, ["fox"])) == {"register@fox"}
     build()
     tags = reading.tags("fox", 1)
     assert {key for key in tags if tags[key] != origin.get(key)} == {"licence"}

@@ -1,0 +1,69 @@
+"""dvc.lock as the text of its entries; a YAML parser takes half a minute for the entries of ten thousand concepts, and a build needs few of them."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HEADER = "schema: '2.0'\nstages:\n"
+LOCK = Path("dvc.lock")
+
+
+class Entries(MutableMapping[str, Any]):
+    """The entries of dvc.lock by stage, such as `curate@fox`; each is parsed when it is asked for."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self.texts = dict(texts)
+        self.parsed: dict[str, Any] = {}
+
+    def __getitem__(self, stage: str) -> Any:
+        if stage not in self.parsed:
+            self.parsed[stage] = yaml.load(self.texts[stage], yaml.CSafeLoader)[stage]
+        return self.parsed[stage]
+
+    def __setitem__(self, stage: str, entry: Any) -> None:
+        self.texts[stage], self.parsed[stage] = written(stage, entry), entry
+
+    def __delitem__(self, stage: str) -> None:
+        del self.texts[stage]
+        self.parsed.pop(stage, None)
+
+    def __contains__(self, stage: object) -> bool:
+        return stage in self.texts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def text(self) -> str:
+        """Return the file as a whole."""
+        return HEADER + "".join(self.texts.values())
+
+
+def read(parse: Callable[[], Mapping[str, Any]], path: Path = LOCK) -> Entries:
+    """Read dvc.lock; a file that does not exist has no entries.
+
+    parse: returns all entries as DVC reads them, with DVC's errors; it is called if the text has anything else than `split` knows.
+    """
+    texts = split(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return Entries({stage: written(stage, entry) for stage, entry in parse().items()} if texts is None else texts)
+
+
+def split(text: str) -> dict[str, str] | None:
+    """Return the text of each entry, or None if there is more than entries as DVC writes them: another section, a comment, a conflict, an anchor."""
+    body = text.removeprefix(HEADER)
+    if body == text or re.search(r"^\S|[:-] [&*]", body, re.MULTILINE):
+        return None
+    first, *entries = re.split(r"^(?=  \S)", body, flags=re.MULTILINE)
+    texts = {entry.partition(":\n")[0].strip(): entry for entry in entries}
+    return None if first or len(texts) < len(entries) else texts
+
+
+def written(stage: str, entry: Any) -> str:
+    """Return an entry as it stands in dvc.lock."""
+    document = yaml.dump({"stages": {stage: entry}}, Dumper=yaml.CSafeDumper, sort_keys=False)
+    return document.removeprefix("stages:\n")
