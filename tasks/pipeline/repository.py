@@ -20,7 +20,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from tasks import artifacts
 from tasks.pipeline import fingerprints, journal, lockfile
 from tasks.pipeline.graph import STAGES, refuse_another_graph
-from tasks.pipeline.parameters import FileState, file_states
+from tasks.pipeline.remembered import FileState, file_states
 
 Snapshot = dict[str, Any]
 DECLARATIONS = ("dvc.yaml", "params.yaml", str(lockfile.LOCK))
