@@ -7,13 +7,13 @@ concept whose fingerprint is new or changed.
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks import artifacts
 from tasks.pipeline.graph import declared
+from tasks.pipeline.merge_lock import stage_entries
 from tasks.registry import connection
 from tasks.registry.connection import tracking_address, tracking_uri
 from tasks.settings import Settings, read_params
@@ -60,12 +60,9 @@ def digest_of(*parts: Any) -> str:
 
 
 def lock_entries(path: Path = Path("dvc.lock")) -> dict[str, str]:
-    """Return the text of dvc.lock by concept, and that of the report; a YAML parser takes seconds for a thousand concepts."""
+    """Return the text of dvc.lock by concept, and that of the report."""
     entries: dict[str, list[str]] = {}
-    if not path.exists():
-        return {}
-    for entry in re.split(r"^(?=  \S)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        name = entry[: entry.index(":")].strip()
+    for name, entry in stage_entries(path.read_text(encoding="utf-8") if path.exists() else "").items():
         entries.setdefault(name.partition("@")[2] or name, []).append(entry)
     return {name: "".join(texts) for name, texts in entries.items()}
 
