@@ -41,9 +41,9 @@ def take(
 ) -> None:
     """Settle a conflict after `git merge`: keep one side of what both changed, and the merged rest."""
     with one_line_errors():
-        from tasks.pipeline.conflicts import take
+        from tasks.pipeline import conflicts
 
-        settled, left = take(side, path)
+        settled, left = conflicts.take(side, path)
         console.print(f"took {side} of {', '.join(settled)}", soft_wrap=True, markup=False)
         next_command = "`git status` says how Git goes on, then run `wordmint pull`"
         console.print(f"still in conflict: {', '.join(left)}" if left else next_command, soft_wrap=True, markup=False)
