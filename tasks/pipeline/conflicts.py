@@ -35,7 +35,8 @@ def take(side: str, path: str = "") -> tuple[list[str], list[str]]:
         else:
             git("add", "--", file)
     artifacts.write_bytes(PARAMS, settled.encode())
-    bring_back(side, [key for key in concepts(settled) if any(within(f"concepts.{key}", conflict) for conflict in settings)])
+    if settings:
+        bring_back(side, [key for key in concepts(settled) if any(within(f"concepts.{key}", conflict) for conflict in settings)])
     if "<<<<<<<" not in settled:
         git("add", "--", str(PARAMS))
     return settings + chosen, left + [file for file in about if file not in chosen]

@@ -64,7 +64,9 @@ def conflicts_in(text: str) -> list[str]:
 def parse(text: str, name: str) -> Block:
     """Return a params.yaml as a block without a head; `name` names it in errors."""
     try:
-        node, value = yaml.compose(text, Loader=yaml.CSafeLoader), yaml.load(text, Loader=yaml.CSafeLoader)
+        loader = yaml.CSafeLoader(text)
+        node = loader.get_single_node()
+        value = loader.construct_document(node) if node else {}
     except yaml.YAMLError as error:
         raise ValueError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
     if node is None:
@@ -106,17 +108,16 @@ def above(line: str, column: int) -> bool:
 def merge_keys(path: str, base: Block | None, ours: Block, theirs: Block, conflicts: list[str], marks: int) -> Block:
     """Merge two mappings key by key."""
     old, mine, other = ((block.keys if block else None) or {} for block in (base, ours, theirs))
+    head: Block | None = ours if mine else theirs
+    if bool(mine) == bool(other):  # `concepts: {}` has another first line than concepts with keys
+        head = merge_block(path, base and Block(base.head, None), Block(ours.head, None), Block(theirs.head, None), conflicts, marks)
+    assert head is not None
     merged = {}
     for name in in_order(mine, other):
         inner = f"{path}.{name}" if path else name
         if block := merge_block(inner, old.get(name), mine.get(name), other.get(name), conflicts, marks):
             merged[name] = block
-    value = {name: block.value for name, block in merged.items() if block.value is not ABSENT}
-    if bool(mine) != bool(other):  # `concepts: {}` has another first line than concepts with keys
-        return Block((ours if mine else theirs).head, value, merged)
-    head = merge_block(path, base and Block(base.head, None), Block(ours.head, None), Block(theirs.head, None), conflicts, marks)
-    assert head is not None
-    return Block(head.head, value, merged)
+    return Block(head.head, {name: block.value for name, block in merged.items() if block.value is not ABSENT}, merged)
 
 
 def in_order(ours: dict[str, Block], theirs: dict[str, Block]) -> list[str]:
