@@ -25,7 +25,7 @@ def set_up(root: Path = Path()) -> None:
     if not attributes.exists() or not re.search(r"\bmerge=wordmint\b", attributes.read_text(encoding="utf-8")):
         return
     if git("-C", str(root), "config", NAME) != command():
-        git("-C", str(root), "config", NAME, command())  # if another process does so at the same time, one of them does
+        git("-C", str(root), "config", NAME, command())  # of two processes at once one writes it, and the other fails
 
 
 def command() -> str:
