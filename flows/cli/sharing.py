@@ -1,4 +1,6 @@
-"""The commands of `wordmint` that share a catalog's data: push, pull. docs/team.md shows them at work."""
+"""The commands of `wordmint` that share a catalog: push, pull, take. docs/team.md shows them at work."""
+
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,3 +32,18 @@ def pull() -> None:
         console.print(f"{pulled.fetched} files fetched" + (f"; built by others: {', '.join(pulled.restored)}" if pulled.restored else ""))
         stale = [concept for concept in settings.concepts if any(name.endswith(f"@{concept}") for name in pulled.stale)]
         console.print(f"to build: {' '.join(stale)}; see `wordmint status`" if stale else "every concept is up to date", soft_wrap=True)
+
+
+@app.command()
+def take(
+    side: Annotated[Literal["ours", "theirs"], typer.Argument(help="ours, or what is merged into it; in a rebase `theirs` are your commits")],
+    path: Annotated[str, typer.Argument(help="as in sample.seed or concepts.fox, with the concept's pictures; all when none is given")] = "",
+) -> None:
+    """Settle a conflict after `git merge`: keep one side of what both changed, and the merged rest."""
+    with one_line_errors():
+        from tasks.pipeline import conflicts
+
+        settled, left = conflicts.take(side, path)
+        console.print(f"took {side} of {', '.join(settled)}", soft_wrap=True, markup=False)
+        next_command = "`git status` says how Git goes on, then run `wordmint pull`"
+        console.print(f"still in conflict: {', '.join(left)}" if left else next_command, soft_wrap=True, markup=False)

@@ -62,7 +62,7 @@ def digest_of(*parts: Any) -> str:
 
 def lock_entries(path: Path = lockfile.LOCK) -> Mapping[str, str]:
     """Return the text of dvc.lock by concept, and that of the report; a text that cannot be split is the text of each."""
-    text = path.read_text(encoding="utf-8") if path.exists() else lockfile.HEADER
+    text = path.read_text(encoding="utf-8") if path.exists() else lockfile.EMPTY
     texts = lockfile.split(text)
     if texts is None:
         return defaultdict(lambda: text)

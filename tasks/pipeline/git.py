@@ -6,8 +6,11 @@ from tasks import artifacts
 
 
 def git(*arguments: str) -> str | None:
-    """Return what Git prints, or None where it fails, as outside of a repository."""
-    result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    """Return what Git prints, or None where it fails, as outside of a repository, or is not installed."""
+    try:
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
     return result.stdout.strip() if result.returncode == 0 else None
 
 

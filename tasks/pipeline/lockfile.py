@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 HEADER = "schema: '2.0'\nstages:\n"
+EMPTY = "schema: '2.0'\nstages: {}\n"
 LOCK = Path("dvc.lock")
 
 
@@ -20,7 +21,7 @@ class Entries(MutableMapping[str, Any]):
 
     def __getitem__(self, stage: str) -> Any:
         if stage not in self.parsed:
-            self.parsed[stage] = yaml.load(self.texts[stage], yaml.CSafeLoader)[stage]
+            self.parsed[stage] = parsed(self.texts[stage])
         return self.parsed[stage]
 
     def __setitem__(self, stage: str, entry: Any) -> None:
@@ -41,7 +42,7 @@ class Entries(MutableMapping[str, Any]):
 
     def text(self) -> str:
         """Return the file as a whole."""
-        return HEADER + "".join(self.texts.values())
+        return joined(self.texts)
 
 
 def read(parse: Callable[[], Mapping[str, Any]], path: Path = LOCK) -> Entries:
@@ -55,12 +56,25 @@ def read(parse: Callable[[], Mapping[str, Any]], path: Path = LOCK) -> Entries:
 
 def split(text: str) -> dict[str, str] | None:
     """Return the text of each entry, or None if there is more than entries as DVC writes them: another section, a comment, a conflict, an anchor."""
+    if text == EMPTY:
+        return {}
     body = text.removeprefix(HEADER)
     if body == text or re.search(r"^\S|[:-] [&*]", body, re.MULTILINE):
         return None
     first, *entries = re.split(r"^(?=  \S)", body, flags=re.MULTILINE)
     texts = {entry.partition(":\n")[0].strip(): entry for entry in entries}
     return None if first or len(texts) < len(entries) else texts
+
+
+def joined(texts: Mapping[str, str]) -> str:
+    """Return a whole dvc.lock of these entries."""
+    return HEADER + "".join(texts.values()) if texts else EMPTY
+
+
+def parsed(entry: str) -> dict[str, Any]:
+    """Return an entry's content."""
+    (content,) = yaml.load(entry, yaml.CSafeLoader).values()
+    return content
 
 
 def written(stage: str, entry: Any) -> str:

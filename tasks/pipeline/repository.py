@@ -18,7 +18,7 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from tasks import artifacts
-from tasks.pipeline import fingerprints, journal, lockfile
+from tasks.pipeline import fingerprints, journal, lockfile, merge_driver
 from tasks.pipeline.graph import STAGES, refuse_another_graph
 from tasks.pipeline.remembered import FileState, file_states
 
@@ -76,11 +76,12 @@ class CatalogRepo(Repo):
 
 
 def open_repo() -> CatalogRepo:
-    """Open the catalog in this folder.
+    """Open the catalog in this folder, in whose clone Git then merges as docs/team.md says.
 
     Raises:
         ValueError: the folder is no DVC repository, or its graph is not the one that this wordmint runs.
     """
+    merge_driver.set_up()
     refuse_another_graph()
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would log every line that it writes to dvc.lock
     logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and every result that nobody built yet

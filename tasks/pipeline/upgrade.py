@@ -16,6 +16,8 @@ from tasks.shipped import shipped
 
 RENAMED = {"flows.build_catalog.build_batch": "flows.batches.build_batch"}
 """The name of a flow in an older prefect.yaml -> its name now."""
+OLD_MERGE = "# Two people who built both changed it; Git keeps yours whole, and `wordmint pull` brings what the other one built.\ndvc.lock -merge\n"
+"""What an older .gitattributes has."""
 
 
 def upgrades() -> dict[Path, bytes]:
@@ -24,7 +26,7 @@ def upgrades() -> dict[Path, bytes]:
     Raises:
         ValueError: there is no dvc.yaml here.
     """
-    graph, lock, prefect = Path("dvc.yaml"), Path("dvc.lock"), Path("prefect.yaml")
+    graph, lock, prefect, attributes = map(Path, ("dvc.yaml", "dvc.lock", "prefect.yaml", ".gitattributes"))
     if not graph.exists():
         raise ValueError(f"{Path.cwd()} has no dvc.yaml to upgrade; run wordmint in the root of a catalog")
     new = {graph: new_graph(graph)}
@@ -32,6 +34,8 @@ def upgrades() -> dict[Path, bytes]:
         new[lock] = new_lock(lock)
     if prefect.exists():
         new[prefect] = re.sub("|".join(map(re.escape, RENAMED)), lambda match: RENAMED[match[0]], prefect.read_text(encoding="utf-8")).encode()
+    if attributes.exists():
+        new[attributes] = new_attributes(attributes)
     return {path: content for path, content in new.items() if content != path.read_bytes()}
 
 
@@ -59,6 +63,13 @@ def new_lock(path: Path) -> bytes:
     if entries == stages:
         return text.encode()
     return yaml.dump(document | {"stages": entries}, Dumper=yaml.CSafeDumper, sort_keys=False).encode()
+
+
+def new_attributes(path: Path) -> bytes:
+    """Return a .gitattributes in which our lines say how Git merges, after the owner's own."""
+    text, ours = path.read_text(encoding="utf-8"), shipped(".gitattributes").read_text(encoding="utf-8")
+    own = text.replace(OLD_MERGE, "").strip()
+    return (text if ours in text else f"{own}\n{ours}".lstrip()).encode()
 
 
 def new_entry(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:

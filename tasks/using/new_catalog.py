@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tasks import artifacts
-from tasks.pipeline import repository
+from tasks.pipeline import merge_driver, repository
 from tasks.settings import load_settings
 from tasks.shipped import EMBEDDED, shipped
 
@@ -45,6 +45,7 @@ def new_catalog(folder: Path, example: bool = False) -> None:
         (root / "README.md").write_text(README.format(name=folder.name), encoding="utf-8")
         (root / artifacts.DATA / "images").mkdir()
         repository.new_repo(root, with_git=under_git(root))
+        merge_driver.set_up(root)
         if example:
             bring_pictures(root)
 

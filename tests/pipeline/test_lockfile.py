@@ -32,6 +32,8 @@ def test_a_changed_entry_changes_its_own_lines() -> None:
     del entries["report"]
     expected = {"curate@fox": {"cmd": "another"}, "invert@fox": ENTRIES["invert@fox"], "curate@owl": {"cmd": "a new one"}}
     assert yaml.safe_load(entries.text())["stages"] == expected == dict(entries)
+    entries.clear()
+    assert yaml.safe_load(entries.text())["stages"] == {} == lockfile.split(entries.text())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tasks.pipeline import graph, repository, upgrade
+from tasks.shipped import shipped
 from tests.support.catalogs import CONCEPTS, dvc
 
 
@@ -70,3 +71,15 @@ def test_an_owners_stages_and_comments_stay(tmp_path: Path, monkeypatch: pytest.
     stages = yaml.safe_load(text)["stages"]
     assert stages["mine"] == {"cmd": "echo mine"}
     assert {name: stages[name] for name in graph.declared()} == graph.declared()
+
+
+def test_an_older_catalog_gets_the_lines_by_which_git_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, ours = Path(".gitattributes"), shipped(".gitattributes").read_text()
+    Path("dvc.yaml").write_bytes(shipped("dvc.yaml").read_bytes())
+    path.write_text(f"*.psd binary\n{upgrade.OLD_MERGE}*.ai binary")
+    path.write_bytes(upgrade.upgrades()[path])
+    assert path.read_text() == f"*.psd binary\n*.ai binary\n{ours}"
+    assert upgrade.upgrades() == {}
+    path.write_text(upgrade.OLD_MERGE)
+    assert upgrade.upgrades() == {path: ours.encode()}

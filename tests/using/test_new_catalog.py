@@ -32,6 +32,7 @@ def test_a_new_catalog_has_nothing_to_do_and_takes_a_concept(tmp_path: Path, mon
     assert settings.concepts == {} and settings.base.model == "emoji-ldm" and settings.scorer.model == "emoji-clip"
     assert "# the frozen text-to-image model" in Path("params.yaml").read_text()
     assert Path(".git").is_dir() and Path(".dvc").is_dir()
+    assert "tasks.pipeline.merge_driver" in Path(".git/config").read_text()
     assert "no concepts yet; add one with `wordmint add" in invoke("status").replace("\n", " ")
     for number in range(3):
         draw_picture(tmp_path / f"{number}.png", number)
