@@ -39,8 +39,8 @@ def declaration(concept: str) -> dict[str, str]:
     return {"kind": "object", "placeholder_token": f"<{concept}>", "initializer_token": "cat"}
 
 
-def make_catalog(folder: Path, count: int) -> None:
-    """Write a catalog of the built concepts c0, c1, ... in `folder`, which becomes the working directory."""
+def declare(folder: Path, concepts: Sequence[str]) -> dict[str, Any]:
+    """Make a folder a catalog that declares concepts, and the working directory; return its params.yaml."""
     os.chdir(folder)
     for name in ("dvc.yaml", "params.yaml", ".gitignore"):
         shutil.copy(ROOT / name, name)
@@ -49,9 +49,15 @@ def make_catalog(folder: Path, count: int) -> None:
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True)
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    params["concepts"] = {(concept := f"c{n}"): declaration(concept) for n in range(count)}
+    params["concepts"] = {concept: declaration(concept) for concept in concepts}
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-    for concept in params["concepts"]:
+    return params
+
+
+def make_catalog(folder: Path, count: int) -> None:
+    """Write a catalog of the built concepts c0, c1, ... in `folder`, which becomes the working directory."""
+    params = declare(folder, concepts := [f"c{n}" for n in range(count)])
+    for concept in concepts:
         take_picture(concept, concept)
         write_pointer(artifacts.images(concept))
         for leave in (leave_curated, leave_learned, leave_samples, leave_scores):
@@ -59,7 +65,7 @@ def make_catalog(folder: Path, count: int) -> None:
         record = {"name": connection.model_name(concept), "version": 1, "digest": artifacts.sha256(artifacts.learned_embeds(concept))}
         artifacts.write_json(artifacts.registered(concept), record | {"aliases": [reading.CHAMPION]})
     artifacts.write_bytes(artifacts.REPORT / "index.html", b"page")
-    register(list(params["concepts"]))
+    register(concepts)
     write_lock(params)
 
 
@@ -83,10 +89,10 @@ def leave_curated(concept: str) -> None:
     draw(artifacts.curated(concept) / "1.png", subject_of(concept))
 
 
-def leave_learned(concept: str) -> None:
+def leave_learned(concept: str, seed: int = 0) -> None:
     path = artifacts.learned_embeds(concept)
     path.parent.mkdir(parents=True, exist_ok=True)
-    seed = int(subject_of(concept)[:8], 16)
+    seed += int(subject_of(concept)[:8], 16)
     save_file({f"<{concept}>": torch.randn(1, 8, generator=torch.Generator().manual_seed(seed))}, path, {"format": "pt"})
     train = {"concept": concept, "method": "norm_held", "optimizer_steps": 1, "stopped": "cap", "seconds": 0.0, "norm": 0.5, "seed": 0}
     train |= {"vocabulary_norm_median": 0.4, "data_sha256": subject_of(concept), "base": BASE, "settings": {"learning_rate": 5.0e-3}}
@@ -102,18 +108,9 @@ def leave_samples(concept: str) -> None:
     artifacts.write_json(artifacts.samples_record(concept), record | {"num_inference_steps": 2, "guidance_scale": 4.0, "prompts": prompts})
 
 
-def leave_scores(concept: str) -> None:
-    score = {
-        "value": 0.7,
-        "low": 0.6,
-        "high": 0.8,
-        "prompt_only": 0.2,
-        "image_only": 0.9,
-        "coarse_word": 0.5,
-        "human_short": None,
-        "human_long": None,
-    }
-    rows = [{"prompt": prompt, "reconstruction": 0.7, "editability": 0.25} for prompt in PROMPTS]
+def leave_scores(concept: str, value: float = 0.7) -> None:
+    score = {"value": value, "low": value - 0.05, "high": value + 0.05, "prompt_only": 0.2, "image_only": 0.9, "coarse_word": 0.2}
+    rows = [{"prompt": prompt, "reconstruction": value, "editability": 0.25} for prompt in PROMPTS]
     scores = {"concept": concept, "embedding_digest": artifacts.sha256(artifacts.learned_embeds(concept)), "reconstruction": score}
     scorer = JUDGE | {"fidelity": None, "prompt_suite": "56" * 32}
     artifacts.write_json(artifacts.scores(concept), scores | {"editability": score, "fidelity": None, "scorer": scorer, "prompts": rows})

@@ -1,5 +1,6 @@
 """The connection to MLflow: its address, one writer at a time, and its experiment."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tasks import artifacts
+from tasks.pipeline.device import machine_lock
 from tasks.registry.database import create_database
 from tasks.settings import Settings
 
@@ -60,7 +61,9 @@ def exists(uri: str) -> bool:
 
 @contextmanager
 def one_writer() -> Iterator[None]:
-    """Hold the lock that all processes of this machine share; MLflow does not stop two of them from registering the same embedding.
+    """Hold the registry's lock, which all processes of this machine share; MLflow does not stop two of them from registering the same embedding.
+
+    It lies beside a SQLite database. That of a server has the name of its address, for the processes may work in clones of their own.
 
     Raises:
         PermissionError: the server does not know the user, or refuses them what the block does.
@@ -69,11 +72,12 @@ def one_writer() -> Iterator[None]:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    database = sqlite_file(mlflow.get_tracking_uri())
-    path = database.with_name(f".{database.name}.lock") if database else artifacts.CACHE / "registry.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    uri = mlflow.get_tracking_uri()
+    if database := sqlite_file(uri):
+        database.parent.mkdir(parents=True, exist_ok=True)
+    name = f"registry-{hashlib.sha256(uri.rpartition('@')[2].encode()).hexdigest()[:16]}"
     try:
-        with FileLock(path):
+        with FileLock(database.with_name(f".{database.name}.lock")) if database else machine_lock(name):
             yield
     except MlflowException as error:  # its text may hold the address and so a password, so only the cause keeps it
         if refusal := REFUSALS.get(error.get_http_status_code()):
