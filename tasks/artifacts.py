@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.faults import point
+
 DATA = Path("data")
 CACHE = Path(".cache")  # checkpoints and shared reference pictures: nothing that a stage's result depends on
 REPORT = DATA / "report"
@@ -143,6 +145,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(data)
+    point("file written, not in place")
     os.replace(temporary, path)
 
 
@@ -159,6 +162,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         if path.exists():
             os.replace(path, previous)
+            point("old folder away, new one not in place")
         try:
             os.replace(temporary, path)
         except OSError:

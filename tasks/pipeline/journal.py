@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tasks.faults import point
+
 Entries = dict[str, Any]
 """Stage -> its entry in dvc.lock."""
 
@@ -25,6 +27,7 @@ def append(journal: Path, end: int, entries: Entries, stage: str, entry: Any) ->
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+    point("journal: line written")
     entries[stage] = entry
     return end + len(line)
 

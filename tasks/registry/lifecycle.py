@@ -8,6 +8,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.faults import point
 from tasks.registry import connection, reading, writing
 from tasks.registry.promotion import Decision, decide, score_record
 from tasks.registry.reading import CHALLENGER, CHAMPION, PREVIOUS, REVOKED
@@ -41,6 +42,7 @@ def settle(concept: str, version: int, rules: Register) -> dict[str, Any]:
                 crown(concept, version)
         elif version == aliases[CHAMPION] == aliases.get(CHALLENGER):
             crown(concept, version)
+    point("version settled, record not written")
     return reading.standing(concept, version)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.faults import point
 from tasks.registry.connection import model_name
 from tasks.registry.database import put
 from tasks.registry.reading import HISTORY, REVOKED
@@ -14,12 +15,14 @@ def set_alias(concept: str, alias: str, version: int) -> None:
     import mlflow
 
     put(mlflow.MlflowClient().set_registered_model_alias, model_name(concept), alias, str(version))
+    point("alias set")
 
 
 def drop_alias(concept: str, alias: str) -> None:
     import mlflow
 
     mlflow.MlflowClient().delete_registered_model_alias(model_name(concept), alias)
+    point("alias dropped")
 
 
 def set_tags(concept: str, version: int, values: Mapping[str, str | None]) -> None:
@@ -43,6 +46,7 @@ def set_revocation(concept: str, value: Mapping[str, Any] | None) -> None:
         client.delete_registered_model_tag(name, REVOKED)
     else:
         put(client.set_registered_model_tag, name, REVOKED, json.dumps(value))
+        point("revocation marked")
 
 
 def add_event(concept: str, **event: Any) -> None:
@@ -52,3 +56,4 @@ def add_event(concept: str, **event: Any) -> None:
     now = datetime.now(UTC)
     line = json.dumps({"at": now.isoformat(timespec="seconds"), **event}, ensure_ascii=False)
     mlflow.MlflowClient().set_registered_model_tag(model_name(concept), f"{HISTORY}{now:%Y%m%dT%H%M%S.%fZ}", line)
+    point("history line written, alias not set")

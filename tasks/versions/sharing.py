@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tasks.drawing.page import write_page
+from tasks.faults import point
 from tasks.pipeline import repository, storage
 from tasks.pipeline.graph import STAGES
 from tasks.registry import connection
@@ -31,6 +32,7 @@ def push(settings: Settings) -> None:
     """
     with repository.open_repo() as repo:
         storage.track_inputs(repo, list(settings.concepts))
+        point("pictures tracked, nothing sent")
         storage.send(repo)
 
 
@@ -43,6 +45,7 @@ def pull(settings: Settings) -> Pulled:
     concepts = list(settings.concepts)
     with repository.open_repo() as repo:
         fetched = storage.receive(repo, concepts)
+        point("files fetched, nothing restored")
         restored = [name for name in repository.stale(repo, concepts, STAGES) if repository.restore(repo, name, pull=True)]
         if connection.exists(tracking_uri(settings)):
             connection.connect(tracking_uri(settings))

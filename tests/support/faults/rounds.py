@@ -1,0 +1,159 @@
+"""A round: an operation is broken in a fresh copy of its state, run again to its end, and then every invariant is checked."""
+
+import json
+import random
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.faults.house import House
+from tests.support.faults.invariants import differences
+from tests.support.faults.states import REASON, make_states
+
+LOOK = ("python", "-m", "tests.support.faults.invariants")
+ENDS_WITHIN = 20  # seconds after SIGINT or SIGTERM
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something that a person does with a catalog, and the named points that it passes."""
+
+    state: str
+    command: tuple[str, ...]
+    points: tuple[str, ...]
+    repeatable: bool = True
+    """Whether doing it again when it is done changes nothing. Otherwise it is done again only if it was not done, and may refuse to."""
+
+
+WRITTEN, SETTLED = "file written, not in place", "version settled, record not written"
+RECORDED = ("outputs in the cache, stage not recorded", "journal: line written", "dvc.lock written, journal not removed")
+TOLD, SET, DROPPED = "history line written, alias not set", "alias set", "alias dropped"
+OWL = tuple(f"../owl/{number}.png" for number in range(3))
+OPERATIONS = {
+    "build": Operation(
+        "new",
+        ("wordmint", "build"),
+        (
+            *RECORDED,
+            WRITTEN,
+            "one checkpoint in place, the next not",
+            "model logged, not registered",
+            "version created, no alias",
+            TOLD,
+            SET,
+            SETTLED,
+        ),
+    ),
+    "rebuild": Operation(
+        "changed", ("wordmint", "build"), (*RECORDED, WRITTEN, "old folder away, new one not in place", "old results set aside", TOLD, SET, SETTLED)
+    ),
+    "repro": Operation("new", ("dvc", "repro"), (WRITTEN, "model logged, not registered", TOLD, SET, SETTLED)),
+    "rescore": Operation("resampled", ("wordmint", "rescore", "fox"), ("one score written, the next not", TOLD)),
+    "promote": Operation("challenged", ("wordmint", "promote", "fox", "--accept", REASON), (TOLD, SET, DROPPED), repeatable=False),
+    "rollback": Operation("crowned", ("wordmint", "rollback", "fox"), (TOLD, SET), repeatable=False),
+    "revoke": Operation("crowned", ("wordmint", "revoke", "fox", "--why", REASON), ("revocation marked", TOLD, DROPPED)),
+    "reinstate": Operation("revoked", ("wordmint", "reinstate", "fox"), (TOLD, SET), repeatable=False),
+    "add": Operation(
+        "built",
+        ("wordmint", "add", "owl", *OWL, "--word", "bird", "--undeclared", "drawn"),
+        ("pictures copied, not tracked", "pictures tracked, params.yaml not written", WRITTEN),
+        repeatable=False,
+    ),
+    "prune": Operation("littered", ("wordmint", "prune", "--yes", "--hours", "0"), ("models of an orphan deleted, its run not",)),
+    "push": Operation("built", ("wordmint", "push"), ("pictures tracked, nothing sent",)),
+    "pull": Operation("cloned", ("wordmint", "pull"), ("files fetched, nothing restored",)),
+}
+VISITS = {WRITTEN: 14, TOLD: 2, SET: 2, DROPPED: 2, "journal: line written": 9, "outputs in the cache, stage not recorded": 9}
+"""A point that an operation passes several times, and up to which visit it is struck; each other one is struck at its first."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to an operation: at a named point, or at a moment, as a share of the time that the undisturbed operation takes."""
+
+    operation: str
+    kind: str
+    """kill or full at a point; SIGKILL, SIGINT or SIGTERM at a moment."""
+    point: str = ""
+    visit: int = 1
+    moment: float = 0.0
+
+    @property
+    def title(self) -> str:
+        return f"{self.operation}: {self.kind} at {self.point}" if self.point else f"{self.operation}: {self.kind} at a random moment"
+
+    def __str__(self) -> str:
+        where = f"{self.point}, visit {self.visit}" if self.point else f"{self.moment:.2f} of its time"
+        return f"{self.operation}: {self.kind} at {where}"
+
+
+@dataclass
+class Rounds:
+    """Rounds in one house. What an operation leads to undisturbed is found out once."""
+
+    house: House
+    wanted: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def prepare(self, operations: set[str]) -> None:
+        """Make the states in which operations begin, and see how they end undisturbed."""
+        make_states(self.house, {OPERATIONS[name].state for name in operations})
+        for name in sorted(operations):
+            self.house.take(OPERATIONS[name].state)
+            started = time.monotonic()
+            self.house.succeed(*OPERATIONS[name].command)
+            self.seconds[name] = time.monotonic() - started
+            found = self.look(0)
+            if found["violations"]:
+                raise RuntimeError(f"{name}, undisturbed: {'; '.join(found['violations'])}")
+            self.wanted[name] = found["standing"]
+
+    def look(self, faults: int) -> dict[str, Any]:
+        return json.loads(self.house.succeed(*LOOK, str(faults)).splitlines()[-1])
+
+    def round(self, fault: Fault) -> list[str]:
+        """Break an operation, complete it, and return every violation in words."""
+        operation = OPERATIONS[fault.operation]
+        self.house.take(operation.state)
+        violations = list(self.broken(fault))
+        if operation.repeatable or list(differences(self.look(1)["standing"], self.wanted[fault.operation])):
+            code, said = self.house.run(*operation.command)
+            if code != 0 and operation.repeatable:
+                violations.append(f"the second run ended with {code}: {said[-300:]}")
+        found = self.look(1)
+        return violations + found["violations"] + list(differences(found["standing"], self.wanted[fault.operation]))
+
+    def broken(self, fault: Fault) -> Iterator[str]:
+        """Run an operation with a fault, and yield what is wrong with the way it ended."""
+        command = OPERATIONS[fault.operation].command
+        if fault.point:
+            code, said = self.house.run(*command, WORDMINT_FAULT=f"{fault.point}={fault.kind}", WORDMINT_FAULT_VISIT=str(fault.visit))
+            if fault.visit == 1 and fault.operation != "repro" and code != {"kill": None, "full": 1}[fault.kind]:
+                yield f"the fault did not end the command, which ended with {code}: {said[-300:]}"
+            return
+        process = self.house.start(*command)
+        time.sleep(fault.moment * self.seconds[fault.operation])
+        process.send(signal.Signals[fault.kind])
+        struck = time.monotonic()
+        code, said = process.wait()
+        if fault.kind != "SIGKILL":
+            if (waited := time.monotonic() - struck) > ENDS_WITHIN and code != 0:
+                yield f"it took {waited:.0f} s to end after {fault.kind}"
+            if "Traceback" in said:
+                yield f"it ended with a traceback: {said[-300:]}"
+
+
+def at_points(operations: set[str], kinds: tuple[str, ...] = ("kill",)) -> list[Fault]:
+    """Return a fault at the first visit of every named point of every operation."""
+    return [Fault(name, kind, point) for kind in kinds for name in sorted(operations) for point in OPERATIONS[name].points]
+
+
+def drawn(generator: random.Random, operations: list[str], signals: bool) -> Fault:
+    """Return a random fault: at a visit of a point, or at any moment."""
+    name = generator.choice(operations)
+    if generator.random() < 0.5:
+        return Fault(name, generator.choice(["SIGKILL", "SIGKILL", "SIGINT", "SIGTERM"] if signals else ["SIGKILL"]), moment=generator.random())
+    point = generator.choice(OPERATIONS[name].points)
+    return Fault(name, generator.choice(["kill", "kill", "full"]), point, generator.randint(1, VISITS.get(point, 1)))
