@@ -1,7 +1,7 @@
 """A process that has imported all that `wordmint` needs and forks for every command: importing it anew takes each of them 10 s.
 
-`python -m tests.support.preloaded SOCKET` serves; SCRIPT is a `wordmint`, `dvc` or `python -m MODULE`, by its file's name, that asks it. A command has
-its own environment and folder. It first tells its process id, and at its end a line with its exit code, which a killed one does not.
+`python -m tests.support.preloaded SOCKET` serves; SCRIPT is a `wordmint`, `dvc` or `python -m MODULE`, by its file's name, that asks it. A command
+has its own environment and folder. It first tells its process id, and at its end a line with its exit code, which a killed one does not.
 """
 
 import atexit

@@ -4,7 +4,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,8 +141,16 @@ class Rounds:
         if fault.kind != "SIGKILL":
             if (waited := time.monotonic() - struck) > ENDS_WITHIN and code != 0:
                 yield f"it took {waited:.0f} s to end after {fault.kind}"
-            if "Traceback" in said:
-                yield f"it ended with a traceback: {said[-300:]}"
+            if code != 0 and len(said.strip().splitlines()) > 1:
+                yield f"it ended with {len(said.strip().splitlines())} lines: {said[-300:]}"
+
+
+def faults_of(seed: int, count: int, operations: Sequence[str]) -> list[Fault]:
+    """Return `count` faults: first a kill at every named point of every operation, in a random order, then random ones."""
+    generator = random.Random(seed)
+    first = at_points(set(operations))
+    generator.shuffle(first)
+    return [*first, *(drawn(generator, operations) for _ in range(count - len(first)))][:count]
 
 
 def at_points(operations: set[str], kinds: tuple[str, ...] = ("kill",)) -> list[Fault]:
@@ -150,10 +158,10 @@ def at_points(operations: set[str], kinds: tuple[str, ...] = ("kill",)) -> list[
     return [Fault(name, kind, point) for kind in kinds for name in sorted(operations) for point in OPERATIONS[name].points]
 
 
-def drawn(generator: random.Random, operations: list[str], signals: bool) -> Fault:
+def drawn(generator: random.Random, operations: Sequence[str]) -> Fault:
     """Return a random fault: at a visit of a point, or at any moment."""
     name = generator.choice(operations)
     if generator.random() < 0.5:
-        return Fault(name, generator.choice(["SIGKILL", "SIGKILL", "SIGINT", "SIGTERM"] if signals else ["SIGKILL"]), moment=generator.random())
+        return Fault(name, generator.choice(["SIGKILL", "SIGKILL", "SIGINT", "SIGTERM"]), moment=generator.random())
     point = generator.choice(OPERATIONS[name].points)
     return Fault(name, generator.choice(["kill", "kill", "full"]), point, generator.randint(1, VISITS.get(point, 1)))
