@@ -79,10 +79,14 @@ def rollback(concept: str, why: str = "") -> tuple[int, int | None]:
         reading.refuse_revoked(concept)
         aliases = reading.aliases(concept)
         version, replaced = aliases.get(PREVIOUS), aliases.get(CHAMPION)
+        moves = [line for line in reading.events(concept) if line["event"] in ("promote", "rollback")]
+        if torn := version == replaced and moves and moves[-1]["event"] == "rollback":
+            replaced = moves[-1]["against"]  # one alias was moved before an interruption; only the history still knows the other version
         if version is None or version == replaced:
             existing_version(concept, None)
             raise ValueError(f"concept {concept!r} has no previous champion to roll back to; see `wordmint history {concept}`")
-        writing.add_event(concept, event="rollback", version=version, against=replaced, reason=why)
+        if not torn:
+            writing.add_event(concept, event="rollback", version=version, against=replaced, reason=why)
         writing.set_alias(concept, CHAMPION, version)
         if replaced is not None:
             writing.set_alias(concept, PREVIOUS, replaced)
