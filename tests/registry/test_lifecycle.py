@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
@@ -141,6 +142,19 @@ def test_rollback_swaps_and_a_build_does_not_overrule_it(settings: Settings) -> 
     assert reading.aliases("fox") == {"champion": 1, "previous": 2}
     assert lifecycle.rollback("fox") == (2, 1)
     assert reading.aliases("fox") == {"champion": 2, "previous": 1}
+
+
+def test_history_keeps_its_order_when_the_clock_goes_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    published(settings, 0.75)
+    earlier = [datetime(2001, 2, 3, tzinfo=UTC), datetime(2001, 2, 3, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)]
+    clock = type("Clock", (datetime,), {"now": lambda zone: earlier.pop(0)})
+    monkeypatch.setattr(writing, "datetime", clock)
+    before = reading.events("fox")
+    for number in range(3):
+        writing.add_event("fox", event="told", version=1, reason=str(number))
+    after = reading.events("fox")
+    assert after[: len(before)] == before and [line["reason"] for line in after[len(before) :]] == ["0", "1", "2"]
+    assert after[-1]["at"].startswith("2000-01-01")
 
 
 def test_nothing_to_roll_back_to_is_an_error(settings: Settings) -> None:

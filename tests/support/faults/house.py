@@ -5,8 +5,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -57,7 +57,38 @@ class House:
     @property
     def place(self) -> Path:
         """The folder of the catalog and of the DVC remote beside it."""
-        return self.home / "place"
+        return self.disk / "place"
+
+    @property
+    def disk(self) -> Path:
+        """A file system of its own, if this process may mount one."""
+        return self.home / "disk"
+
+    @property
+    def free(self) -> int:
+        """The free bytes of the disk."""
+        status = os.statvfs(self.disk)
+        return status.f_bavail * status.f_frsize
+
+    @contextmanager
+    def nearly_full(self, left: int) -> Iterator[None]:
+        """Leave so many bytes free on the disk while the block runs."""
+        filler = self.disk / "filler"
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(self.free - left, 1))
+        yield
+        filler.unlink()
+
+    @contextmanager
+    def away(self, folder: str) -> Iterator[None]:
+        """Put a file where a folder of the place is while the block runs."""
+        path, hidden = self.place / folder, self.place / f"{folder} hidden"
+        path.mkdir(exist_ok=True)
+        path.rename(hidden)
+        path.touch()
+        yield
+        path.unlink()
+        hidden.rename(path)
 
     @property
     def catalog(self) -> Path:
@@ -83,8 +114,21 @@ class House:
 
     def take(self, state: str) -> None:
         """Put the place back into a state."""
+        (self.disk / "filler").unlink(missing_ok=True)
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.home / "states" / state, self.place, symlinks=True)
+
+
+@contextmanager
+def mounted(disk: Path) -> Iterator[None]:
+    """Mount a small file system in memory; without the right to, `disk` stays a folder."""
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(disk)], capture_output=True, check=False)
+    try:
+        yield
+    finally:
+        if mount.returncode == 0:
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @contextmanager
@@ -109,7 +153,7 @@ def house(home: Path, flows: bool) -> Iterator[House]:
     }
     server = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     preloaded = [sys.executable, "-m", "tests.support.preloaded", str(home / "socket")]
-    with started(preloaded, home / "preloaded.log", cwd=ROOT, env=environment) as process:
+    with mounted(home / "disk"), started(preloaded, home / "preloaded.log", cwd=ROOT, env=environment) as process:
         if flows:
             with started(server, home / "prefect.log", env=environment) as serving:
                 wait_for(serving, lambda: answers(f"http://127.0.0.1:{port}/api/health"), home / "prefect.log")
@@ -118,10 +162,3 @@ def house(home: Path, flows: bool) -> Iterator[House]:
         else:
             wait_for(process, (home / "socket").exists, home / "preloaded.log")
             yield House(home, environment)
-
-
-def seconds_of(house: House, *command: str) -> float:
-    """Return how long a command takes undisturbed."""
-    started_at = time.monotonic()
-    house.succeed(*command)
-    return time.monotonic() - started_at

@@ -3,9 +3,12 @@
 import json
 import random
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.support.faults.house import House
@@ -67,22 +70,26 @@ OPERATIONS = {
 }
 VISITS = {WRITTEN: 14, TOLD: 2, SET: 2, DROPPED: 2, "journal: line written": 9, "outputs in the cache, stage not recorded": 9}
 """A point that an operation passes several times, and up to which visit it is struck; each other one is struck at its first."""
+AWAY = {"REMOTE": ("push", "pull"), "MLFLOW": ("promote", "rollback", "revoke", "reinstate", "rescore")}
+"""A service that may be away, and the operations that cannot do without it."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to an operation: at a named point, or at a moment, as a share of the time that the undisturbed operation takes."""
+    """What happens to an operation: at a named point, at a moment, or all the time."""
 
     operation: str
     kind: str
-    """kill or full at a point; SIGKILL, SIGINT or SIGTERM at a moment."""
+    """kill or full at a point; a signal at a moment; DISK, which is full from a moment on; REMOTE or MLFLOW, which is away."""
     point: str = ""
     visit: int = 1
     moment: float = 0.0
+    """As a share of the time, or for DISK of the bytes, that the undisturbed operation takes."""
 
     @property
     def title(self) -> str:
-        return f"{self.operation}: {self.kind} at {self.point}" if self.point else f"{self.operation}: {self.kind} at a random moment"
+        where = f" at {self.point}" if self.point else " is away" if self.kind in AWAY else " at a random moment"
+        return f"{self.operation}: {self.kind}{where}"
 
     def __str__(self) -> str:
         where = f"{self.point}, visit {self.visit}" if self.point else f"{self.moment:.2f} of its time"
@@ -96,15 +103,16 @@ class Rounds:
     house: House
     wanted: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
 
     def prepare(self, operations: set[str]) -> None:
         """Make the states in which operations begin, and see how they end undisturbed."""
         make_states(self.house, {OPERATIONS[name].state for name in operations})
         for name in sorted(operations):
             self.house.take(OPERATIONS[name].state)
-            started = time.monotonic()
+            started, free = time.monotonic(), self.house.free
             self.house.succeed(*OPERATIONS[name].command)
-            self.seconds[name] = time.monotonic() - started
+            self.seconds[name], self.bytes[name] = time.monotonic() - started, free - self.house.free
             found = self.look(0)
             if found["violations"]:
                 raise RuntimeError(f"{name}, undisturbed: {'; '.join(found['violations'])}")
@@ -143,6 +151,9 @@ class Rounds:
             if fault.visit == 1 and fault.operation != "repro" and code != {"kill": None, "full": 1}[fault.kind]:
                 yield f"the fault did not end the command, which ended with {code}: {said[-300:]}"
             return
+        if fault.kind in ("DISK", *AWAY):
+            yield from self.without(fault)
+            return
         process = self.house.start(*command)
         time.sleep(fault.moment * self.seconds[fault.operation])
         process.send(signal.Signals[fault.kind])
@@ -153,6 +164,46 @@ class Rounds:
                 yield f"it took {waited:.0f} s to end after {fault.kind}"
             if code != 0 and len(said.strip().splitlines()) > 1:
                 yield f"it ended with {len(said.strip().splitlines())} lines: {said[-300:]}"
+
+    def without(self, fault: Fault) -> Iterator[str]:
+        """Run an operation without enough space on the disk, the DVC remote, or MLflow's server, and yield what is wrong with the way it ended."""
+        command = OPERATIONS[fault.operation].command
+        if fault.kind == "DISK":
+            with self.house.nearly_full(int(fault.moment * self.bytes[fault.operation])):
+                self.house.run(*command)
+            return
+        if fault.kind == "REMOTE":
+            with self.house.away("remote"):
+                code, said = self.house.run(*command)
+        else:
+            with failing_server(slow=fault.moment > 0.5) as address:
+                code, said = self.house.run(*command, MLFLOW_TRACKING_URI=address)
+        if code != 1 or len(said.strip().splitlines()) > 1:
+            yield f"it ended with {code}: {said[-300:]}"
+
+
+class Failing(BaseHTTPRequestHandler):
+    """An MLflow server that answers every request with 500."""
+
+    delay = 0.0
+
+    def do_GET(self) -> None:
+        time.sleep(self.delay)
+        self.send_error(500)
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def failing_server(slow: bool) -> Iterator[str]:
+    handler = type("Slow", (Failing,), {"delay": 2.0}) if slow else Failing
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def faults_of(seed: int, count: int, operations: Sequence[str]) -> list[Fault]:
@@ -172,6 +223,8 @@ def drawn(generator: random.Random, operations: Sequence[str]) -> Fault:
     """Return a random fault: at a visit of a point, or at any moment."""
     name = generator.choice(operations)
     if generator.random() < 0.5:
-        return Fault(name, generator.choice(["SIGKILL", "SIGKILL", "SIGINT", "SIGTERM"]), moment=generator.random())
+        kinds = ["SIGKILL", "SIGKILL", "SIGINT", "SIGTERM", "DISK"]
+        kinds += [kind for kind, broken in AWAY.items() if name in broken]
+        return Fault(name, generator.choice(kinds), moment=generator.random())
     point = generator.choice(OPERATIONS[name].points)
     return Fault(name, generator.choice(["kill", "kill", "full"]), point, generator.randint(1, VISITS.get(point, 1)))
