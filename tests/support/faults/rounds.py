@@ -130,7 +130,7 @@ class Rounds:
             code, said = self.house.run(*command)
             if code != 0 and operation.repeatable:
                 violations.append(f"the second run ended with {code}: {said[-300:]}")
-        found = self.look(1)
+        found = self.look(2 if fault.kind in ("DISK", "full") else 1)  # a full disk may stop both concepts
         return violations + found["violations"] + list(differences(found["standing"], self.wanted[fault.operation]))
 
     def completion(self, name: str) -> tuple[str, ...]:
@@ -175,6 +175,7 @@ class Rounds:
         if fault.kind == "REMOTE":
             with self.house.away("remote"):
                 code, said = self.house.run(*command)
+            said = said.strip().splitlines()[-1]  # DVC prints lines of its own before
         else:
             with failing_server(slow=fault.moment > 0.5) as address:
                 code, said = self.house.run(*command, MLFLOW_TRACKING_URI=address)
