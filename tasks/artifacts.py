@@ -144,9 +144,13 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, then move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    point("file written, not in place")
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(data)
+        point("file written, not in place")
+        os.replace(temporary, path)
+    except BaseException:  # on a full disk its half would take the space of what is still to be written
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -80,9 +80,7 @@ def train_together(
                     writing.result()  # raises if the disk is full
                 # Always of all trainings: the company of a training decides how its sums are rounded, so all have to go on from the same step.
                 # Copies are written while the next steps run; at a training's end they are written before it is yielded.
-                states = {
-                    checkpoint_of(training, checkpoints[training.concept]): deepcopy(training.state()) for training in active if not training.error
-                }
+                states = {checkpoint_of(word, checkpoints[word.concept]): deepcopy(word.state()) for word in active if not word.error}
                 writing = writer.submit(save_checkpoints, states)
                 if done:
                     writing.result()

@@ -21,8 +21,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_single_stage_lockfile
 
-from tasks import artifacts
-from tasks.faults import point
+from tasks import artifacts, faults
 from tasks.pipeline import journal
 from tasks.pipeline.graph import refuse_another_graph
 
@@ -60,7 +59,7 @@ class CatalogRepo(Repo):
         if self.journal.exists():
             document = {"schema": "2.0", "stages": stages.lockfile_data}
             artifacts.write_bytes(Path("dvc.lock"), yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False).encode())
-            point("dvc.lock written, journal not removed")
+            faults.point("dvc.lock written, journal not removed")
             self.journal.unlink()
             self.loaded, self.replayed = (file_states(), stages), 0
 
@@ -186,7 +185,7 @@ def record(repo: CatalogRepo, name: str, before: Snapshot) -> None:
         stage = repo.stages()[name]
         stage.save()
         stage.commit()
-        point("outputs in the cache, stage not recorded")
+        faults.point("outputs in the cache, stage not recorded")
         repo.write(stage)
 
 
@@ -223,7 +222,7 @@ def set_aside(paths: Sequence[Path]) -> Iterator[None]:
     backups = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in paths if path.exists()}
     for path, backup in backups.items():
         os.replace(path, backup)
-    point("old results set aside")
+    faults.point("old results set aside")
     try:
         yield
     except BaseException:

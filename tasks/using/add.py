@@ -43,11 +43,7 @@ def add_concept(
     if missing := rights.missing():
         options = ", ".join(f"--{field}" for field in missing)
         raise ValueError(f"the pictures of {name!r} need {options}; where one is not known, say why with --undeclared")
-    for picture in pictures:
-        if not picture.is_file():
-            raise ValueError(f"picture {picture} is not a file")
-    if len({picture.name for picture in pictures}) < len(pictures):
-        raise ValueError("two pictures have the same file name; rename one of them")
+    check_pictures(pictures)
     entry: dict[str, Any] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
     imported = {imported_name(path): path for path in (source, lora) if path}
     if source:
@@ -117,6 +113,19 @@ def check_new_key(name: str, settings: Settings) -> None:
     for key, concept in settings.concepts.items():
         if concept.placeholder_token == f"<{name}>":
             raise ValueError(f"<{name}> is the word of concept {key!r} already; choose another key")
+
+
+def check_pictures(pictures: Sequence[Path]) -> None:
+    """Check that pictures can lie in one folder.
+
+    Raises:
+        ValueError: one is not a file, or two have the same name.
+    """
+    for picture in pictures:
+        if not picture.is_file():
+            raise ValueError(f"picture {picture} is not a file")
+    if len({picture.name for picture in pictures}) < len(pictures):
+        raise ValueError("two pictures have the same file name; rename one of them")
 
 
 def refuse_other_files(name: str, copies: Mapping[Path, Path]) -> None:

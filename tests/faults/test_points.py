@@ -24,7 +24,7 @@ REASON = "another picture"
 def points() -> list[str]:
     """The named points in the source."""
     texts = [path.read_text(encoding="utf-8") for folder in ("tasks", "flows") for path in sorted((ROOT / folder).rglob("*.py"))]
-    return [name for text in texts for name in re.findall(r'^ +point\("(.*)"\)$', text, flags=re.MULTILINE)]
+    return [name for text in texts for name in re.findall(r'^ +(?:faults\.)?point\("(.*)"\)$', text, flags=re.MULTILINE)]
 
 
 def test_the_rounds_visit_every_point() -> None:

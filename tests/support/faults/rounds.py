@@ -131,7 +131,10 @@ class Rounds:
             if code != 0 and operation.repeatable:
                 violations.append(f"the second run ended with {code}: {said[-300:]}")
         found = self.look(2 if fault.kind in ("DISK", "full") else 1)  # a full disk may stop both concepts
-        return violations + found["violations"] + list(differences(found["standing"], self.wanted[fault.operation]))
+        one, other = found["standing"], self.wanted[fault.operation]
+        if fault.kind in ("DISK", "full"):  # a concept that failed is trained later, without the other, which rounds its sums differently
+            one, other = without_bytes(one), without_bytes(other)
+        return violations + found["violations"] + list(differences(one, other))
 
     def completion(self, name: str) -> tuple[str, ...]:
         """Return the command that completes a broken operation: the same again; where the registry has it already, one that looks; or none."""
@@ -181,6 +184,11 @@ class Rounds:
                 code, said = self.house.run(*command, MLFLOW_TRACKING_URI=address)
         if code != 1 or len(said.strip().splitlines()) > 1:
             yield f"it ended with {code}: {said[-300:]}"
+
+
+def without_bytes(standing: dict[str, Any]) -> dict[str, Any]:
+    """Return what is stale and which alias reaches which version."""
+    return {"stale": standing["stale"], "aliases": {concept: entry["aliases"] for concept, entry in standing["registry"].items()}}
 
 
 class Failing(BaseHTTPRequestHandler):
