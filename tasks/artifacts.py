@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.faults import point
+
 DATA = Path("data")
 CACHE = Path(".cache")  # checkpoints and shared reference pictures: nothing that a stage's result depends on
 REPORT = DATA / "report"
@@ -142,8 +144,13 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, then move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(data)
+        point("file written, not in place")
+        os.replace(temporary, path)
+    except BaseException:  # on a full disk its half would take the space of what is still to be written
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -159,6 +166,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         if path.exists():
             os.replace(path, previous)
+            point("old folder away, new one not in place")
         try:
             os.replace(temporary, path)
         except OSError:

@@ -3,9 +3,17 @@
 import atexit
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def as_interrupts() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, and keep Prefect from reporting either for every task and flow."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(lambda record: "aborted by" not in record.getMessage())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rich.table import Table
 from flows.cli import catalog, lineage, people, pictures, schedule, sharing, versions, words
 from flows.cli.console import bounded, console, interval
 from flows.cli.drawing import drawing
-from flows.cli.ending import swift_end
+from flows.cli.ending import as_interrupts, swift_end
 from flows.cli.options import AnyBase, AsJson, Consent, Licence, Source, Undeclared
 from tasks import artifacts
 from tasks.concepts.rights import Rights
@@ -60,6 +60,7 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         from flows.outcome import BuildFailed
         from flows.progress import progress
 
+        as_interrupts()
         try:
             with progress(console), ThreadPoolExecutor(1) as importer:
                 if settings.runtime.task_runner == "threads":

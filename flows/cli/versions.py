@@ -102,7 +102,7 @@ def rescore(
 @app.command()
 def history(name: Name, as_json: AsJson = False) -> None:
     """Show a concept's versions with their scores and aliases, and every decision about them."""
-    with registered(name, changes=False):
+    with registered(name):  # after an interrupted move of an alias, this brings the record in line
         from tasks.registry.lifecycle import history
 
         facts = history(name)

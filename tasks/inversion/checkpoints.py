@@ -1,14 +1,17 @@
 """Checkpoints of trainings: a process that was killed continues from them and reaches the same bytes."""
 
+import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
+from tasks.faults import point
 from tasks.inversion.training import Training
 
 logger = logging.getLogger(__name__)
@@ -30,6 +33,8 @@ def restored(training: Training, path: Path) -> Training:
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """Return what `save_checkpoints` wrote, on the CPU; None where there is none or a power cut left it half written."""
+    for moves in path.parent.glob(".checkpoints.*.moves"):
+        complete(moves)
     if not path.exists():
         return None
     try:
@@ -40,10 +45,24 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def save_checkpoints(states: Mapping[Path, dict]) -> None:
-    """Write the checkpoints of a step; all move into place together, so that the trainings of a batch continue at the same step."""
+    """Write the checkpoints of a step. The trainings of a batch continue at the same step, so the moves into place are written down first."""
     temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in states}
     for path, state in states.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, temporaries[path])
-    for path, temporary in temporaries.items():
-        os.replace(temporary, path)
+    for folder in {path.parent for path in states}:
+        moves, draft = folder / f".checkpoints.{os.getpid()}.moves", folder / f".moves.{os.getpid()}.tmp"
+        draft.write_text(json.dumps({temporary.name: path.name for path, temporary in temporaries.items() if path.parent == folder}))
+        os.replace(draft, moves)
+        complete(moves)
+
+
+def complete(moves: Path) -> None:
+    """Move checkpoints into place; some of them may be there already, for a killed process began, or another one continues it too."""
+    with suppress(FileNotFoundError):
+        names = json.loads(moves.read_text())
+        for temporary, name in names.items():
+            with suppress(FileNotFoundError):
+                os.replace(moves.with_name(temporary), moves.with_name(name))
+            point("one checkpoint in place, the next not")
+        moves.unlink()

@@ -48,7 +48,7 @@ def train_together(
     base: BaseModel, trainings: Sequence[Training], checkpoints: Mapping[str, Path], checkpoint_every: int, at_once: int | None, on_step: OnStep
 ) -> Iterator[Training]:
     """Train concepts in one batch and yield each when its last phase has ended; see `train`."""
-    waiting, active, losses = deque(trainings), list[Training](), list[Tensor]()
+    waiting, active, losses, taken = deque(trainings), list[Training](), list[Tensor](), 0
     most = pictures_that_fit(base, trainings[0]) if trainings else 1
     at_once = at_once or (MOST_ON_A_CPU if base.device.type == "cpu" else max(1, min(MOST_ON_A_GPU, most // trainings[0].data.pictures_per_step)))
     with ThreadPoolExecutor(1) as writer:
@@ -69,18 +69,20 @@ def train_together(
                 return
             step_losses, most = take_step(base, active, most)
             losses.append(step_losses)
-            due = [training for training in active if training.done or training.schedule.step % checkpoint_every == 0]
+            taken += 1
+            due = taken % checkpoint_every == 0 or any(training.done for training in active)
             if due or len(losses) == LOOK_EVERY:
                 note_errors(active, torch.stack(losses, dim=1).tolist())
                 losses.clear()
+            done = any(training.done for training in active)
+            if due or done:
                 if writing:
                     writing.result()  # raises if the disk is full
+                # Always of all trainings: the company of a training decides how its sums are rounded, so all have to go on from the same step.
                 # Copies are written while the next steps run; at a training's end they are written before it is yielded.
-                states = {
-                    checkpoint_of(training, checkpoints[training.concept]): deepcopy(training.state()) for training in due if not training.error
-                }
+                states = {checkpoint_of(word, checkpoints[word.concept]): deepcopy(word.state()) for word in active if not word.error}
                 writing = writer.submit(save_checkpoints, states)
-                if any(training.done for training in due):
+                if done:
                     writing.result()
             for training in active:
                 if not training.error:

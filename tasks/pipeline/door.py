@@ -58,9 +58,12 @@ def refuse_revoked(concept: str) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an expected error into one line on stderr and exit code 1."""
+    """Turn an expected error into one line on stderr and exit code 1, and Ctrl-C into one line and exit code 130."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("interrupted; what is finished stays, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("WORDMINT_TRACEBACK"):
             raise

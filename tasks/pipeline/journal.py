@@ -11,6 +11,8 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
+from tasks.faults import point
+
 Entries = MutableMapping[str, Any]
 """Stage -> its entry in dvc.lock."""
 
@@ -26,6 +28,7 @@ def append(journal: Path, end: int, entries: Entries, stage: str, entry: Any) ->
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+    point("journal: line written")
     entries[stage] = entry
     return end + len(line)
 

@@ -17,7 +17,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.loader import StageLoader
 from dvc.stage.serialize import to_single_stage_lockfile
 
-from tasks import artifacts
+from tasks import artifacts, faults
 from tasks.pipeline import fingerprints, journal, lockfile, merge_driver
 from tasks.pipeline.graph import STAGES, refuse_another_graph
 from tasks.pipeline.remembered import FileState, file_states
@@ -59,6 +59,7 @@ class CatalogRepo(Repo):
         stages = self.stages()
         if self.journal.exists():
             artifacts.write_bytes(lockfile.LOCK, stages.lockfile_data.text().encode())
+            faults.point("dvc.lock written, journal not removed")
             self.journal.unlink()
             self.loaded, self.replayed = (file_states(DECLARATIONS), stages), 0
 
@@ -186,6 +187,7 @@ def record(repo: CatalogRepo, name: str, before: Snapshot) -> None:
         stage = repo.stages()[name]
         stage.save()
         stage.commit()
+        faults.point("outputs in the cache, stage not recorded")
         repo.write(stage)
 
 
@@ -222,6 +224,7 @@ def set_aside(paths: Sequence[Path]) -> Iterator[None]:
     backups = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in paths if path.exists()}
     for path, backup in backups.items():
         os.replace(path, backup)
+    faults.point("old results set aside")
     try:
         yield
     except BaseException:

@@ -8,6 +8,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.faults import point
 from tasks.registry import connection, reading, writing
 from tasks.registry.promotion import Decision, decide, score_record
 from tasks.registry.reading import CHALLENGER, CHAMPION, PREVIOUS, REVOKED
@@ -41,6 +42,7 @@ def settle(concept: str, version: int, rules: Register) -> dict[str, Any]:
                 crown(concept, version)
         elif version == aliases[CHAMPION] == aliases.get(CHALLENGER):
             crown(concept, version)
+    point("version settled, record not written")
     return reading.standing(concept, version)
 
 
@@ -77,10 +79,14 @@ def rollback(concept: str, why: str = "") -> tuple[int, int | None]:
         reading.refuse_revoked(concept)
         aliases = reading.aliases(concept)
         version, replaced = aliases.get(PREVIOUS), aliases.get(CHAMPION)
+        moves = [line for line in reading.events(concept) if line["event"] in ("promote", "rollback")]
+        if torn := version == replaced and moves and moves[-1]["event"] == "rollback":
+            replaced = moves[-1]["against"]  # one alias was moved before an interruption; only the history still knows the other version
         if version is None or version == replaced:
             existing_version(concept, None)
             raise ValueError(f"concept {concept!r} has no previous champion to roll back to; see `wordmint history {concept}`")
-        writing.add_event(concept, event="rollback", version=version, against=replaced, reason=why)
+        if not torn:
+            writing.add_event(concept, event="rollback", version=version, against=replaced, reason=why)
         writing.set_alias(concept, CHAMPION, version)
         if replaced is not None:
             writing.set_alias(concept, PREVIOUS, replaced)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.faults import point
 from tasks.registry import connection, reading
 
 
@@ -48,5 +49,6 @@ def delete_orphan(orphan: Mapping[str, Any]) -> None:
     for model_id in orphan["model_ids"]:
         get_artifact_repository(str(client.get_logged_model(model_id).artifact_location)).delete_artifacts()
         client.delete_logged_model(model_id)
+    point("models of an orphan deleted, its run not")
     get_artifact_repository(str(client.get_run(orphan["run_id"]).info.artifact_uri)).delete_artifacts()
     client.delete_run(orphan["run_id"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import artifacts
+from tasks.faults import point
 from tasks.registry import connection, reading, writing
 from tasks.registry.database import put
 from tasks.registry.promotion import LAST
@@ -65,10 +66,12 @@ def publish(
                 name, embedding, params=params, metrics=metrics, model_config=model_config, manifest=manifest, pictures=pictures, sheets=sheets
             )
             verify(model_id, embedding)
+            point("model logged, not registered")
             # The tags are created with the version, so a version with a digest has them all.
             with redirect_stderr(io.StringIO()):  # MLflow announces every version on stderr, across a build's progress bar
                 written = {key: value for key, value in (tags | origin).items() if value}  # an empty one stands for a score that is not measured
                 created = int(mlflow.register_model(f"models:/{model_id}", name, tags=written).version)
+            point("version created, no alias")
             number = reading.find_version(name, digest) or created
             if number != created:
                 mlflow.MlflowClient().delete_model_version(name, str(created))
@@ -230,6 +233,7 @@ def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Map
     log_metrics(client, run_id, reading.model_id(version), metrics)
     for key, value in [(LAST, ""), *((key, value) for key, value in changed.items() if key != LAST), (LAST, tags[LAST])]:
         put(client.set_model_version_tag, version.name, version.version, key, value)
+        point("one score written, the next not")
 
 
 def rescored(concept: str, number: int, tags: Mapping[str, str], metrics: Mapping[str, float], sheets: Path) -> None:

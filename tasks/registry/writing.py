@@ -2,24 +2,29 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tasks.faults import point
 from tasks.registry.connection import model_name
 from tasks.registry.database import put
-from tasks.registry.reading import HISTORY, REVOKED
+from tasks.registry.reading import HISTORY, REVOKED, find_model
+
+MOMENT = f"{HISTORY}%Y%m%dT%H%M%S.%fZ"
 
 
 def set_alias(concept: str, alias: str, version: int) -> None:
     import mlflow
 
     put(mlflow.MlflowClient().set_registered_model_alias, model_name(concept), alias, str(version))
+    point("alias set")
 
 
 def drop_alias(concept: str, alias: str) -> None:
     import mlflow
 
     mlflow.MlflowClient().delete_registered_model_alias(model_name(concept), alias)
+    point("alias dropped")
 
 
 def set_tags(concept: str, version: int, values: Mapping[str, str | None]) -> None:
@@ -43,12 +48,16 @@ def set_revocation(concept: str, value: Mapping[str, Any] | None) -> None:
         client.delete_registered_model_tag(name, REVOKED)
     else:
         put(client.set_registered_model_tag, name, REVOKED, json.dumps(value))
+        point("revocation marked")
 
 
 def add_event(concept: str, **event: Any) -> None:
-    """Write one line of a concept's history as a tag of its model, whose key holds the time."""
+    """Write one line of a concept's history as a tag of its model. Its key holds the time, or if the clock went back, one after the last line's."""
     import mlflow
 
-    now = datetime.now(UTC)
+    now, model = datetime.now(UTC), find_model(concept)
     line = json.dumps({"at": now.isoformat(timespec="seconds"), **event}, ensure_ascii=False)
-    mlflow.MlflowClient().set_registered_model_tag(model_name(concept), f"{HISTORY}{now:%Y%m%dT%H%M%S.%fZ}", line)
+    if written := [key for key in model.tags if key.startswith(HISTORY)] if model else []:
+        now = max(now, datetime.strptime(max(written), MOMENT).replace(tzinfo=UTC) + timedelta(microseconds=1))
+    mlflow.MlflowClient().set_registered_model_tag(model_name(concept), now.strftime(MOMENT), line)
+    point("history line written, alias not set")

@@ -1,5 +1,6 @@
 """Adding a concept to a catalog."""
 
+import filecmp
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 from tasks import artifacts
 from tasks.artifacts import check_concept_key
 from tasks.concepts.rights import Rights, write_rights
+from tasks.faults import point
 from tasks.pipeline import repository, storage
 from tasks.settings import Settings, parse_settings
 
@@ -41,11 +43,7 @@ def add_concept(
     if missing := rights.missing():
         options = ", ".join(f"--{field}" for field in missing)
         raise ValueError(f"the pictures of {name!r} need {options}; where one is not known, say why with --undeclared")
-    for picture in pictures:
-        if not picture.is_file():
-            raise ValueError(f"picture {picture} is not a file")
-    if len({picture.name for picture in pictures}) < len(pictures):
-        raise ValueError("two pictures have the same file name; rename one of them")
+    check_pictures(pictures)
     entry: dict[str, Any] = {"kind": kind, "placeholder_token": f"<{name}>", "initializer_token": word}
     imported = {imported_name(path): path for path in (source, lora) if path}
     if source:
@@ -54,6 +52,8 @@ def add_concept(
         if len(imported) < 2:
             raise ValueError(f"the word and its LoRA are both called {source.name}; rename one of them")
         entry["lora"] = {"file": imported_name(lora), "sha256": artifacts.sha256(lora)}
+    copies = {artifacts.images(name) / picture.name: picture for picture in pictures}
+    refuse_other_files(name, copies | {artifacts.imported(name) / file: path for file, path in imported.items()})
     params_with(name, entry, params)
     try:
         for file, path in imported.items():
@@ -62,8 +62,10 @@ def add_concept(
             for picture in pictures:
                 shutil.copy(picture, folder / picture.name)
         write_rights(artifacts.rights(name), rights)
+        point("pictures copied, not tracked")
         with repository.open_repo() as repo:
             storage.track_inputs(repo, [name])
+        point("pictures tracked, params.yaml not written")
         with FileLock(artifacts.CACHE / "params.lock"):  # params.yaml is read again: it may have been edited meanwhile
             yaml, document = params_with(name, entry, params)
             edited = BytesIO()
@@ -106,9 +108,37 @@ def check_new_key(name: str, settings: Settings) -> None:
         ValueError: the key is not valid, or it or its word is taken.
     """
     check_concept_key(name)
-    folders = (artifacts.images(name), artifacts.imported(name))
-    if name in settings.concepts or any(folder.exists() or artifacts.pointer(folder).exists() for folder in folders):
+    if name in settings.concepts:
         raise ValueError(f"concept {name!r} exists already; choose another key, or add pictures to {artifacts.images(name)}")
     for key, concept in settings.concepts.items():
         if concept.placeholder_token == f"<{name}>":
             raise ValueError(f"<{name}> is the word of concept {key!r} already; choose another key")
+
+
+def check_pictures(pictures: Sequence[Path]) -> None:
+    """Check that pictures can lie in one folder.
+
+    Raises:
+        ValueError: one is not a file, or two have the same name.
+    """
+    for picture in pictures:
+        if not picture.is_file():
+            raise ValueError(f"picture {picture} is not a file")
+    if len({picture.name for picture in pictures}) < len(pictures):
+        raise ValueError("two pictures have the same file name; rename one of them")
+
+
+def refuse_other_files(name: str, copies: Mapping[Path, Path]) -> None:
+    """Check that a key has no files yet but those that an interrupted addition of the same ones left.
+
+    copies: the path in the catalog -> the file that is to be copied there.
+
+    Raises:
+        ValueError: the key has other files.
+    """
+    for folder in artifacts.inputs(name):
+        present = [path for path in folder.rglob("*") if path.is_file()]
+        own = any(source.resolve().is_relative_to(folder.resolve()) for source in copies.values())
+        known = all(path in copies and filecmp.cmp(path, copies[path], shallow=False) for path in present)
+        if own or not known or (artifacts.pointer(folder).exists() and not present):
+            raise ValueError(f"{folder} exists already and has other files; choose another key, or move them away")

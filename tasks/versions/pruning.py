@@ -17,7 +17,7 @@ from tasks.registry import connection, orphans
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 
-TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old)")  # as artifacts.py, repository.py and rescore.py name them
+TEMPORARY = re.compile(r"\..+\.\d+\.(tmp|old|moves)")  # as artifacts.py, repository.py, checkpoints.py and rescore.py name them
 CHECKPOINT = re.compile(r"(.+)-[0-9a-f]{16}(?:\.[a-z]+)?\.pt")  # as training/company.py names them
 
 
@@ -48,11 +48,11 @@ def leftovers(settings: Settings, minutes: float) -> list[Leftover]:
 
 
 def temporary_files() -> list[Path]:
-    """Return the temporary files and folders below the folders that wordmint writes to; the pictures are left out."""
+    """Return the temporary files and folders in the catalog's root and below the folders that wordmint writes to, but none among the pictures."""
+    root, images = Path(), artifacts.DATA / "images"
     folders = [path for path in artifacts.DATA.glob("*") if path.is_dir() and path.name not in ("images", "base")]
-    direct = [
-        path for folder in [*folders, artifacts.DATA, artifacts.CACHE, artifacts.references(), artifacts.checkpoints()] for path in folder.glob(".*")
-    ]
+    places = [root, artifacts.DATA, images, *folders, artifacts.CACHE, artifacts.references(), artifacts.checkpoints()]
+    direct = [path for folder in places for path in folder.glob(".*")]
     nested = [path for folder in folders for path in folder.glob("*/.*")]
     return sorted({path for path in direct + nested if TEMPORARY.fullmatch(path.name)})
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tasks.drawing.page import write_page
+from tasks.faults import point
 from tasks.pipeline import repository, storage
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
@@ -30,6 +31,7 @@ def push(settings: Settings) -> None:
     """
     with repository.open_repo() as repo:
         storage.track_inputs(repo, list(settings.concepts))
+        point("pictures tracked, nothing sent")
         storage.send(repo)
 
 
@@ -42,6 +44,7 @@ def pull(settings: Settings) -> Pulled:
     concepts = list(settings.concepts)
     with repository.open_repo() as repo:
         fetched = storage.receive(repo, concepts)
+        point("files fetched, nothing restored")
         restored = [name for name in repository.stale_now(repo, concepts) if repository.restore(repo, name, pull=True)]
         if connection.exists(tracking_uri(settings)):
             connection.connect(tracking_uri(settings))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.words import initializer_row
+from tasks.inversion.checkpoints import read_checkpoint, save_checkpoints
 from tasks.inversion.data import fixed_batch
 from tasks.inversion.loop import train
 from tasks.inversion.options import EarlyStop
@@ -291,6 +292,28 @@ def test_a_damaged_checkpoint_is_left_out(base: BaseModel, tmp_path: Path, caplo
         assert torch.equal(trained(base, tmp_path / "damaged", make(base))[0], expected)
         assert f"{checkpoint} cannot be read" in caplog.text
         caplog.clear()
+
+
+def test_a_checkpoint_is_of_the_step_at_which_the_company_changed(base: BaseModel, tmp_path: Path) -> None:
+    def interrupt(word: Training) -> None:
+        if word.schedule.step == 4:  # fox ended at its third step, and every second step has a checkpoint
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(base, tmp_path, make(base, "fox", max_train_steps=3), make(base, "owl", max_train_steps=6), on_step=interrupt)
+    state = read_checkpoint(tmp_path / "owl.pt")
+    assert state and state["step"] in (3, 4) and not list(tmp_path.glob(".*"))
+
+
+def test_checkpoints_of_a_step_move_into_place_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / "fox.pt", tmp_path / "owl.pt"]
+    save_checkpoints({path: {"step": 1} for path in paths})
+    monkeypatch.setenv("WORDMINT_FAULT", "one checkpoint in place, the next not=full")
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoints({path: {"step": 2} for path in paths})
+    monkeypatch.delenv("WORDMINT_FAULT")
+    assert [read_checkpoint(path) for path in paths] == [{"step": 2}] * 2
+    assert sorted(tmp_path.iterdir()) == paths
 
 
 def test_a_checkpoint_that_cannot_be_written_is_heard_of(base: BaseModel, tmp_path: Path) -> None:

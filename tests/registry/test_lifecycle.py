@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
@@ -143,6 +144,19 @@ def test_rollback_swaps_and_a_build_does_not_overrule_it(settings: Settings) -> 
     assert reading.aliases("fox") == {"champion": 2, "previous": 1}
 
 
+def test_history_keeps_its_order_when_the_clock_goes_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    published(settings, 0.75)
+    earlier = [datetime(2001, 2, 3, tzinfo=UTC), datetime(2001, 2, 3, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC)]
+    clock = type("Clock", (datetime,), {"now": lambda zone: earlier.pop(0)})
+    monkeypatch.setattr(writing, "datetime", clock)
+    before = reading.events("fox")
+    for number in range(3):
+        writing.add_event("fox", event="told", version=1, reason=str(number))
+    after = reading.events("fox")
+    assert after[: len(before)] == before and [line["reason"] for line in after[len(before) :]] == ["0", "1", "2"]
+    assert after[-1]["at"].startswith("2000-01-01")
+
+
 def test_nothing_to_roll_back_to_is_an_error(settings: Settings) -> None:
     published(settings, 0.75)
     with pytest.raises(ValueError, match="no previous champion"):
@@ -261,17 +275,18 @@ def test_prune_lists_and_deletes_only_what_nothing_needs(settings: Settings, mon
     owner, stranger = artifacts.checkpoints() / f"fox-{'0' * 16}.pt", artifacts.checkpoints() / f"unicorn-{'0' * 16}.pt"
     half = artifacts.samples("fox").with_name(".fox.123.tmp")
     (half / "word").mkdir(parents=True)
+    drafts = {Path(".dvc.lock.123.tmp"), artifacts.images(".fox.yaml.123.tmp"), artifacts.checkpoints() / ".checkpoints.123.moves"}
     tuned, torn = stranger.with_suffix(".lora.pt"), stranger.with_name(f".{owner.name}.123.tmp")
-    for path in (owner, stranger, tuned, torn, half / "word" / "1.png"):
+    for path in (owner, stranger, tuned, torn, half / "word" / "1.png", *drafts):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"something")
     assert leftovers(settings, 60) == []  # all of it may still be under way
     found = leftovers(settings, 0)
-    assert {leftover.path for leftover in found[:4]} == {half, torn, tuned, stranger}
-    assert [leftover.orphan["name"] for leftover in found[4:]] == ["concept.fox"]
+    assert {leftover.path for leftover in found[:-1]} == {half, torn, tuned, stranger, *drafts}
+    assert [leftover.orphan["name"] for leftover in found[-1:]] == ["concept.fox"]
     assert half.exists() and stranger.exists()
     delete(found)
-    assert not any(path.exists() for path in (half, torn, tuned, stranger)) and owner.exists()
+    assert not any(path.exists() for path in (half, torn, tuned, stranger, *drafts)) and owner.exists()
     left = {path for path in Path("mlruns/artifacts").rglob("*") if path.is_file()}
     assert left < kept and len(list(Path("mlruns/artifacts").rglob("learned_embeds.safetensors"))) == 2
     assert leftovers(settings, 0) == []

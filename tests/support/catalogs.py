@@ -81,12 +81,19 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
     folder = tmp_path_factory.mktemp("catalog")
     previous = Path.cwd()
     os.chdir(folder)
-    (folder / "tasks").mkdir()
+    make_catalog(tiny_base_folder, tiny_scorer_folder)
+    yield folder
+    os.chdir(previous)
+
+
+def make_catalog(tiny_base_folder: Path, tiny_scorer_folder: Path) -> None:
+    """Make this empty folder a Git and DVC repository with two concepts, to be built on tiny models."""
+    Path("tasks").mkdir()
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
     shutil.copy(ROOT / "params.yaml", "params.yaml")
     shutil.copytree(tiny_base_folder, "data/base/tiny")
     shutil.copytree(tiny_scorer_folder, "data/base/tiny-clip")
-    save_tiny_eye(folder / "data/base/tiny-eye")
+    save_tiny_eye(Path("data/base/tiny-eye"))
     shutil.copy(ROOT / "data" / ".gitignore", "data/.gitignore")
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["concepts"] = CONCEPTS
@@ -109,5 +116,3 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         subprocess.run(command, check=True)
     with repository.open_repo() as repo:
         storage.track_inputs(repo, CONCEPTS)
-    yield folder
-    os.chdir(previous)

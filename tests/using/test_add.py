@@ -113,3 +113,21 @@ def test_a_catalog_that_registered_nothing_lists_nothing(catalog: Path) -> None:
     result = CliRunner().invoke(app, ["list", "--json"])
     assert (result.exit_code, result.output.strip()) == (0, "[]")
     assert not Path("mlruns").exists()
+
+
+def test_an_interrupted_addition_is_repeated(catalog: Path) -> None:
+    before = Path("params.yaml").read_bytes()
+    assert add("mug", "0.png", "1.png", "2.png", "--word", "cup")[0] == 0
+    Path("params.yaml").write_bytes(before)  # as if it was killed just before
+    code, output = add("mug", "0.png", "1.png", "2.png", "--word", "cup")
+    assert code == 0, output
+    assert "mug" in load_settings().concepts
+
+
+@pytest.mark.parametrize("pictures", [("0.png", "1.png"), ("data/images/mug/0.png", "data/images/mug/1.png", "data/images/mug/2.png")])
+def test_other_pictures_of_a_key_are_not_replaced(catalog: Path, pictures: tuple[str, ...]) -> None:
+    for number in range(3):
+        artifacts.write_bytes(artifacts.images("mug") / f"{number}.png", Path(f"{number}.png").read_bytes())
+    code, output = add("mug", *pictures, "--word", "cup")
+    assert code == 1 and "has other files" in output
+    assert len(list(artifacts.images("mug").iterdir())) == 3

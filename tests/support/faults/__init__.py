@@ -1,0 +1,1 @@
+"""Breaking catalogs on purpose: where, how, and what must still hold afterwards."""
