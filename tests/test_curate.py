@@ -17,6 +17,7 @@ from torch import Tensor
 from tasks import artifacts
 from tasks.curate import curate
 from tasks.pictures import reading, screening
+from tasks.pictures.names import output_names
 from tasks.settings import Settings, load_settings
 
 RESOLUTION = 64  # px
@@ -345,7 +346,7 @@ def test_two_runs_give_the_same_bytes(folder: Path) -> None:
 
 def test_output_names_are_safe_and_unique() -> None:
     names = ["a b.jpg", "a?b.png", "A-B.png", "a-b-2.png", "../x.png", "日本.png", "-rf.png", "x" * 300 + ".png"]
-    outputs = list(reading.output_names(names).values())
+    outputs = list(output_names(names).values())
     assert outputs[:7] == ["a-b.png", "a-b-2.png", "A-B-3.png", "a-b-2-2.png", "x.png", "picture.png", "rf.png"]
     assert len({output.lower() for output in outputs}) == len(names)
     assert max(map(len, outputs)) <= 100

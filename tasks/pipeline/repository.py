@@ -24,6 +24,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from tasks import artifacts
 from tasks.pipeline import journal
 from tasks.pipeline.graph import refuse_another_graph
+from tasks.pipeline.unreadable import refuse_unreadable, unreadable
 
 Snapshot = dict[str, Any]
 
@@ -143,10 +144,10 @@ def why(repo: CatalogRepo, name: str) -> list[str]:
     """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
     with repo.lock:  # for another process may be writing dvc.lock
         stage = repo.stages()[name]
-        if not all(out.hash_info for out in stage.outs):
-            return ["never built"]
+        reasons = [fault for part in (*stage.deps, *stage.outs) if (fault := unreadable(Path(part.def_path)))]
+        if reasons or not all(out.hash_info for out in stage.outs):
+            return reasons or ["never built"]
         changes = stage.status(check_updates=False).get(name, [])
-    reasons = []
     for change in changes:
         for paths in change.values() if isinstance(change, dict) else ():
             for path, what in paths.items():
@@ -157,7 +158,7 @@ def why(repo: CatalogRepo, name: str) -> list[str]:
 
 
 def snapshot(repo: CatalogRepo, name: str) -> Snapshot:
-    """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
+    """Return the hashes of a stage's dependencies and the values of its parameters as they are now; raise a ValueError if DVC cannot read one."""
     with repo.lock:
         stage = repo.stages()[name]
     inputs: Snapshot = {}
@@ -165,6 +166,7 @@ def snapshot(repo: CatalogRepo, name: str) -> Snapshot:
         if hasattr(dependency, "read_params"):
             inputs.update({f"{dependency.def_path}:{key}": value for key, value in dependency.read_params().items()})
         else:
+            refuse_unreadable(Path(dependency.def_path))
             inputs[dependency.def_path] = dependency.get_hash().value if dependency.exists else None
     return inputs
 

@@ -14,7 +14,7 @@ from tasks.concepts.rights import Rights
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.per_layer import cross_attentions, mean_rows
 from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
-from tasks.pictures.reading import picture_files
+from tasks.pictures.names import picture_files
 from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
 from tasks.words.adapter_file import read_adapter
