@@ -191,7 +191,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def prompt_slug(prompt: str) -> str:
     """Return the folder name for a prompt's pictures: its words without the placeholder."""
-    return "-".join("".join(letter if letter.isalnum() else " " for letter in prompt.lower()).split())[:80]
+    slug = "-".join("".join(letter if letter.isalnum() else " " for letter in prompt.lower()).split())[:80]
+    return slug.encode()[:240].decode(errors="ignore")  # a file system takes 255 bytes, and a letter may have four
 
 
 CONCEPT_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -202,6 +203,15 @@ def check_concept_key(key: str) -> str:
     if not CONCEPT_KEY.fullmatch(key):
         raise ValueError(f"concept key {key!r} must match {CONCEPT_KEY.pattern}: use lower-case letters, digits, - and _")
     return key
+
+
+def check_prompt(prompt: str) -> str:
+    """Return a prompt that has one place for the word and is plain text; raise a ValueError otherwise."""
+    if prompt.count("{}") != 1 or prompt.count("{") + prompt.count("}") != 2:
+        raise ValueError(f"prompt {prompt!r} must contain {{}} once, where the word goes, and no other brace")
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", prompt):
+        raise ValueError(f"prompt {prompt!r} has control characters; write it on one line of plain text")
+    return prompt
 
 
 def check_suite(prompts: tuple[str, ...]) -> tuple[str, ...]:
