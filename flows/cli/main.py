@@ -18,7 +18,7 @@ from flows.cli import catalog, lineage, people, pictures, schedule, sharing, ver
 from flows.cli.console import bounded, console, interval
 from flows.cli.drawing import drawing
 from flows.cli.ending import swift_end
-from flows.cli.options import MOST_PICTURES, AnyBase, AsJson, Consent, Licence, Seed, Source, Undeclared
+from flows.cli.options import MOST, AnyBase, AsJson, Consent, Licence, Seed, Source, Undeclared
 from tasks import artifacts
 from tasks.concepts.rights import Rights
 from tasks.inversion.options import FROM_PICTURES
@@ -219,10 +219,8 @@ def status(as_json: AsJson = False) -> None:
 @app.command()
 def imagine(
     prompt: Annotated[str, typer.Argument(help='such as "a photo of <teapot> on the moon"')],
-    number: Annotated[int, typer.Option("-n", "--keep", min=1, max=MOST_PICTURES, help="pictures")] = 4,
-    candidates: Annotated[
-        int | None, typer.Option(min=1, max=MOST_PICTURES, help="draw this many and keep the best of them, as CLIP ranks them")
-    ] = None,
+    number: Annotated[int, typer.Option("-n", "--keep", min=1, max=MOST, help="pictures")] = 4,
+    candidates: Annotated[int | None, typer.Option(min=1, max=MOST, help="draw this many and keep the best, as CLIP ranks them")] = None,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
     any_base: AnyBase = False,

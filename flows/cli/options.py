@@ -7,7 +7,7 @@ import typer
 
 from tasks.inversion.section import SEEDS
 
-MOST_PICTURES = 10_000
+MOST = 10_000
 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
 Name = Annotated[str, typer.Argument(help="the concept's key")]

@@ -18,9 +18,7 @@ app = typer.Typer()
 @app.command()
 def questionnaire(
     concepts: Annotated[list[str] | None, typer.Argument(help="keys; every built concept when none is given")] = None,
-    items: Annotated[
-        int, typer.Option(min=1, max=1_000, help="sets of pictures to put in order, for each concept and each of the two questions")
-    ] = 3,
+    items: Annotated[int, typer.Option(min=1, max=1_000, help="sets to put in order, for each concept and each of the two questions")] = 3,
     checks: Annotated[int, typer.Option(min=0, max=1_000, help="attention checks for each of the two questions")] = 2,
     seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="the seed of the choice and order of pictures")] = 0,
     out: Annotated[Path | None, typer.Option(help="the HTML page; questionnaire-ID.html when none is named")] = None,

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows.cli.console import console, interval
 from flows.cli.drawing import drawing
-from flows.cli.options import MOST_PICTURES, AnyBase, AsJson, Picture, Prompt, Seed
+from flows.cli.options import MOST, AnyBase, AsJson, Picture, Prompt, Seed
 
 app = typer.Typer()
 
@@ -19,7 +19,7 @@ def edit(
     picture: Picture,
     prompt: Prompt,
     mask: Annotated[Path, typer.Option(help="a picture of the same size, white where to edit")],
-    number: Annotated[int, typer.Option("-n", min=1, max=MOST_PICTURES, help="pictures")] = 4,
+    number: Annotated[int, typer.Option("-n", min=1, max=MOST, help="pictures")] = 4,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("edited"),
     any_base: AnyBase = False,
@@ -37,11 +37,7 @@ def reimagine(
     picture: Picture,
     prompt: Prompt,
     concept: Annotated[str, typer.Option(help="the key of the concept that the picture shows")],
-    guidance: Annotated[list[float], typer.Option(min=1, max=100, help="guidance scale, a picture for each; low ones keep the structure")] = [
-        1,
-        2,
-        4,
-    ],  # noqa: B006
+    guidance: Annotated[list[float], typer.Option(min=1, max=100, help="a guidance scale for each picture; low ones keep the structure")] = [1, 2, 4],  # noqa: B006
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("reimagined"),
     any_base: AnyBase = False,
 ) -> None:
@@ -74,7 +70,7 @@ def spread(
     prompt: Annotated[str, typer.Argument(help='with {} for the word, such as "a photo of a {}"')],
     words: Annotated[list[str], typer.Argument(help="ordinary words, and words of the catalog such as <mug>")],
     over: Annotated[str, typer.Option(help="the values of an attribute, such as red,blue,green")],
-    number: Annotated[int, typer.Option("-n", min=1, max=MOST_PICTURES, help="pictures of each word")] = 64,
+    number: Annotated[int, typer.Option("-n", min=1, max=MOST, help="pictures of each word")] = 64,
     seed: Seed = 0,
     any_base: AnyBase = False,
     as_json: AsJson = False,
