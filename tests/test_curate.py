@@ -19,6 +19,7 @@ from tasks.curate import curate
 from tasks.pictures import reading, screening
 from tasks.pictures.names import output_names
 from tasks.settings import Settings, load_settings
+from tests.support.bad_pictures import write_bad_pictures
 
 RESOLUTION = 64  # px
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -342,6 +343,15 @@ def test_two_runs_give_the_same_bytes(folder: Path) -> None:
     first = artifacts.folder_digest(artifacts.curated("teapot"))
     curate.fn("teapot", settings())
     assert artifacts.folder_digest(artifacts.curated("teapot")) == first
+
+
+def test_among_hundreds_of_bad_files_the_manifest_says_what_became_of_each(folder: Path) -> None:
+    paths = write_bad_pictures(folder)
+    entries = run()
+    assert len(entries) == len(paths) + 3 and all(name.isprintable() for name in entries)
+    assert all(entries[f"{number}.png"]["kept"] for number in (1, 2, 3))
+    reasons = [entry["reason"] for entry in entries.values() if not entry["kept"]]
+    assert len(reasons) > 150 and all(reason.isprintable() for reason in reasons)
 
 
 def test_output_names_are_safe_and_unique() -> None:
