@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks import artifacts
 from tasks.concepts.captions import read_captions, read_contexts
 from tasks.concepts.picture_set import read_and_screen
-from tasks.pictures.reading import output_names, picture_files
+from tasks.pictures.names import output_names, picture_files
 from tasks.pipeline.door import run_stage
 from tasks.settings import Settings
 

@@ -1,22 +1,20 @@
 """params.yaml as frozen types; nothing else reads it."""
 
+import reprlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from tasks.artifacts import check_concept_key, check_suite
+from tasks.artifacts import check_concept_key, check_prompt, check_suite, read_yaml
 from tasks.inversion.options import FROM_PICTURES, Invert, check_start
-from tasks.inversion.section import Section
+from tasks.inversion.section import SEEDS, Section
+from tasks.pictures.names import printable
 
-
-def check_prompt(prompt: str) -> str:
-    if prompt.count("{}") != 1 or prompt.count("{") + prompt.count("}") != 2:
-        raise ValueError(f"prompt {prompt!r} must contain {{}} once, where the word goes, and no other brace")
-    return prompt
+BRIEF = reprlib.Repr()  # repr() would write out every copy of what YAML's aliases repeat, which may be billions
+BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 80, 80
 
 
 Prompt = Annotated[str, AfterValidator(check_prompt)]
@@ -40,11 +38,11 @@ class Scorer(Section):
 
 
 class Curate(Section):
-    min_images: int = Field(ge=1)
+    min_images: int = Field(ge=1, le=1_000_000)
     """Fewer usable pictures than this is an error."""
-    min_side: int = Field(ge=1)
+    min_side: int = Field(ge=1, le=1_000_000)
     """Pictures with a shorter side below this many px are dropped."""
-    min_sharpness: float = Field(ge=0)
+    min_sharpness: float = Field(ge=0, le=1020)
     """Blurrier pictures are dropped: the standard deviation of the Laplacian in grey levels, at the base model's resolution."""
     max_pixels: int = Field(ge=1)
     """Pictures with more pixels are dropped before they are decoded."""
@@ -64,12 +62,12 @@ class Prompts(Section):
 class Sample(Section):
     num_inference_steps: int = Field(ge=1, le=500)
     """DDIM steps."""
-    guidance_scale: float = Field(ge=1)
+    guidance_scale: float = Field(ge=1, le=100)
     """Classifier-free guidance; 1 is the plain conditional prediction."""
-    pictures_per_prompt: int = Field(ge=1)
-    reference_pictures: int = Field(ge=2)
+    pictures_per_prompt: int = Field(ge=1, le=10_000)
+    reference_pictures: int = Field(ge=2, le=10_000)
     """Pictures of each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=SEEDS)
     """The seed of a prompt's first picture; the next pictures count on."""
     prompts: Prompts
 
@@ -84,11 +82,11 @@ class Fidelity(Section):
 class Score(Section):
     fidelity: Fidelity | None = None
     """The judge that sees shape where CLIP sees the kind of thing; null: objects have two scores instead of three."""
-    bootstrap_samples: int = Field(ge=100)
+    bootstrap_samples: int = Field(ge=100, le=100_000)
     """Resamplings from which an interval is taken."""
     confidence: float = Field(gt=0, lt=1)
     """The share of bootstrap samples that an interval holds."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=SEEDS)
     """The seed of the bootstrap."""
 
 
@@ -111,9 +109,9 @@ class Imported(Section):
 class Concept(Section):
     kind: Literal["object", "style"]
     """Chooses templates and prompts."""
-    placeholder_token: str = Field(pattern=r"^<[^<>:\s]{1,64}>$")
+    placeholder_token: str = Field(pattern=r"^<[^<>:\s\p{Cc}]{1,64}>$")
     """The new word as it is written in prompts, in angle brackets; `:` is for its strength, as in `<fox:0.7>`."""
-    initializer_token: str = Field(pattern=r"^\S+( \S+)*$")
+    initializer_token: str = Field(pattern=r"^\S+( \S+)*$", max_length=200)
     """The start of the search: an ordinary word, a phrase, the placeholder of another concept, or `<from-pictures>`."""
     invert: dict[str, Any] | None = None
     """Changes to the section `invert` for this concept alone."""
@@ -124,17 +122,17 @@ class Concept(Section):
 
 
 class Runtime(Section):
-    checkpoint_every: int = Field(ge=1)
+    checkpoint_every: int = Field(ge=1, le=10_000_000)
     """Optimizer steps between an inversion's checkpoints."""
-    concepts_per_batch: int | None = Field(ge=1)
+    concepts_per_batch: int | None = Field(ge=1, le=1_000)
     """Words trained at once; each brings `invert.batch_size` pictures to a step. null: as many as a GPU's free memory holds."""
-    pictures_per_batch: int = Field(ge=1)
+    pictures_per_batch: int = Field(ge=1, le=10_000)
     """Pictures generated at once; guidance doubles the number inside the denoiser."""
     device: str
     """auto, cpu, cuda, cuda:1 ..."""
     task_runner: Literal["threads", "workers", "ray"]
     """Where concepts are built: threads of this process, the workers of a Prefect work pool, or a Ray cluster."""
-    concepts_per_task: int = Field(ge=1)
+    concepts_per_task: int = Field(ge=1, le=1_000_000)
     """Concepts in a batch that goes to a worker or to Ray."""
     tracking_uri: str | None
     """The URI of MLflow; null is mlruns/mlflow.db. The variable MLFLOW_TRACKING_URI overrides it."""
@@ -178,7 +176,11 @@ class Settings(Section):
     @model_validator(mode="after")
     def inversions_are_valid(self) -> "Settings":
         for key, concept in self.concepts.items():
-            check_start(key, concept.initializer_token, self.inversion(key).method, self.base.encoder)
+            try:
+                own = self.inversion(key)
+            except ValidationError as error:
+                raise ValueError(faults(error, f"concepts.{key}.invert.")) from error
+            check_start(key, concept.initializer_token, own.method, self.base.encoder)
         return self
 
     def inversion(self, key: str) -> Invert:
@@ -228,10 +230,7 @@ def read_params(path: Path = Path("params.yaml")) -> Any:
     """
     if not path.exists():
         raise ValueError(f"{path} is not in {Path.cwd()}; run wordmint in the root of a catalog")
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # ten times as fast as SafeLoader, which is in Python
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return read_yaml(path)
 
 
 def parse_settings(document: Any, path: Path) -> Settings:
@@ -239,5 +238,10 @@ def parse_settings(document: Any, path: Path) -> Settings:
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'concepts'}: {fault['msg']} (got {fault['input']!r:.80})" for fault in error.errors()]
-        raise ValueError(f"{path}: {'; '.join(faults)}") from error
+        raise ValueError(f"{path}: {faults(error)}") from error
+
+
+def faults(error: ValidationError, place: str = "") -> str:
+    """Return all that is wrong, on one line; `place` stands before the path of each fault."""
+    named = [(place + ".".join(map(str, fault["loc"])) or "concepts", fault["msg"], BRIEF.repr(fault["input"])) for fault in error.errors()]
+    return printable("; ".join(f"{name}: {message} (got {value:.80})" for name, message, value in named))

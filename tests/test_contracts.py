@@ -205,6 +205,7 @@ def test_tests_mirror_what_they_test() -> None:
         "test_docs",
         "test_families",
         "test_golden",
+        "test_hostile",
         "test_points",
         "test_rounds",
         "test_strangers",

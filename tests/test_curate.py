@@ -17,7 +17,9 @@ from torch import Tensor
 from tasks import artifacts
 from tasks.curate import curate
 from tasks.pictures import reading, screening
+from tasks.pictures.names import output_names
 from tasks.settings import Settings, load_settings
+from tests.support.bad_pictures import write_bad_pictures
 
 RESOLUTION = 64  # px
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -343,9 +345,18 @@ def test_two_runs_give_the_same_bytes(folder: Path) -> None:
     assert artifacts.folder_digest(artifacts.curated("teapot")) == first
 
 
+def test_among_hundreds_of_bad_files_the_manifest_says_what_became_of_each(folder: Path) -> None:
+    paths = write_bad_pictures(folder)
+    entries = run()
+    assert len(entries) == len(paths) + 3 and all(name.isprintable() for name in entries)
+    assert all(entries[f"{number}.png"]["kept"] for number in (1, 2, 3))
+    reasons = [entry["reason"] for entry in entries.values() if not entry["kept"]]
+    assert len(reasons) > 150 and all(reason.isprintable() for reason in reasons)
+
+
 def test_output_names_are_safe_and_unique() -> None:
     names = ["a b.jpg", "a?b.png", "A-B.png", "a-b-2.png", "../x.png", "日本.png", "-rf.png", "x" * 300 + ".png"]
-    outputs = list(reading.output_names(names).values())
+    outputs = list(output_names(names).values())
     assert outputs[:7] == ["a-b.png", "a-b-2.png", "A-B-3.png", "a-b-2-2.png", "x.png", "picture.png", "rf.png"]
     assert len({output.lower() for output in outputs}) == len(names)
     assert max(map(len, outputs)) <= 100

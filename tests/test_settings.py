@@ -1,6 +1,7 @@
 """params.yaml: what is not valid fails with its exact path."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,55 @@ def test_a_number_that_yaml_reads_as_text_is_still_the_number(tmp_path: Path) ->
 def test_text_that_is_no_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"invert\.learning_rate: .*'fast'"):
         load_settings(edited(tmp_path, "invert/learning_rate", "fast"))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("invert/learning_rate", float("inf"), r"invert\.learning_rate: .*finite"),
+        ("curate/min_sharpness", float("inf"), r"curate\.min_sharpness: .*finite"),
+        ("curate/min_sharpness", float("nan"), r"curate\.min_sharpness: .*finite"),
+        ("sample/guidance_scale", float("inf"), r"sample\.guidance_scale: .*finite"),
+        ("sample/guidance_scale", 1e30, r"sample\.guidance_scale: .*less than or equal to 100"),
+        ("invert/seed", 2**70, r"invert\.seed: .*less than 9223372036854775808"),
+        ("invert/batch_size", 10**9, r"invert\.batch_size: .*less than or equal to 1000"),
+        ("invert/max_train_steps", True, r"invert\.max_train_steps: .*true and false are neither number nor text"),
+        ("invert/timesteps", [False, True], r"invert\.timesteps: .*true and false"),
+        ("invert/options/rank", True, r"invert\.options\.rank: .*true and false"),
+        ("concepts/fox/invert", {"learning_rate": float("inf")}, r"concepts\.fox\.invert\.learning_rate: .*finite"),
+        ("invert/method", "..", "method '..' is unknown"),
+        ("sample/prompts/style", ["a {}", "a \x1b[31m{}"], "has control characters; write it on one line"),
+        ("concepts/fox/placeholder_token", "<f\x1bx>", r"concepts\.fox\.placeholder_token"),
+    ],
+)
+def test_a_number_or_a_text_beyond_all_sense_is_refused_by_its_path(tmp_path: Path, place: str, value: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        load_settings(edited(tmp_path, place, value))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 30_000 + "]" * 30_000,
+        "- " * 30_000,
+        "seed: " + "1" * 5_000,
+        "a: &a [*a]",
+        "a: !!bool x",
+        "a: !!int ''",
+        "a: !!timestamp x",
+        "a: 2001-99-99",
+        "a: !!python/object/apply:os.system [exit]",
+        "\ud800",
+        "x: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "\n".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghijklmnop")),
+    ],
+    ids=["deep", "deep-block", "long-number", "cycle", "bool", "int", "timestamp", "date", "python", "surrogate", "billion-laughs"],
+)
+def test_whatever_yaml_can_hold_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(ValueError, match=r"params\.yaml") as refused:
+        load_settings(tmp_path / "params.yaml")
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 5_000
 
 
 def test_an_unknown_concept_is_named_with_the_remedy() -> None:

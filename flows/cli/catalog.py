@@ -22,7 +22,7 @@ def init(
 
         new_catalog(folder, example)
         next_command = "wordmint build" if example else "wordmint add NAME PICTURE... --word WORD"
-        console.print(f"made {folder}; next: cd {folder}, then {next_command}", soft_wrap=True, markup=False)
+        console.print(f"made {folder}; next: cd {folder}, then {next_command}", soft_wrap=True)
 
 
 @app.command()

@@ -4,8 +4,19 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-console = Console()
+from tasks.pictures.names import printable
+
+
+class PlainConsole(Console):
+    """Prints text as it is: brackets and colons in it are no markup, and control characters are escaped. What has a style is a `Text`."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+console = PlainConsole(markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from flows.cli.console import console, print_json
 from flows.cli.options import AsJson
@@ -37,14 +37,14 @@ def lineage(
 def print_lineage(facts: dict[str, Any]) -> None:
     """Print a version's lineage, one link after the other."""
     heading = f"{facts['concept']} v{facts['version']} {' '.join(facts['aliases'])}, registered {facts['created'][:16]}"
-    console.print(heading + (f", revoked: {facts['revoked']}" if facts["revoked"] else ""), soft_wrap=True, markup=False, highlight=False)
+    console.print(heading + (f", revoked: {facts['revoked']}" if facts["revoked"] else ""), soft_wrap=True, highlight=False)
     for name, link in facts["links"].items():
         colour = {"holds": "green", "open": "yellow"}.get(link["verdict"], "bold red")
-        console.print(f"[{colour}]{link['verdict']:<7}[/]{name:<10}", escape(link["said"]), soft_wrap=True, highlight=False)
+        console.print(Text(f"{link['verdict']:<7}", style=colour), f"{name:<10} {link['said']}", sep="", soft_wrap=True, highlight=False)
         for key, value in link["recorded"].items():
-            console.print(f"{'':<17}{key}: {value}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"{'settings':<17}" + ", ".join(f"{key} {value}" for key, value in facts["settings"].items()), soft_wrap=True, markup=False)
-    console.print(f"{'flow run':<17}{facts['flow_run']}", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"{'':<17}{key}: {value}", soft_wrap=True, highlight=False)
+    console.print(f"{'settings':<17}" + ", ".join(f"{key} {value}" for key, value in facts["settings"].items()), soft_wrap=True)
+    console.print(f"{'flow run':<17}{facts['flow_run']}", soft_wrap=True, highlight=False)
 
 
 @app.command("made-from")
@@ -63,7 +63,7 @@ def made_from(
             print_json(facts)
         else:
             for row in facts["versions"]:
-                console.print(f"{row['concept']}@v{row['version']}  {row['file']}", soft_wrap=True, markup=False, highlight=False)
+                console.print(f"{row['concept']}@v{row['version']}  {row['file']}", soft_wrap=True, highlight=False)
             if not facts["versions"]:
                 console.print("no version was made from it")
         if facts["unknown"]:

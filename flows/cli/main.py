@@ -12,12 +12,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from flows.cli import catalog, lineage, people, pictures, schedule, sharing, versions, words
 from flows.cli.console import bounded, console, interval
 from flows.cli.drawing import drawing
 from flows.cli.ending import as_interrupts, swift_end
-from flows.cli.options import AnyBase, AsJson, Consent, Licence, Source, Undeclared
+from flows.cli.options import MOST, AnyBase, AsJson, Consent, Licence, Seed, Source, Undeclared
 from tasks import artifacts
 from tasks.concepts.rights import Rights
 from tasks.inversion.options import FROM_PICTURES
@@ -84,7 +85,7 @@ def print_catalog(settings: Settings, durations: Mapping[str, float], revoked: M
     for key in settings.concepts:
         seconds = f"{durations[key]:.0f}" if key in durations else "-"
         if key in failed:
-            table.add_row(key, "[red]failed", *("" for _ in SCORES), seconds)
+            table.add_row(key, Text("failed", style="red"), *("" for _ in SCORES), seconds)
         elif artifacts.scores(key).exists() and artifacts.registered(key).exists():
             scores, record = artifacts.read_json(artifacts.scores(key)), artifacts.read_json(artifacts.registered(key))
             cells = [bounded(scores.get(name)) for name in SCORES]
@@ -95,9 +96,9 @@ def print_catalog(settings: Settings, durations: Mapping[str, float], revoked: M
     if table.row_count:
         console.print("beside each score: what the prompts without the word reach, and the training pictures themselves", style="dim")
     for key, reason in revoked.items():
-        console.print(f"{key} is revoked and not built: {reason}; `wordmint reinstate {key}` brings it back", soft_wrap=True, markup=False)
+        console.print(f"{key} is revoked and not built: {reason}; `wordmint reinstate {key}` brings it back", soft_wrap=True)
     for version, reason in held_back.items():
-        console.print(f"{version} is held back and no champion: {reason}", soft_wrap=True, markup=False)
+        console.print(f"{version} is held back and no champion: {reason}", soft_wrap=True)
     index = artifacts.REPORT / "index.html"
     if index.exists():
         console.print(f"report: {index.absolute().as_uri()}", soft_wrap=True)
@@ -212,15 +213,15 @@ def status(as_json: AsJson = False) -> None:
                 reasons_of = {name.partition("@")[0]: reasons for name, reasons in stale.items() if name.endswith(f"@{concept}")}
                 if reasons_of:
                     text = "; ".join(f"{stage}: {', '.join(reasons)}" for stage, reasons in reasons_of.items() if reasons != ["never built"])
-                    console.print(f"[bold]{concept}[/bold]  {text or 'never built'}", soft_wrap=True)
+                    console.print(Text(concept, style="bold"), f" {text or 'never built'}", soft_wrap=True)
 
 
 @app.command()
 def imagine(
     prompt: Annotated[str, typer.Argument(help='such as "a photo of <teapot> on the moon"')],
-    number: Annotated[int, typer.Option("-n", "--keep", min=1, help="pictures")] = 4,
-    candidates: Annotated[int | None, typer.Option(min=1, help="draw this many and keep the best of them, as CLIP ranks them")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="the seed of the first picture")] = 0,
+    number: Annotated[int, typer.Option("-n", "--keep", min=1, max=MOST, help="pictures")] = 4,
+    candidates: Annotated[int | None, typer.Option(min=1, max=MOST, help="draw this many and keep the best, as CLIP ranks them")] = None,
+    seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
     any_base: AnyBase = False,
 ) -> None:

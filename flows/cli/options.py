@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+from tasks.inversion.section import SEEDS
+
+MOST = 10_000
+
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
 Name = Annotated[str, typer.Argument(help="the concept's key")]
 Why = Annotated[str, typer.Option(help="the reason, for the history")]
@@ -12,6 +16,7 @@ Source = Annotated[str, typer.Option(help="who made the pictures, and an importe
 Licence = Annotated[str, typer.Option(help="the licence that they may be used under, such as CC-BY-4.0")]
 Consent = Annotated[str, typer.Option(help="how the people in the pictures consented, or that there are none")]
 Undeclared = Annotated[str, typer.Option(metavar="REASON", help="why one of these three is not known; the word is published anyway")]
+Seed = Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="the seed of the first picture")]
 AnyBase = Annotated[bool, typer.Option("--any-base", help="use words that were learned on another base model")]
 Picture = Annotated[Path, typer.Argument(help="a picture; its central square is used")]
 Prompt = Annotated[str, typer.Argument(help='such as "a photo of <teapot>"')]

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from flows.cli.console import console, interval, print_json
 from flows.cli.options import AsJson
+from tasks.inversion.section import SEEDS
 from tasks.pipeline.door import one_line_errors
 from tasks.settings import load_settings
 
@@ -18,9 +18,9 @@ app = typer.Typer()
 @app.command()
 def questionnaire(
     concepts: Annotated[list[str] | None, typer.Argument(help="keys; every built concept when none is given")] = None,
-    items: Annotated[int, typer.Option(min=1, help="sets of pictures to put in order, for each concept and each of the two questions")] = 3,
-    checks: Annotated[int, typer.Option(min=0, help="attention checks for each of the two questions")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="the seed of the choice and order of pictures")] = 0,
+    items: Annotated[int, typer.Option(min=1, max=1_000, help="sets to put in order, for each concept and each of the two questions")] = 3,
+    checks: Annotated[int, typer.Option(min=0, max=1_000, help="attention checks for each of the two questions")] = 2,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="the seed of the choice and order of pictures")] = 0,
     out: Annotated[Path | None, typer.Option(help="the HTML page; questionnaire-ID.html when none is named")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +66,7 @@ def print_opinion(facts: dict[str, Any]) -> None:
         raters = judged["raters"]
         table = Table(f"{concept}, {raters} rater{'' if raters == 1 else 's'}", *metrics, box=None)
         for name, scores in judged["candidates"].items():
-            table.add_row(escape(name), *(interval(scores[metric]) if metric in scores else "-" for metric in metrics))
+            table.add_row(name, *(interval(scores[metric]) if metric in scores else "-" for metric in metrics))
         console.print(table)
     if facts["concepts"]:
         console.print("Kendall's tau, from -1 to 1:")
@@ -77,4 +77,4 @@ def print_opinion(facts: dict[str, Any]) -> None:
                 console.print(f"  {metric}, {who}: {interval(tau)}", soft_wrap=True, highlight=False)
     for row in facts["dropped"]:
         failed = f"{row['failed']} of {row['checks']} attention checks failed"
-        console.print(f"rater {row['code']} does not count: {failed}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"rater {row['code']} does not count: {failed}", soft_wrap=True, highlight=False)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows.cli.console import console, interval
 from flows.cli.drawing import drawing
-from flows.cli.options import AnyBase, AsJson, Picture, Prompt
+from flows.cli.options import MOST, AnyBase, AsJson, Picture, Prompt, Seed
 
 app = typer.Typer()
 
@@ -19,8 +19,8 @@ def edit(
     picture: Picture,
     prompt: Prompt,
     mask: Annotated[Path, typer.Option(help="a picture of the same size, white where to edit")],
-    number: Annotated[int, typer.Option("-n", min=1, help="pictures")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="the seed of the first picture")] = 0,
+    number: Annotated[int, typer.Option("-n", min=1, max=MOST, help="pictures")] = 4,
+    seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("edited"),
     any_base: AnyBase = False,
 ) -> None:
@@ -37,7 +37,7 @@ def reimagine(
     picture: Picture,
     prompt: Prompt,
     concept: Annotated[str, typer.Option(help="the key of the concept that the picture shows")],
-    guidance: Annotated[list[float], typer.Option(min=1, help="guidance scale, a picture for each; low ones keep the structure")] = [1, 2, 4],  # noqa: B006
+    guidance: Annotated[list[float], typer.Option(min=1, max=100, help="a guidance scale for each picture; low ones keep the structure")] = [1, 2, 4],  # noqa: B006
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("reimagined"),
     any_base: AnyBase = False,
 ) -> None:
@@ -70,8 +70,8 @@ def spread(
     prompt: Annotated[str, typer.Argument(help='with {} for the word, such as "a photo of a {}"')],
     words: Annotated[list[str], typer.Argument(help="ordinary words, and words of the catalog such as <mug>")],
     over: Annotated[str, typer.Option(help="the values of an attribute, such as red,blue,green")],
-    number: Annotated[int, typer.Option("-n", min=1, help="pictures of each word")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="the seed of the first picture")] = 0,
+    number: Annotated[int, typer.Option("-n", min=1, max=MOST, help="pictures of each word")] = 64,
+    seed: Seed = 0,
     any_base: AnyBase = False,
     as_json: AsJson = False,
 ) -> None:

@@ -110,7 +110,7 @@ def history(name: Name, as_json: AsJson = False) -> None:
             print_json(facts)
             return
         if facts["revoked"]:
-            console.print(f"revoked: {facts['revoked']}", soft_wrap=True, markup=False)
+            console.print(f"revoked: {facts['revoked']}", soft_wrap=True)
         table = Table("version", "registered", "aliases", *SCORES, box=None)
         for row in facts["versions"]:
             scores = [interval(row.get(score)) for score in SCORES]
@@ -124,7 +124,7 @@ def history(name: Name, as_json: AsJson = False) -> None:
             printed.add(fact)
             against = f" against v{line['against']}" if line.get("against") else ""
             verdict = f"{line.get('verdict') or ''} {line.get('reason') or ''}".strip()
-            console.print(f"{line['at'][:16]}  {line['event']} v{line['version']}{against}  {verdict}", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"{line['at'][:16]}  {line['event']} v{line['version']}{against}  {verdict}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -151,7 +151,7 @@ def diff(
             if first != second:
                 table.add_row(key, str(first), str(second))
         console.print(table)
-        console.print(facts["decision"]["reason"], soft_wrap=True, markup=False)
+        console.print(facts["decision"]["reason"], soft_wrap=True)
         console.print(f"page: {page.absolute().as_uri()}", soft_wrap=True)
 
 
@@ -192,7 +192,7 @@ def prune(
             console.print("nothing to prune")
         else:
             for leftover in unneeded:
-                console.print(f"{leftover.what}  {leftover.why}", soft_wrap=True, markup=False, highlight=False)
+                console.print(f"{leftover.what}  {leftover.why}", soft_wrap=True, highlight=False)
         if yes:
             delete(unneeded)
         if unneeded and not as_json:

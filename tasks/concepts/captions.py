@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.artifacts import read_yaml
 
 MOST_WORDS = {"short": 12, "long": 30}
 MOST_WORDS_OF_CONTEXT = 12
@@ -52,11 +53,9 @@ def captions_file(pictures: Path) -> Captions:
     if not path.exists():
         return Captions()
     try:
-        return Captions.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Captions.model_validate(read_yaml(path))
     except ValidationError as error:
         raise ValueError(f"{path} must hold three entries at most, `short: TEXT`, `long: TEXT` and `context: {{FILE: TEXT, ...}}`") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def within_limit(pictures: Path, what: str, text: str, most: int) -> str:

@@ -43,8 +43,8 @@ def read_rights(concept: str) -> Rights:
     """
     path = artifacts.rights(concept)
     try:
-        rights = Rights.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else Rights()
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        rights = Rights.model_validate(artifacts.read_yaml(path) or {}) if path.exists() else Rights()
+    except ValidationError as error:
         raise ValueError(f"{path} takes the texts {', '.join(Rights.model_fields)} ({' '.join(str(error).split())})") from error
     if missing := rights.missing():
         raise ValueError(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from tasks.inversion.methods import method
-from tasks.inversion.section import Section
+from tasks.inversion.section import SEEDS, Section
 
 FROM_PICTURES = "<from-pictures>"
 """The initializer_token of a word that starts as the encoder's word for the concept's pictures."""
@@ -14,11 +14,11 @@ FROM_PICTURES = "<from-pictures>"
 class EarlyStop(Section):
     """When to stop before `max_train_steps`: the DVAR rule (Voronov et al. 2023) on a batch that never changes."""
 
-    every: int = Field(ge=1)
+    every: int = Field(ge=1, le=1_000_000)
     """Optimizer steps between two looks at the fixed batch's loss."""
-    pictures: int = Field(ge=1)
+    pictures: int = Field(ge=1, le=1_000)
     """Pictures in the fixed batch."""
-    window: int = Field(ge=2)
+    window: int = Field(ge=2, le=1_000_000)
     """Looks whose variance is compared."""
     ratio: float = Field(gt=0, lt=1)
     """Training stops when the last looks vary less than this share of the variance of all looks."""
@@ -27,13 +27,13 @@ class EarlyStop(Section):
 class Pick(Section):
     """How the published step is picked by score, see tasks/inversion/picking.py."""
 
-    every: int = Field(ge=1)
+    every: int = Field(ge=1, le=1_000_000)
     """Optimizer steps between two probes."""
-    pictures: int = Field(ge=1)
+    pictures: int = Field(ge=1, le=1_000)
     """Pictures of each of three prompts."""
     num_inference_steps: int = Field(ge=1, le=500)
     """DDIM steps of a probe's picture."""
-    guidance_scale: float = Field(ge=1)
+    guidance_scale: float = Field(ge=1, le=100)
     """Guidance of a probe's picture."""
     model: str
     """The scorer: an open_clip model name, or `local-dir:FOLDER`."""
@@ -48,11 +48,11 @@ class Invert(Section):
     """The method's own settings, the `Options` of its module."""
     num_vectors: int = Field(ge=1, le=64)
     """Embedding vectors of a word."""
-    max_train_steps: int = Field(ge=1)
+    max_train_steps: int = Field(ge=1, le=10_000_000)
     """Optimizer steps; an early stop may end the training sooner."""
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=1_000)
     """Pictures in a step, drawn with replacement."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=10)
     """The constant rate of AdamW."""
     timesteps: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
     """The part of the noise schedule that is trained on, in shares from no noise to pure noise; the paper takes all of it."""
@@ -62,7 +62,7 @@ class Invert(Section):
     """When to stop before `max_train_steps`; null never stops early."""
     pick: Pick | None
     """Publishes the step that scored best in a small probe; null publishes the last."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=SEEDS)
     """The seed of a word's pictures, captions, noise and timesteps."""
 
     @field_validator("options", mode="before")

@@ -20,13 +20,13 @@ DRAWN: dict[tuple[object, ...], "Tensor"] = {}
 class Preservation(Section):
     """How the class is kept."""
 
-    pictures: int = Field(ge=1)
+    pictures: int = Field(ge=1, le=10_000)
     """Pictures of the class, drawn once by the base model and shared by all concepts of the class."""
-    weight: float = Field(gt=0)
+    weight: float = Field(gt=0, le=1_000)
     """The weight of their loss beside that of the concept's pictures."""
     num_inference_steps: int = Field(ge=1, le=500)
     """Sampling steps of a picture of the class."""
-    guidance_scale: float = Field(ge=1)
+    guidance_scale: float = Field(ge=1, le=100)
     """Guidance of a picture of the class."""
 
 

@@ -1,11 +1,9 @@
 """One picture from a file that nobody has vetted: opened safely, upright, RGB, square."""
 
 import os
-import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,6 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: Pillow hands it to Ghostscript
-PICTURE_SUFFIX = r"\.(avif|bmp|gif|jpe?g|jp2|png|ppm|tiff?|webp)$"
-SIDE_FILE = re.compile(rf"\..*|(license|readme)(?!.*{PICTURE_SUFFIX}).*|captions\.yaml|.*\.dvc", re.IGNORECASE | re.DOTALL)
 TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -54,30 +50,6 @@ class Picture:
     def entry(self) -> dict[str, Any]:
         """Return what the manifest stores of the picture."""
         return asdict(self.transform)
-
-
-def picture_files(folder: Path) -> dict[str, Path]:
-    """Return a folder's entries by name in sorted order, without hidden files and the text that lies beside pictures.
-
-    Characters of a name that do not print are escaped, so that it fits one line and UTF-8.
-    """
-    entries = sorted((path for path in folder.iterdir() if not SIDE_FILE.fullmatch(path.name)), key=lambda path: path.name)
-    return {"".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path.name): path for path in entries}
-
-
-def output_names(names: Iterable[str]) -> dict[str, str]:
-    """Return a PNG file name for each name: its stem in plain letters, numbered where two are the same to any file system."""
-    outputs: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:80] or "picture"
-        output, number = stem, 1
-        while output.lower() in taken:
-            number += 1
-            output = f"{stem}-{number}"
-        taken.add(output.lower())
-        outputs[name] = f"{output}.png"
-    return outputs
 
 
 def check_file(path: Path) -> None:
@@ -186,8 +158,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         image = eight_bits(image)
     if image.has_transparency_data:
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image if image.mode == "RGBA" else image.convert("RGBA"))
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert() copies even then, and the largest picture takes 700 MB
 
 
 def eight_bits(image: Image.Image) -> Image.Image:

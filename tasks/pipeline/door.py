@@ -10,9 +10,13 @@ from pathlib import Path
 
 from tasks import artifacts
 from tasks.concepts.rights import read_rights
+from tasks.pictures.names import printable
 from tasks.pipeline.device import device_lock
 from tasks.pipeline.graph import edition
 from tasks.settings import Settings, load_settings
+
+MENDABLE = (ValueError, OSError, FloatingPointError)
+"""The errors that a person can mend; their text says how."""
 
 
 def run_stage(stage: Callable[[str, Settings], Path]) -> None:
@@ -64,7 +68,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted; what is finished stays, and the same command goes on from there", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except MENDABLE as error:
         if os.environ.get("WORDMINT_TRACEBACK"):
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(' '.join(str(error).splitlines()))}")

@@ -5,8 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tasks.artifacts import read_yaml
 from tasks.shipped import shipped
 
 STAGES = ("curate", "invert", "sample", "score", "register")
@@ -23,7 +22,7 @@ def declared() -> dict[str, Any]:
 
 def read_stages(path: Path) -> dict[str, Any]:
     """Return stage -> its declaration in a dvc.yaml."""
-    return (yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) or {}).get("stages") or {}
+    return (read_yaml(path) or {}).get("stages") or {}
 
 
 def edition(stage: str) -> int:

@@ -1,6 +1,5 @@
 """The DVC repository of a catalog: what is stale and why, and a record of exactly what ran."""
 
-import json
 import logging
 import os
 import shutil
@@ -9,71 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dvc.dvcfile import load_file
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
-from dvc.stage.loader import StageLoader
-from dvc.stage.serialize import to_single_stage_lockfile
 
-from tasks import artifacts, faults
-from tasks.pipeline import fingerprints, journal, lockfile, merge_driver
+from tasks import faults
+from tasks.pipeline import fingerprints, merge_driver
+from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.pipeline.graph import STAGES, refuse_another_graph
-from tasks.pipeline.remembered import FileState, file_states
+from tasks.pipeline.unreadable import refuse_unreadable, unreadable
 
 Snapshot = dict[str, Any]
-DECLARATIONS = ("dvc.yaml", "params.yaml", str(lockfile.LOCK))
-"""The files that declare and record the stages."""
-
-
-class CatalogRepo(Repo):
-    """A DVC repository that reads dvc.lock only when it changed, and writes it once for many stages; DVC does both for every stage."""
-
-    loaded: tuple[list[FileState], StageLoader] | None = None
-    replayed = 0
-    """The bytes of the journal that `loaded` has."""
-    wrote = False
-
-    @property
-    def journal(self) -> Path:
-        return Path(self.tmp_dir, "wordmint-journal.jsonl")
-
-    def stages(self) -> StageLoader:
-        """Return the stages by name, as they are declared and recorded now."""
-        states = file_states(DECLARATIONS)
-        if self.loaded is None or self.loaded[0] != states:
-            file = load_file(self, "dvc.yaml")
-            entries = lockfile.read(lambda: file.lockfile_contents.get("stages", {}))
-            self.loaded, self.replayed = (states, StageLoader(file, file.contents, {"stages": entries})), 0
-        self.replayed = journal.replay(self.journal, self.replayed, self.loaded[1].lockfile_data)
-        return self.loaded[1]
-
-    def write(self, stage: PipelineStage) -> None:
-        """Record a stage's entry in the journal; the caller holds the lock."""
-        entries, entry = self.stages().lockfile_data, json.loads(json.dumps(to_single_stage_lockfile(stage)))
-        self.replayed, self.wrote = journal.append(self.journal, self.replayed, entries, stage.name, entry), True
-
-    def settle(self) -> None:
-        """Write what the journal has into dvc.lock, the only place where DVC's own commands look; the caller holds the lock."""
-        stages = self.stages()
-        if self.journal.exists():
-            artifacts.write_bytes(lockfile.LOCK, stages.lockfile_data.text().encode())
-            faults.point("dvc.lock written, journal not removed")
-            self.journal.unlink()
-            self.loaded, self.replayed = (file_states(DECLARATIONS), stages), 0
-
-    def _reset(self) -> None:
-        """Settle before each of DVC's own operations, which begins and ends with this call while it holds the lock."""
-        if self.wrote:
-            self.settle()
-        super()._reset()
-
-    def close(self) -> None:
-        if self.wrote:
-            with self.lock:
-                self.settle()
-        super().close()
 
 
 def open_repo() -> CatalogRepo:
@@ -146,10 +92,10 @@ def why(repo: CatalogRepo, name: str) -> list[str]:
     """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
     with repo.lock:  # for another process may be writing dvc.lock
         stage = repo.stages()[name]
-        if not all(out.hash_info for out in stage.outs):
-            return ["never built"]
+        reasons = [fault for part in (*stage.deps, *stage.outs) if (fault := unreadable(Path(part.def_path)))]
+        if reasons or not all(out.hash_info for out in stage.outs):
+            return reasons or ["never built"]
         changes = stage.status(check_updates=False).get(name, [])
-    reasons = []
     for change in changes:
         for paths in change.values() if isinstance(change, dict) else ():
             for path, what in paths.items():
@@ -160,7 +106,7 @@ def why(repo: CatalogRepo, name: str) -> list[str]:
 
 
 def snapshot(repo: CatalogRepo, name: str) -> Snapshot:
-    """Return the hashes of a stage's dependencies and the values of its parameters as they are now."""
+    """Return the hashes of a stage's dependencies and the values of its parameters as they are now; raise a ValueError if DVC cannot read one."""
     with repo.lock:
         stage = repo.stages()[name]
     inputs: Snapshot = {}
@@ -168,6 +114,7 @@ def snapshot(repo: CatalogRepo, name: str) -> Snapshot:
         if hasattr(dependency, "read_params"):
             inputs.update({f"{dependency.def_path}:{key}": value for key, value in dependency.read_params().items()})
         else:
+            refuse_unreadable(Path(dependency.def_path))
             inputs[dependency.def_path] = dependency.get_hash().value if dependency.exists else None
     return inputs
 

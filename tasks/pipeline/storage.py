@@ -14,6 +14,7 @@ from dvc_data.hashfile.hash_info import HashInfo
 from tasks import artifacts
 from tasks.pipeline.git import git
 from tasks.pipeline.repository import one_line
+from tasks.pipeline.unreadable import refuse_unreadable
 
 
 def fetch_runs(repo: Repo) -> None:
@@ -41,7 +42,9 @@ def track_inputs(repo: Repo, concepts: Sequence[str]) -> None:
 
 
 def track(repo: Repo, folders: Sequence[Path]) -> None:
-    """Let DVC track folders as they are now, whether new or changed."""
+    """Let DVC track folders as they are now, whether new or changed; raise a ValueError if it cannot read one."""
+    for folder in folders:
+        refuse_unreadable(folder)
     tracked = [folder for folder in folders if artifacts.pointer(folder).exists()]
     for folder in tracked:
         repo.commit(str(artifacts.pointer(folder)), force=True)

@@ -16,7 +16,8 @@ from tasks.diffusion.objective import per_picture_loss
 from tasks.diffusion.templates import OBJECT_TEMPLATES
 from tasks.diffusion.words import encode_tokens
 from tasks.inversion.data import caption_ids
-from tasks.pictures.reading import UnusableError, picture_files, read_picture
+from tasks.pictures.names import picture_files
+from tasks.pictures.reading import UnusableError, read_picture
 from tasks.pretraining.denoiser import draw_timesteps
 
 WORD = "<thing>"

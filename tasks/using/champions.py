@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tasks import artifacts
 from tasks.diffusion.strengths import without_strengths
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
@@ -65,4 +66,4 @@ def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_b
 
 def prompt_folder(prompt: str) -> str:
     """Return the name of the folder for a prompt's pictures, made from the prompt."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80]
+    return artifacts.prompt_slug(prompt) or "pictures"

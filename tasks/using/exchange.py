@@ -14,11 +14,12 @@ from tasks.concepts.rights import Rights
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.per_layer import cross_attentions, mean_rows
 from tasks.diffusion.words import extend_tokenizer, initializer_rows, nearest_words
-from tasks.pictures.reading import picture_files
+from tasks.pictures.names import picture_files
+from tasks.pictures.reading import UnusableError, check_file
 from tasks.settings import Settings
 from tasks.using.add import add_concept, check_new_key
 from tasks.words.adapter_file import read_adapter
-from tasks.words.formats import WordFile, joined, read_word
+from tasks.words.formats import WordFile, joined, read_word, short_text
 from tasks.words.learned import read_learned
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,10 @@ def import_word(
     key = name or key_of(word.token or path.stem)
     check_new_key(key, settings)
     kind_file = path / "type_of_concept.txt"
-    kind = kind or (kind_file.read_text(encoding="utf-8").strip() if kind_file.is_file() else str(word.settings.get("kind", "object")))
-    files = [file for given in pictures or [path / PICTURES] for file in (picture_files(given).values() if given.is_dir() else [given])]
+    kind = kind or (short_text(kind_file) if kind_file.is_file() else str(word.settings.get("kind", "object")))
+    if not pictures and not (path / PICTURES).resolve().is_relative_to(path.resolve()):
+        raise ValueError(f"{path / PICTURES} is a link that leads out of {path}; name the pictures with --pictures")
+    files = [file for given in pictures or [path / PICTURES] for file in (pictures_in(given) if given.is_dir() else [given])]
     if len(files) < settings.curate.min_images or not all(file.is_file() for file in files):
         missing = ", ".join(str(file) for file in files if pictures and not file.is_file())
         raise ValueError(
@@ -81,6 +84,21 @@ def import_word(
         if cosine >= NEAR:
             logger.warning("<%s> is nearly the word of %s: their cosine is %.3f", key, other, cosine)
     return key
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder, which a stranger may have filled.
+
+    Raises:
+        ValueError: one is no file of this folder; a link would bring a file of this machine into the catalog and to everyone who shares it.
+    """
+    files = list(picture_files(folder).values())
+    for file in files:
+        try:
+            check_file(file)
+        except UnusableError as reason:
+            raise ValueError(f"{file} is {reason}; take it out of the folder, or name the pictures one by one") from reason
+    return files
 
 
 def rows_for(base: BaseModel, word: WordFile, any_base: bool) -> Tensor:

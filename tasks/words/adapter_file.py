@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -163,12 +164,14 @@ def read_adapter(path: Path, denoiser: nn.Module, word: str) -> dict[str, LowRan
     Raises:
         ValueError: it is no safetensors file, changes something else than this denoiser, or has numbers that are not finite.
     """
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file; name the file of a LoRA")
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a safetensors file that can be read ({error}); a LoRA in a pickle is not loaded") from error
     with safe_open(path, "pt") as file:
-        described = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+        described = adapter_metadata(file.metadata() or {})
     if any(described.get(f"{part}lora_alpha") != described.get(f"{part}r") for part in ("", "unet.")):
         raise ValueError(f"{path} is scaled by an alpha other than its rank; merge the scale into the factors, or save it with alpha = rank")
     kohya = any(name.startswith("lora_") for name in tensors)
@@ -184,6 +187,15 @@ def read_adapter(path: Path, denoiser: nn.Module, word: str) -> dict[str, LowRan
     return changes
 
 
+def adapter_metadata(described: Mapping[str, str]) -> dict[str, Any]:
+    """Return what peft says of a LoRA; nothing where it is missing or no JSON object."""
+    try:
+        said = json.loads(described.get("lora_adapter_metadata", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def whole(factors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LowRank]:
     """Return layer -> change of the factors of each layer; an alpha other than the rank becomes a part of `up`.
 
@@ -194,6 +206,10 @@ def whole(factors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LowRank]:
     for layer, parts in sorted(factors.items()):
         if missing := {"down", "up"} - parts.keys():
             raise ValueError(f"the LoRA lacks the {missing.pop()} factor of {layer}; the file is damaged")
-        down, up = parts["down"], parts["up"].flatten(1)
-        changes[layer] = LowRank(down, up * (float(parts["alpha"]) / len(down) if "alpha" in parts else 1.0))
+        down, up, alpha = parts["down"], parts["up"], parts.get("alpha")
+        if down.dim() not in (2, 4) or up.dim() not in (2, 4) or len(down) == 0 or up.shape[1] != len(down) or up[0, 0].numel() != 1:
+            raise ValueError(f"the LoRA has factors of shapes {tuple(down.shape)} and {tuple(up.shape)} for {layer}, which give no change of a layer")
+        if alpha is not None and alpha.numel() != 1:
+            raise ValueError(f"the LoRA has {alpha.numel()} values as the alpha of {layer}; it is one number")
+        changes[layer] = LowRank(down, up.flatten(1) * (1.0 if alpha is None else float(alpha) / len(down)))
     return changes

@@ -5,19 +5,18 @@ Layouts of diffusers, AUTOMATIC1111's web UI, kohya's sd-scripts, ComfyUI and th
 
 import io
 import json
-import pickle
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from tasks.words.content import MAX_BYTES, read_content
 from tasks.words.embedding_file import PARTS, in_order
 
-MAX_BYTES = 16 * 2**20  # a word of 64 vectors takes half a megabyte: what is larger is a model
 LEARNED = ("learned_embeds.safetensors", "learned_embeds.bin")  # in a folder, in the order in which diffusers looks
 NAMELESS = {"emb_params", "*", *PARTS}  # keys that do not name the word
 XTI = ("IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "MID", *(f"OUT{number:02}" for number in range(3, 12)))
@@ -46,7 +45,7 @@ class WordFile(NamedTuple):
         """The settings of the word in a file of wordmint; empty for other files."""
         try:
             settings = json.loads(self.metadata.get("settings", "{}"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return settings if isinstance(settings, dict) else {}
 
@@ -68,44 +67,18 @@ def read_word(path: Path) -> WordFile:
     token, tensors = word_of(content, path)
     identifier = folder / "token_identifier.txt" if folder else None
     if token is None and identifier and identifier.is_file():
-        token = identifier.read_text(encoding="utf-8").strip()
+        token = short_text(identifier)
+    if not re.fullmatch(r"[1-9]\d{0,2}", metadata.get("layers", "1")):
+        raise ValueError(f"{path} is a word for {metadata['layers']!r:.80} layers, which is no number of layers; the file is damaged")
     parts = tuple(checked(tensor, path) for tensor in tensors)
     if len({len(part) for part in parts}) > 1:
         raise ValueError(f"{path} has {' and '.join(str(len(part)) for part in parts)} vectors for its text encoders, which must be equally many")
     return WordFile(path, token or metadata.get("placeholder_token"), parts, metadata)
 
 
-def read_content(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
-    """Return what a file holds and its metadata; a pickle may hold only tensors and plain values, whatever its extension.
-
-    Raises:
-        ValueError: it is too large, damaged, not a file of tensors, or a pickle of more than tensors.
-    """
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ValueError(f"{path} has {size / 2**20:.0f} MiB, but a word has no more than {MAX_BYTES // 2**20}; a model is not a word")
-    with path.open("rb") as file:
-        start = file.read(9)
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
-        try:
-            with safe_open(path, "pt") as tensors:
-                return {name: tensors.get_tensor(name) for name in tensors.keys()}, tensors.metadata() or {}  # noqa: SIM118, it is no dict
-        except SafetensorError as error:
-            raise ValueError(f"{path} is a damaged safetensors file: {error}") from error
-    if not start.startswith((b"PK\x03\x04", b"\x80")):
-        raise ValueError(f"{path} is neither safetensors nor a PyTorch file")
-    try:
-        # The paper's own code keeps the rows in a ParameterDict, a container that runs no code from the file.
-        with torch.serialization.safe_globals([nn.ParameterDict]):
-            # It gets the bytes, because PyTorch goes by the extension of a path.
-            content = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} is a pickle of more than tensors, which could run a program, so it is not read") from error
-    except (RuntimeError, EOFError, LookupError, TypeError, AttributeError) as error:  # what PyTorch raises on damaged files
-        raise ValueError(f"{path} is a damaged PyTorch file") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__} and not tensors by name")
-    return content, {}
+def short_text(path: Path) -> str:
+    """Return the word or two that a text file beside a word holds."""
+    return path.read_bytes()[:1000].decode(errors="replace").strip()
 
 
 def word_of(content: Mapping[str, Any], path: Path) -> tuple[str | None, list[Any]]:

@@ -260,6 +260,19 @@ def test_a_word_that_cannot_start_leaves_its_batch_alone(built: Path) -> None:
     edit_params(concepts={"ink": CONCEPTS["ink"]})
 
 
+def test_a_file_that_nobody_can_read_fails_its_concept_in_one_line(built: Path) -> None:
+    draw_picture(artifacts.images("ink") / "4.png", 78)
+    os.mkfifo(artifacts.images("fox") / "x.png")
+    try:
+        code, _ = build()
+        assert code == 1
+        assert artifacts.read_json(artifacts.manifest("ink"))["pictures"][-1]["source"] == "4.png"
+        result = CliRunner().invoke(app, ["build"])
+        assert str(result.exception) == "error: fox failed: data/images/fox/x.png is not a regular file; remove it"
+    finally:
+        (artifacts.images("fox") / "x.png").unlink()
+
+
 def test_one_broken_concept_leaves_the_other_alone(built: Path) -> None:
     for path in artifacts.images("ink").iterdir():
         path.write_bytes(b"no picture")

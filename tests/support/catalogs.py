@@ -115,4 +115,4 @@ def make_catalog(tiny_base_folder: Path, tiny_scorer_folder: Path) -> None:
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True)
     with repository.open_repo() as repo:
-        storage.track_inputs(repo, CONCEPTS)
+        storage.track_inputs(repo, list(CONCEPTS))

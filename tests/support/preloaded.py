@@ -78,7 +78,7 @@ class Command(socketserver.StreamRequestHandler):
 
 def strike_at_visit(number: int) -> None:
     strike, visits = faults.strike, count(1)
-    faults.strike = lambda fault: strike(fault) if next(visits) >= number else None  # type: ignore[assignment]
+    faults.strike = lambda fault: strike(fault) if next(visits) >= number else None
 
 
 def run(program: str, arguments: list[str]) -> None:

@@ -185,7 +185,7 @@ def tiny_tokenizer(words: str = WORDS) -> CLIPTokenizer:
             merges.append((pieces[0], pieces[1]))
     tokens = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), *map("".join, merges), "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT_LENGTH)  # type: ignore[arg-type]  # pairs are what it takes
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CONTEXT_LENGTH)
 
 
 def merged(word: str, merges: Sequence[tuple[str, str]]) -> list[str]:

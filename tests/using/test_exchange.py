@@ -175,6 +175,23 @@ def test_a_folder_of_the_library_brings_all_with_it(catalog: Path) -> None:
     assert len(list(artifacts.images("cat-toy").iterdir())) == 3
 
 
+@pytest.mark.parametrize("climbs", ["picture", "folder"])
+def test_a_folder_whose_links_lead_out_of_it_is_refused(catalog: Path, tmp_path: Path, climbs: str) -> None:
+    folder, secret = tmp_path / "word", tmp_path / "secret"
+    shutil.copytree("photos", secret)
+    folder.mkdir()
+    if climbs == "folder":
+        (folder / "concept_images").symlink_to(secret)
+    else:
+        shutil.copytree("photos", folder / "concept_images")
+        (folder / "concept_images" / "x.png").symlink_to(secret / "0.png")
+    torch.save({"<mug>": torch.ones(1, 32)}, folder / "learned_embeds.bin")
+    before = files_below(catalog)
+    code, output = command("import", str(folder), "--word", "cat")
+    assert code == 1 and "a link that leads out of" in output
+    assert files_below(catalog) == before
+
+
 def write_word(content: Any, path: str = "mug.pt") -> str:
     torch.save(content, path)
     return path

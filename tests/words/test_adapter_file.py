@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_to_diffusers
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
@@ -74,6 +74,25 @@ def test_another_file_is_refused(base: BaseModel, damage: bytes, tmp_path: Path)
     path = tmp_path / "lora.safetensors"
     path.write_bytes(damage)
     with pytest.raises(ValueError, match=r"is not a safetensors file that can be read .*; a LoRA in a pickle is not loaded"):
+        read_adapter(path, base.unet, "<fox>")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lora_down.weight": torch.ones(0, 32)}, "give no change of a layer"),
+        ({"lora_down.weight": torch.ones(3, 32)}, "give no change of a layer"),
+        ({"lora_up.weight": torch.ones(())}, "give no change of a layer"),
+        ({"lora_up.weight": torch.ones(32, 2, 3, 3)}, "give no change of a layer"),
+        ({"alpha": torch.ones(2)}, "it is one number"),
+    ],
+)
+def test_factors_that_do_not_fit_each_other_are_refused(base: BaseModel, tmp_path: Path, changed: dict[str, Tensor], message: str) -> None:
+    parts = {"lora_down.weight": torch.ones(2, 32), "lora_up.weight": torch.ones(32, 2), "alpha": torch.ones(1)} | changed
+    path = tmp_path / "lora.safetensors"
+    layer = next(name for name, _ in base.unet.named_modules() if name.endswith("to_q"))
+    save_file({f"lora_unet_{layer.replace('.', '_')}.{part}": tensor for part, tensor in parts.items()}, path, {"lora_adapter_metadata": "[" * 9_999})
+    with pytest.raises(ValueError, match=message):
         read_adapter(path, base.unet, "<fox>")
 
 

@@ -5,6 +5,7 @@ word and returns the training as the method does it. Settings are read before to
 A name with a dot is a module of somebody else's package.
 """
 
+import re
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -19,7 +20,7 @@ def method(name: str) -> Any:
     Raises:
         ValueError: there is no method of this name, or its module is incomplete.
     """
-    if name not in METHODS and "." not in name:
+    if name not in METHODS and not re.fullmatch(r"\w+(\.\w+)+", name):
         raise ValueError(f"method {name!r} is unknown; choose one of {', '.join(METHODS)}, or name a module such as package.method")
     try:
         module = import_module(name if "." in name else f"{__name__}.{name}")

@@ -22,11 +22,11 @@ class Options(Section):
     """The layers of the denoiser that are changed; each set has those before it. `linear` and `convolutions` are those of the blocks."""
     rank: int = Field(ge=1, le=128)
     """Rank of each layer's change."""
-    alpha: float | None = Field(default=None, gt=0)
+    alpha: float | None = Field(default=None, gt=0, le=1_000)
     """The change is scaled by alpha / rank, as in peft and kohya's scripts; null is the rank, so the scale is 1."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=10)
     """The constant rate of AdamW for the LoRA; the word has `invert.learning_rate`."""
-    steps: int | None = Field(ge=1)
+    steps: int | None = Field(ge=1, le=10_000_000)
     """Optimizer steps of the LoRA after the word's own training, with the word held fixed; null trains both together."""
     prior: Preservation | None = None
     """Prior preservation with pictures of the class while the LoRA is trained; null for none."""

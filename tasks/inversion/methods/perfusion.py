@@ -29,13 +29,13 @@ RIDGE = 1e-3  # of the covariance's mean variance, without which rare directions
 class Options(Section):
     word: Literal["textual_inversion", "norm_held"]
     """The method by which the word itself is trained."""
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=10_000_000)
     """Optimizer steps of the values after the word's own training, with the word held fixed."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=10)
     """The constant rate of AdamW for the values; the word has `invert.learning_rate`."""
     bias: float = Field(ge=0, le=1)
     """The similarity to the word at which a token's gate is half open; the paper has 0.75."""
-    temperature: float = Field(gt=0)
+    temperature: float = Field(ge=0.001, le=100)
     """The width of the gate's slope; the paper has 0.1."""
 
 

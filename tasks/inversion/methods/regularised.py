@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # settings are read before torch is needed
 
 
 class Options(Section):
-    weight: float = Field(gt=0)
+    weight: float = Field(gt=0, le=1_000_000)
     """Weight of the squared distance to the coarse word."""
 
 

@@ -1,0 +1,66 @@
+"""A catalog's DVC repository in the memory of a process: its stages, and the records that are in the journal and not in dvc.lock yet."""
+
+import json
+from pathlib import Path
+
+from dvc.dvcfile import load_file
+from dvc.repo import Repo
+from dvc.stage import PipelineStage
+from dvc.stage.loader import StageLoader
+from dvc.stage.serialize import to_single_stage_lockfile
+
+from tasks import artifacts, faults
+from tasks.pipeline import journal, lockfile
+from tasks.pipeline.remembered import FileState, file_states
+
+DECLARATIONS = ("dvc.yaml", "params.yaml", str(lockfile.LOCK))
+"""The files that declare and record the stages."""
+
+
+class CatalogRepo(Repo):
+    """A DVC repository that reads dvc.lock only when it changed, and writes it once for many stages; DVC does both for every stage."""
+
+    loaded: tuple[list[FileState], StageLoader] | None = None
+    replayed = 0
+    """The bytes of the journal that `loaded` has."""
+    wrote = False
+
+    @property
+    def journal(self) -> Path:
+        return Path(self.tmp_dir, "wordmint-journal.jsonl")
+
+    def stages(self) -> StageLoader:
+        """Return the stages by name, as they are declared and recorded now."""
+        states = file_states(DECLARATIONS)
+        if self.loaded is None or self.loaded[0] != states:
+            file = load_file(self, "dvc.yaml")
+            entries = lockfile.read(lambda: file.lockfile_contents.get("stages", {}))
+            self.loaded, self.replayed = (states, StageLoader(file, file.contents, {"stages": entries})), 0
+        self.replayed = journal.replay(self.journal, self.replayed, self.loaded[1].lockfile_data)
+        return self.loaded[1]
+
+    def write(self, stage: PipelineStage) -> None:
+        """Record a stage's entry in the journal; the caller holds the lock."""
+        entries, entry = self.stages().lockfile_data, json.loads(json.dumps(to_single_stage_lockfile(stage)))
+        self.replayed, self.wrote = journal.append(self.journal, self.replayed, entries, stage.name, entry), True
+
+    def settle(self) -> None:
+        """Write what the journal has into dvc.lock, the only place where DVC's own commands look; the caller holds the lock."""
+        stages = self.stages()
+        if self.journal.exists():
+            artifacts.write_bytes(lockfile.LOCK, stages.lockfile_data.text().encode())
+            faults.point("dvc.lock written, journal not removed")
+            self.journal.unlink()
+            self.loaded, self.replayed = (file_states(DECLARATIONS), stages), 0
+
+    def _reset(self) -> None:
+        """Settle before each of DVC's own operations, which begins and ends with this call while it holds the lock."""
+        if self.wrote:
+            self.settle()
+        super()._reset()
+
+    def close(self) -> None:
+        if self.wrote:
+            with self.lock:
+                self.settle()
+        super().close()
