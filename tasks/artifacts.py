@@ -1,16 +1,18 @@
-"""The paths under data/, which no other module spells out, and writing files there atomically."""
+"""The paths under data/, which no other module spells out, writing files there atomically, and locks."""
 
 import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from tasks.faults import point
 
@@ -229,3 +231,10 @@ def check_suite(prompts: tuple[str, ...]) -> tuple[str, ...]:
         if not slug or slugs.count(slug) > 1:
             raise ValueError(f"prompt {prompt!r} names the folder {slug!r} of its pictures, which is empty or another prompt's; change its words")
     return prompts
+
+
+def machine_lock(name: str) -> FileLock:
+    """Return a lock that all processes of this machine share, whoever started them and in whatever folder."""
+    shared = Path("/dev/shm")  # all users and services see the same one; each may have a temporary folder of its own
+    folder = shared if shared.is_dir() else Path(tempfile.gettempdir())
+    return FileLock(folder / f"wordmint-{name}.lock", mode=0o666)

@@ -1,10 +1,8 @@
-"""Locks of this machine, and the name of a GPU, which is the lock by which builds take turns on it."""
+"""The name of a GPU, and the lock by which builds take turns on it."""
 
-import tempfile
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
-from filelock import FileLock
+from tasks.artifacts import machine_lock
 
 
 def gpu_name(device: str) -> str | None:
@@ -23,10 +21,3 @@ def device_lock(device: str) -> AbstractContextManager:
     """Keep every other build on this machine off a GPU, however it was started; a CPU is shared."""
     name = gpu_name(device)
     return machine_lock(name) if name else nullcontext()
-
-
-def machine_lock(name: str) -> FileLock:
-    """Return a lock that all processes of this machine share, whoever started them and in whatever folder."""
-    shared = Path("/dev/shm")  # all users and services see the same one; each may have a temporary folder of its own
-    folder = shared if shared.is_dir() else Path(tempfile.gettempdir())
-    return FileLock(folder / f"wordmint-{name}.lock", mode=0o666)

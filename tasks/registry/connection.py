@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from tasks.pipeline.device import machine_lock
+from tasks.artifacts import machine_lock
 from tasks.registry.database import create_database
 from tasks.settings import Settings
 

@@ -46,7 +46,7 @@ def recorded() -> list[str]:
 def test_many_stages_are_written_to_the_lock_file_once(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Path] = []
     write = artifacts.write_bytes
-    monkeypatch.setattr(repository.artifacts, "write_bytes", lambda path, data: (written.append(path), write(path, data)))
+    monkeypatch.setattr(artifacts, "write_bytes", lambda path, data: (written.append(path), write(path, data)))
     with repository.open_repo() as repo:
         for concept in CONCEPTS:
             record(repo, concept)
@@ -115,7 +115,7 @@ def test_a_lock_file_that_cannot_be_written_keeps_the_journal(catalog: Path, mon
     repo = repository.open_repo()
     record(repo, "fox")
     with monkeypatch.context() as patched:
-        patched.setattr(repository.artifacts, "write_bytes", full)
+        patched.setattr(artifacts, "write_bytes", full)
         with pytest.raises(OSError, match="No space left"):
             repo.close()
     repository.open_repo().close()
