@@ -10,6 +10,7 @@ from flows.outcome import BuildFailed, Outcome
 from flows.progress import progress
 
 
+@pytest.mark.filterwarnings("ignore:Logger .* attempted to send logs")
 @pytest.mark.parametrize(
     ("error", "shown"),
     [(ValueError("no picture"), False), (OSError("no disk"), False), (BuildFailed(Outcome()), False), (None, False), (KeyError("bug"), True)],

@@ -259,7 +259,7 @@ def test_other_pictures_are_another_lineage(built: Path) -> None:
         ("{source: me, licence: ' ', consent: ''}", "says the licence, consent of its pictures"),
         ("{source: me, license: MIT, consent: mine}", "takes the texts source, licence, consent, undeclared"),
         ("{source: 5, licence: MIT, consent: mine}", "takes the texts source, licence, consent, undeclared"),
-        ("[", "takes the texts source, licence, consent, undeclared"),
+        ("[", "is not valid YAML"),
     ],
 )
 def test_undeclared_pictures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, said: str) -> None:
