@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from tasks import artifacts
 from tasks.pipeline import repository
 from tasks.register import register
-from tasks.registry import publishing
+from tasks.registry import connection, publishing
 from tasks.settings import Settings
 from tests.support.catalogs import draw_picture
 from tests.support.minted import mint
@@ -221,9 +222,10 @@ def test_two_machines_that_register_the_same_bytes_at_once_leave_one_version(tea
 
 
 def register_beside(meeting: Path, person: str, settings: Settings, team: Team) -> None:
-    """Register fox in a process and folder of its own, and go on only when the other process has found no version of it either."""
+    """Register fox as a machine of its own, and go on only when the other one has found no version of it either."""
     try:
         os.chdir(meeting / person)
+        connection.machine_lock = lambda name: FileLock(f"{name}.lock")  # two machines share no lock
         os.environ.update(
             MLFLOW_TRACKING_URI=f"http://127.0.0.1:{team.mlflow}", MLFLOW_TRACKING_USERNAME=person, MLFLOW_TRACKING_PASSWORD=f"change-me-{person}"
         )
