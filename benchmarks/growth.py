@@ -20,6 +20,7 @@ import yaml
 from benchmarks import made_up
 from benchmarks.result import Row, show
 from flows.cli.main import TELEMETRY
+from tasks.pipeline.graph import edition
 
 NEW = 16  # concepts, as many as a batch has
 Costs = dict[str, tuple[float, float]]
@@ -66,7 +67,7 @@ def grown(count: int, folder: Path) -> Costs:
     add_concepts(NEW)
     seconds, memory = measured("benchmarks.made_up")
     costs["a new concept"] = (seconds - costs["one changed picture"][0]) / (NEW - 1), memory
-    costs["report"] = measured("tasks.report", "--edition", "2")
+    costs["report"] = measured("tasks.report", "--edition", str(edition("report")))
     measured("flows.cli.main", "push")
     costs["push with nothing new"] = measured("flows.cli.main", "push")
     return costs
