@@ -32,8 +32,10 @@ def main(
     memory = Path("/dev/shm")  # a disk would spend most of the time on fsync
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder, house(Path(folder), flows=True) as place:
         broken = Rounds(place)
+        if not place.mounts:
+            progress.print("this process may not mount: no disk is full, no folder read-only")
         broken.prepare(set(names))
-        for number, fault in enumerate(faults_of(seed, rounds, names), start=1):
+        for number, fault in enumerate(faults_of(seed, rounds, names, place.mounts), start=1):
             try:
                 violations = broken.round(fault)
             except Exception as error:  # what hangs or cannot even be looked at

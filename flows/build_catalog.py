@@ -5,6 +5,7 @@ from prefect import flow
 from flows import freshness, workers
 from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome, show
+from tasks import artifacts
 from tasks.pipeline import fingerprints, repository, storage
 from tasks.report import report
 from tasks.settings import Settings, load_settings
@@ -48,6 +49,8 @@ def build_report(repo: repository.Repo, settings: Settings) -> None:
     if not fingerprints.changed(before):
         return
     if repository.why(repo, "report"):
+        for folder in (artifacts.DATA / part for part in ("curated", "embeddings", "registered", "samples", "scores")):
+            folder.mkdir(parents=True, exist_ok=True)  # DVC does not record a stage without a dependency, such as where every registration failed
         with repository.recording(repo, "report"):
             report(settings)
     else:

@@ -13,6 +13,7 @@ from tasks.concepts.rights import read_rights
 from tasks.pictures.names import printable
 from tasks.pipeline.device import device_lock
 from tasks.pipeline.graph import edition
+from tasks.registry.connection import plain_errors
 from tasks.settings import Settings, load_settings
 
 MENDABLE = (ValueError, OSError, FloatingPointError)
@@ -64,7 +65,8 @@ def refuse_revoked(concept: str) -> None:
 def one_line_errors() -> Iterator[None]:
     """Turn an expected error into one line on stderr and exit code 1, and Ctrl-C into one line and exit code 130."""
     try:
-        yield
+        with plain_errors():
+            yield
     except KeyboardInterrupt:
         print("interrupted; what is finished stays, and the same command goes on from there", file=sys.stderr)
         sys.exit(130)

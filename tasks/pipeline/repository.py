@@ -31,7 +31,8 @@ def open_repo() -> CatalogRepo:
     merge_driver.set_up()
     refuse_another_graph()
     logging.getLogger("dvc").setLevel(logging.WARNING)  # it would log every line that it writes to dvc.lock
-    logging.getLogger("dvc_data").setLevel(logging.ERROR)  # and every result that nobody built yet
+    for name in ("dvc_data", "dvc.output"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # and warn of every result that nobody built yet
     # Waiting for DVC's lock lets several processes record at once; without it two in twelve fail.
     try:
         repo = CatalogRepo(".", _wait_for_lock=True)

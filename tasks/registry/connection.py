@@ -1,7 +1,9 @@
 """The connection to MLflow: its address, one writer at a time, and its experiment."""
 
 import hashlib
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,7 @@ def connect(uri: str) -> None:
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # takes 14 s; MLflow's default of 7 takes four minutes to say that nothing answers
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each of these retries; the error at their end says enough
     exported = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
@@ -66,22 +69,35 @@ def one_writer() -> Iterator[None]:
     It lies beside a SQLite database. That of a server has the name of its address, for the processes may work in clones of their own.
 
     Raises:
-        PermissionError: the server does not know the user, or refuses them what the block does.
-        ConnectionError: nothing answers at the address, or MLflow refuses it or a request.
+        PermissionError, ConnectionError: see `plain_errors`.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     uri = mlflow.get_tracking_uri()
     if database := sqlite_file(uri):
         database.parent.mkdir(parents=True, exist_ok=True)
     name = f"registry-{hashlib.sha256(uri.rpartition('@')[2].encode()).hexdigest()[:16]}"
+    with plain_errors(), FileLock(database.with_name(f".{database.name}.lock")) if database else machine_lock(name):
+        yield
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn an error of MLflow's into one that says what to do.
+
+    Raises:
+        PermissionError: the server does not know the user, or refuses them what the block does.
+        ConnectionError: nothing answers at the address, or MLflow refuses it or a request.
+    """
     try:
-        with FileLock(database.with_name(f".{database.name}.lock")) if database else machine_lock(name):
-            yield
-    except MlflowException as error:  # its text may hold the address and so a password, so only the cause keeps it
+        yield
+    except Exception as error:
+        known = sys.modules.get("mlflow.exceptions")  # a block that did not import mlflow, which takes seconds, has no error of its
+        if not known or not isinstance(error, known.MlflowException):
+            raise
         if refusal := REFUSALS.get(error.get_http_status_code()):
             raise PermissionError(refusal) from error
+        # The text may hold the address and so a password: only the cause keeps it.
         raise ConnectionError("MLflow cannot be used at MLFLOW_TRACKING_URI or runtime.tracking_uri; WORDMINT_TRACEBACK=1 shows why") from error
 
 

@@ -55,6 +55,11 @@ class House:
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
+    def mounts(self) -> bool:
+        """Whether this process may mount file systems."""
+        return os.path.ismount(self.disk)
+
+    @property
     def place(self) -> Path:
         """The folder of the catalog and of the DVC remote beside it."""
         return self.disk / "place"

@@ -3,14 +3,12 @@
 import json
 import random
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.faults.away import failing_server, killed_server, read_only
 from tests.support.faults.house import House
 from tests.support.faults.invariants import differences
 from tests.support.faults.states import REASON, make_states
@@ -70,8 +68,18 @@ OPERATIONS = {
 }
 VISITS = {WRITTEN: 14, TOLD: 2, SET: 2, DROPPED: 2, "journal: line written": 9, "outputs in the cache, stage not recorded": 9}
 """A point that an operation passes several times, and up to which visit it is struck; each other one is struck at its first."""
-AWAY = {"REMOTE": ("push", "pull"), "MLFLOW": ("promote", "rollback", "revoke", "reinstate", "rescore")}
-"""A service that may be away, and the operations that cannot do without it."""
+MOVES = ("promote", "rollback", "revoke", "reinstate")
+AWAY = {
+    "REMOTE": ("push", "pull"),
+    "MLFLOW": (*MOVES, "rescore"),
+    "SERVER": (*MOVES, "build"),
+    "READONLY": ("build", "rebuild", "add", "push", *MOVES),
+}
+"""What may be missing, and for which operations: a service that is away, a server that is killed, a folder that can be written."""
+MOUNTED = ("DISK", "READONLY")
+"""What needs the right to mount."""
+READ_ONLY = ("data", "data/images", "mlruns", ".dvc")
+"""Folders of a catalog, one of which cannot be written; the moment of the fault says which."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class Fault:
 
     operation: str
     kind: str
-    """kill or full at a point; a signal at a moment; DISK, which is full from a moment on; REMOTE or MLFLOW, which is away."""
+    """kill or full at a point; a signal at a moment; DISK, which is full from a moment on; REMOTE or MLFLOW, which is away; SERVER, MLflow's, which
+    is killed at a moment; READONLY, a folder that cannot be written."""
     point: str = ""
     visit: int = 1
     moment: float = 0.0
@@ -88,7 +97,7 @@ class Fault:
 
     @property
     def title(self) -> str:
-        where = f" at {self.point}" if self.point else " is away" if self.kind in AWAY else " at a random moment"
+        where = f" at {self.point}" if self.point else " at a random moment" if self.kind not in ("REMOTE", "MLFLOW", "READONLY") else " is away"
         return f"{self.operation}: {self.kind}{where}"
 
     def __str__(self) -> str:
@@ -169,20 +178,31 @@ class Rounds:
                 yield f"it ended with {len(said.strip().splitlines())} lines: {said[-300:]}"
 
     def without(self, fault: Fault) -> Iterator[str]:
-        """Run an operation without enough space on the disk, the DVC remote, or MLflow's server, and yield what is wrong with the way it ended."""
-        command = OPERATIONS[fault.operation].command
-        if fault.kind == "DISK":
-            with self.house.nearly_full(int(fault.moment * self.bytes[fault.operation])):
-                self.house.run(*command)
+        """Run an operation without something that it needs, and yield what is wrong with the way it ended."""
+        command, seconds = OPERATIONS[fault.operation].command, fault.moment * self.seconds[fault.operation]
+        match fault.kind:
+            case "DISK":
+                with self.house.nearly_full(int(fault.moment * self.bytes[fault.operation])):
+                    self.house.run(*command)
+                return
+            case "REMOTE":
+                with self.house.away("remote"):
+                    code, said = self.house.run(*command)
+                said = said.strip().splitlines()[-1]  # DVC prints lines of its own before
+            case "MLFLOW":
+                with failing_server(slow=fault.moment > 0.5) as address:
+                    code, said = self.house.run(*command, MLFLOW_TRACKING_URI=address)
+            case "SERVER":
+                with killed_server(self.house.catalog / "mlruns/mlflow.db", self.house.home, seconds) as address:
+                    code, said = self.house.run(*command, MLFLOW_TRACKING_URI=address, MLFLOW_HTTP_REQUEST_MAX_RETRIES="1")
+            case "READONLY":
+                with read_only(self.house.catalog / READ_ONLY[int(fault.moment * len(READ_ONLY))]):
+                    code, said = self.house.run(*command)
+        if code == 0 and fault.kind in ("SERVER", "READONLY"):  # it was done before the kill, or need not write there
             return
-        if fault.kind == "REMOTE":
-            with self.house.away("remote"):
-                code, said = self.house.run(*command)
-            said = said.strip().splitlines()[-1]  # DVC prints lines of its own before
-        else:
-            with failing_server(slow=fault.moment > 0.5) as address:
-                code, said = self.house.run(*command, MLFLOW_TRACKING_URI=address)
-        if code != 1 or len(said.strip().splitlines()) > 1:
+        lines = said.strip().splitlines()
+        # A build names each concept that failed; a move that was made says so, and then what it could not write.
+        if code != 1 or "Traceback" in said or (len(lines) > 1 and fault.kind not in ("SERVER", "READONLY")):
             yield f"it ended with {code}: {said[-300:]}"
 
 
@@ -191,36 +211,14 @@ def without_bytes(standing: dict[str, Any]) -> dict[str, Any]:
     return {"stale": standing["stale"], "aliases": {concept: entry["aliases"] for concept, entry in standing["registry"].items()}}
 
 
-class Failing(BaseHTTPRequestHandler):
-    """An MLflow server that answers every request with 500."""
+def faults_of(seed: int, count: int, operations: Sequence[str], mounts: bool = True) -> list[Fault]:
+    """Return `count` faults: first a kill at every named point of every operation, in a random order, then random ones.
 
-    delay = 0.0
-
-    def do_GET(self) -> None:
-        time.sleep(self.delay)
-        self.send_error(500)
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def failing_server(slow: bool) -> Iterator[str]:
-    handler = type("Slow", (Failing,), {"delay": 2.0}) if slow else Failing
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def faults_of(seed: int, count: int, operations: Sequence[str]) -> list[Fault]:
-    """Return `count` faults: first a kill at every named point of every operation, in a random order, then random ones."""
+    Without the right to mount, no disk is full and no folder read-only."""
     generator = random.Random(seed)
     first = at_points(set(operations))
     generator.shuffle(first)
-    return [*first, *(drawn(generator, operations) for _ in range(count - len(first)))][:count]
+    return [*first, *(drawn(generator, operations, mounts) for _ in range(count - len(first)))][:count]
 
 
 def at_points(operations: set[str], kinds: tuple[str, ...] = ("kill",)) -> list[Fault]:
@@ -228,12 +226,13 @@ def at_points(operations: set[str], kinds: tuple[str, ...] = ("kill",)) -> list[
     return [Fault(name, kind, point) for kind in kinds for name in sorted(operations) for point in OPERATIONS[name].points]
 
 
-def drawn(generator: random.Random, operations: Sequence[str]) -> Fault:
+def drawn(generator: random.Random, operations: Sequence[str], mounts: bool) -> Fault:
     """Return a random fault: at a visit of a point, or at any moment."""
     name = generator.choice(operations)
     if generator.random() < 0.5:
         kinds = ["SIGKILL", "SIGKILL", "SIGINT", "SIGTERM", "DISK"]
         kinds += [kind for kind, broken in AWAY.items() if name in broken]
+        kinds = [kind for kind in kinds if mounts or kind not in MOUNTED]
         return Fault(name, generator.choice(kinds), moment=generator.random())
     point = generator.choice(OPERATIONS[name].points)
     return Fault(name, generator.choice(["kill", "kill", "full"]), point, generator.randint(1, VISITS.get(point, 1)))
