@@ -16,6 +16,6 @@ def test_an_end_is_one_line(capsys: pytest.CaptureFixture[str], error: BaseExcep
 def test_an_error_of_mlflow_is_one_line_without_its_address() -> None:
     from mlflow.exceptions import MlflowException
 
-    with pytest.raises(SystemExit, match="^error: MLflow cannot be used at MLFLOW_TRACKING_URI or runtime.tracking_uri; ") as end, one_line_errors():
+    with pytest.raises(SystemExit, match="error: MLflow cannot be used at") as end, one_line_errors():
         raise MlflowException("nothing answers at http://me:secret@host/")
     assert "secret" not in str(end.value)
