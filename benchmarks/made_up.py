@@ -24,6 +24,8 @@ from safetensors.torch import save_file
 
 from flows import batches, build_catalog
 from tasks import artifacts
+from tasks.drawing.index import write_index
+from tasks.drawing.page import write_page
 from tasks.registry import connection, reading
 from tasks.registry.connection import tracking_uri
 from tasks.registry.promotion import evidence
@@ -64,8 +66,11 @@ def make_catalog(folder: Path, count: int) -> None:
             leave(concept)
         record = {"name": connection.model_name(concept), "version": 1, "digest": artifacts.sha256(artifacts.learned_embeds(concept))}
         artifacts.write_json(artifacts.registered(concept), record | {"aliases": [reading.CHAMPION]})
-    artifacts.write_bytes(artifacts.REPORT / "index.html", b"page")
     register(concepts)
+    settings = load_settings()
+    for concept in concepts:
+        write_page(concept, settings)
+    write_index(settings)
     write_lock(params)
 
 

@@ -5,10 +5,9 @@ from prefect import flow
 from flows import freshness, workers
 from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome, show
-from tasks import artifacts
+from tasks.drawing.redrawing import redraw
 from tasks.pipeline import fingerprints, repository, storage
-from tasks.report import report
-from tasks.settings import Settings, load_settings
+from tasks.settings import load_settings
 
 
 @flow(name="build-catalog")
@@ -37,21 +36,7 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
         elif stale:
             workers.build_elsewhere(stale, settings, outcome)
         show(outcome, chosen)
-        build_report(repo, settings)
+        redraw(repo, settings)
     if outcome.failed:
         raise BuildFailed(outcome)
     return outcome
-
-
-def build_report(repo: repository.Repo, settings: Settings) -> None:
-    """Write the report if what it shows has changed."""
-    before = fingerprints.report_fingerprint(fingerprints.fingerprints_of(list(settings.concepts)))
-    if not fingerprints.changed(before):
-        return
-    if repository.why(repo, "report"):
-        for folder in (artifacts.DATA / part for part in ("curated", "embeddings", "registered", "samples", "scores")):
-            folder.mkdir(parents=True, exist_ok=True)  # DVC does not record a stage without a dependency, such as where every registration failed
-        with repository.recording(repo, "report"):
-            report(settings)
-    else:
-        fingerprints.remember(before)

@@ -78,6 +78,14 @@ def registered(concept: str) -> Path:
     return DATA / "registered" / f"{concept}.json"
 
 
+def page(concept: str) -> Path:
+    return REPORT / "concepts" / concept
+
+
+def card(concept: str) -> Path:
+    return REPORT / "cards" / f"{concept}.json"
+
+
 def composition(first: str, second: str) -> Path:
     """Return the folder of the pictures that two words give together; a concept key has no +."""
     return COMPOSITIONS / f"{first}+{second}"

@@ -9,6 +9,7 @@ from PIL import Image
 from tasks import artifacts
 from tasks.drawing import plots
 from tasks.drawing.page import portable
+from tasks.page import page as draw_page
 from tasks.report import report
 from tasks.settings import Settings, load_settings
 
@@ -62,20 +63,28 @@ def draw_pictures(folder: Path, count: int, side: int) -> None:
 
 @pytest.fixture
 def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A catalog in which fox has everything, teapot has scores only and owl has nothing."""
+    """A catalog in which fox has everything, teapot has no pictures and owl is not built."""
     monkeypatch.chdir(tmp_path)
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
     params["base"] = {"model": "/home/somebody/model", "revision": None}
     params["concepts"] = {key: {"kind": "object", "placeholder_token": f"<{key}>", "initializer_token": "dog"} for key in ("fox", "teapot", "owl")}
     Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     base = {"model": "/home/somebody/model", "revision": None, "weights_sha256": "12" * 32}
-    train = {"concept": "fox", "method": "textual_inversion", "optimizer_steps": 500, "stopped": "cap", "seconds": 41.2, "norm": 0.5}
-    artifacts.write_json(artifacts.train_record("fox"), train | {"vocabulary_norm_median": 0.4, "seed": 0, "base": base, "settings": {}})
-    artifacts.write_json(artifacts.registered("fox"), {"name": "concept.fox", "version": 3, "digest": "ab" * 32, "aliases": ["champion"]})
+    train = {"method": "textual_inversion", "optimizer_steps": 500, "stopped": "cap", "seconds": 41.2, "norm": 0.5, "vocabulary_norm_median": 0.4}
     prompts = {"a photo of a {}": "a-photo-of-a", HOSTILE: "ä-script"}
-    record = {"concept": "fox", "embedding_digest": "ab" * 32, "base": base, "num_inference_steps": 50, "guidance_scale": 4.0}
     suite = [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()]
-    artifacts.write_json(artifacts.samples_record("fox"), record | {"seeds": list(range(6)), "prompts": suite})
+    record = {
+        "embedding_digest": "ab" * 32,
+        "base": base,
+        "num_inference_steps": 50,
+        "guidance_scale": 4.0,
+        "seeds": list(range(6)),
+        "prompts": suite,
+    }
+    for key in ("fox", "teapot"):
+        artifacts.write_json(artifacts.train_record(key), train | {"concept": key, "seed": 0, "base": base, "settings": {}})
+        artifacts.write_json(artifacts.samples_record(key), record | {"concept": key})
+        artifacts.write_json(artifacts.registered(key), {"name": f"concept.{key}", "version": 3, "digest": "ab" * 32, "aliases": ["champion"]})
     for slug in prompts.values():
         draw_pictures(artifacts.samples("fox") / "word" / slug, 6, 64)
         draw_pictures(artifacts.samples("fox") / "prompt_only" / slug, 6, 512)
@@ -86,79 +95,108 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
-def test_the_page_needs_nothing_outside_its_folder(catalog: Settings) -> None:
-    index = report.fn(catalog)
-    html = index.read_text(encoding="utf-8")
-    page = Page(html)
+def write_report(settings: Settings) -> Path:
+    """Write the pages of the concepts that have scores, and the index, and return its path."""
+    for key in settings.concepts:
+        if artifacts.scores(key).exists():
+            draw_page(key, settings)
+    return report(settings)
+
+
+def index_of(settings: Settings) -> Page:
+    return Page(write_report(settings).read_text(encoding="utf-8"))
+
+
+def page_of(key: str, settings: Settings) -> Page:
+    return Page(draw_page(key, settings).read_text(encoding="utf-8"))
+
+
+def words(page: Page) -> str:
+    return " ".join(page.text.split())
+
+
+def test_the_report_needs_nothing_outside_its_folder(catalog: Settings) -> None:
+    index, shown = write_report(catalog), set()
     assert index == artifacts.REPORT / "index.html"
-    files = {unquote(reference) for reference in page.references if not reference.startswith("#")}
-    assert files == {path.relative_to(index.parent).as_posix() for path in index.parent.rglob("*.webp")}
-    assert {reference[1:] for reference in page.references if reference.startswith("#")} <= page.ids
-    assert not any(reference.startswith(("/", "http", "file")) for reference in page.references)
-    assert "url(" not in html and "@import" not in html and "/home/somebody" not in html
-    assert page.images_without_alt == 0
+    for path in (index, *map(artifacts.page, ("fox", "teapot"))):
+        path = path if path.is_file() else path / "index.html"
+        html = path.read_text(encoding="utf-8")
+        page = Page(html)
+        files = {path.parent / unquote(reference) for reference in page.references if not reference.startswith("#")}
+        assert all(file.resolve().is_relative_to(artifacts.REPORT.resolve()) and file.exists() for file in files)
+        assert {reference[1:] for reference in page.references if reference.startswith("#")} <= page.ids
+        assert not any(reference.startswith(("/", "http", "file")) for reference in page.references)
+        assert "url(" not in html and "@import" not in html and "/home/somebody" not in html
+        assert page.images_without_alt == 0
+        shown |= {file.resolve() for file in files}
+    assert {path.resolve() for path in artifacts.REPORT.rglob("*.webp")} <= shown
 
 
 def test_other_words_stand_beside_a_score_as_far_as_they_were_measured(catalog: Settings) -> None:
     draw_pictures(artifacts.samples("fox") / "human_short" / "a-photo-of-a", 4, 64)
-    text = " ".join(Page(report.fn(catalog).read_text(encoding="utf-8")).text.split())
-    assert text.count("; coarse word 0.500, short caption 0.600") == 2  # reconstruction of fox and teapot; editability has none of them
+    text = words(page_of("fox", catalog))
+    assert text.count("; coarse word 0.500, short caption 0.600") == 1  # reconstruction; editability has none of them
     assert "long caption" not in text
     assert text.index("short caption:") > text.index("coarse word:") and text.count("short caption:") == 1
 
 
 def test_fidelity_stands_beside_the_other_scores_where_it_was_measured(catalog: Settings) -> None:
-    assert "fidelity" not in Page(report.fn(catalog).read_text(encoding="utf-8")).text
+    assert "fidelity" not in index_of(catalog).text and "fidelity" not in page_of("fox", catalog).text
     scores = artifacts.read_json(artifacts.scores("fox"))
     scores["fidelity"] = {"value": 0.613, "low": 0.6, "high": 0.62, "image_only": 0.9, "prompt_only": 0.1, "edited": 0.5}
     scores |= {"diversity": {"value": 0.2, "training": 0.3}, "copies": 0.25, "prompts": [row | {"fidelity": 0.613} for row in scores["prompts"]]}
     scores["scorer"]["fidelity"] = {"model": "/home/somebody/eye", "weights_sha256": "ef" * 32}
     artifacts.write_json(artifacts.scores("fox"), scores)
-    html = report.fn(catalog).read_text(encoding="utf-8")
-    text = " ".join(Page(html).text.split())
+    text = words(page_of("fox", catalog))
     assert text.count("fidelity 0.613") == 3  # beside its bar, and of both prompts
-    assert "0.200, 0.300" in text and "25 %" in text and "/home/somebody" not in html
+    assert "0.200, 0.300" in text and "25 %" in text
+    index = write_report(catalog).read_text(encoding="utf-8")
+    assert "0.613" in index and "eye @ efefefef" in index and "/home/somebody" not in index
 
 
 def test_a_version_that_is_held_back_says_why(catalog: Settings) -> None:
     record = artifacts.read_json(artifacts.registered("fox"))
     artifacts.write_json(artifacts.registered("fox"), record | {"aliases": ["challenger"], "held_back": "reconstruction 0.2 is too low"})
-    assert "Held back and no champion: reconstruction 0.2 is too low" in Page(report.fn(catalog).read_text(encoding="utf-8")).text
+    assert "Held back and no champion: reconstruction 0.2 is too low" in page_of("fox", catalog).text
 
 
 def test_what_users_write_is_escaped(catalog: Settings) -> None:
-    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
+    page = page_of("fox", catalog)
     assert "script" not in page.tags
     assert HOSTILE.format("<fox>") in page.text
 
 
 def test_the_same_inputs_give_the_same_bytes(catalog: Settings) -> None:
     def contents() -> dict[Path, bytes]:
-        report.fn(catalog)
+        write_report(catalog)
         return {path: path.read_bytes() for path in artifacts.REPORT.rglob("*") if path.is_file()}
 
     assert contents() == contents()
 
 
-def test_a_concept_without_scores_is_listed_as_not_built(catalog: Settings) -> None:
-    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
-    assert {"concept-fox", "concept-teapot"} <= page.ids
-    assert "concept-owl" not in page.ids
+def test_every_concept_that_is_built_has_a_row_and_a_page(catalog: Settings) -> None:
+    page = index_of(catalog)
+    assert {f"concepts/{key}/index.html" for key in ("fox", "teapot")} == {path for path in page.references if path.endswith(".html")}
     assert "owl" in page.text.split("Not built yet")[1]
+
+
+def test_a_concept_that_left_the_catalog_leaves_the_index(catalog: Settings) -> None:
+    write_report(catalog)
+    del catalog.concepts["teapot"]
+    assert "teapot" not in Page(report(catalog).read_text(encoding="utf-8")).text
 
 
 def test_a_catalog_without_scores_says_what_to_run(catalog: Settings) -> None:
     for key in ("fox", "teapot"):
         artifacts.scores(key).unlink()
-    assert "make catalog" in Page(report.fn(catalog).read_text(encoding="utf-8")).text
+    assert "make catalog" in index_of(catalog).text
 
 
-def test_pictures_that_concepts_share_are_written_once(catalog: Settings) -> None:
-    report.fn(catalog)
+def test_pictures_that_prompts_share_are_written_once(catalog: Settings) -> None:
+    draw_page("fox", catalog)
     before = len(list(artifacts.REPORT.rglob("*.webp")))
-    artifacts.write_json(artifacts.samples_record("teapot"), artifacts.read_json(artifacts.samples_record("fox")) | {"concept": "teapot"})
-    draw_pictures(artifacts.samples("teapot") / "prompt_only" / "a-photo-of-a", 6, 512)
-    report.fn(catalog)
+    draw_pictures(artifacts.samples("fox") / "word_alone" / "a-photo-of-a", 6, 64)  # the same as the word's
+    draw_page("fox", catalog)
     assert len(list(artifacts.REPORT.rglob("*.webp"))) == before
 
 
@@ -169,16 +207,16 @@ def test_pairs_of_present_words_are_a_triangle(catalog: Settings) -> None:
         draw_pictures(artifacts.composition(one, other), 6, 64)
 
     pair("fox", "teapot", "ab" * 32)
-    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
+    page = index_of(catalog)
     assert {"compositions", "pair-fox-teapot"} <= page.ids and "44 %" in page.text
-    assert "#pair-fox-teapot" in page.references and "script" not in page.tags
+    assert "#pair-fox-teapot" in page.references and page.tags.count("script") == 1  # the index's own
     pair("fox", "teapot", "cd" * 32)  # of a word that has been learned anew since
     pair("fox", "owl", "ab" * 32)  # which is no longer in the catalog
-    assert "compositions" not in Page(report.fn(catalog).read_text(encoding="utf-8")).ids
+    assert "compositions" not in index_of(catalog).ids
 
 
 def test_sprites_keep_small_pictures_and_shrink_large_ones(catalog: Settings) -> None:
-    report.fn(catalog)
+    draw_page("fox", catalog)
     widths = {Image.open(path).size for path in artifacts.REPORT.rglob("*.webp")}
     assert widths == {(4 * 66, 2 * 66), (4 * 264, 2 * 264)}
 
@@ -187,7 +225,7 @@ def test_points_lie_where_the_axes_say(catalog: Settings) -> None:
     axis = plots.Axis(0.0, 0.5, 400, 0)
     assert [axis.at(value) for value in (0.0, 0.125, 0.5)] == [400, 300, 0]
     assert plots.Axis(0.38, 0.91, 0, 1).ticks(5) == [0.4, 0.6, 0.8]
-    page = Page(report.fn(catalog).read_text(encoding="utf-8"))
+    page = index_of(catalog)
     wide, narrow = plots.Axis(0.4 - 0.03, 0.9 + 0.03, 44, 1048), plots.Axis(0.4 - 0.03, 0.9 + 0.03, 44, 342)
     assert [x for x, _ in page.circles] == [axis.at(value) for axis in (wide, narrow) for value in (0.7, 0.5)]
     heights = plots.Axis(0.1 - 0.015, 0.35 + 0.015, 516, 30)

@@ -205,21 +205,21 @@ def bullet(score: dict[str, float | None], axis: Axis) -> Bullet:
     return Bullet(axis.end, x, low, high, references, (bounds[0], bounds[1]))
 
 
-def draw(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Lay out score records: planes for wide and narrow screens and, by concept, a bullet per score on scales that all concepts share."""
-    if not scores:
-        return {"planes": {}, "bullets": {}}
-    names = SCORES[:2]
+def planes(cards: Sequence[dict[str, Any]]) -> dict[str, Plane]:
+    """Lay out the concepts of cards in planes for wide and narrow screens."""
+    if not cards:
+        return {}
+    names, scores = SCORES[:2], [card["scores"] for card in cards]
     intervals = [{name: Interval(*(score[name][end] for end in ("value", "low", "high"))) for name in names} for score in scores]
-    points = [(score["concept"], by_name["reconstruction"], by_name["editability"]) for score, by_name in zip(scores, intervals, strict=True)]
+    points = [(card["key"], by_name["reconstruction"], by_name["editability"]) for card, by_name in zip(cards, intervals, strict=True)]
     mean = {(name, bound): fmean(score[name][bound] for score in scores) for name in names for bound in BOUNDS}
     guides = [(label, mean["reconstruction", bound], mean["editability", bound]) for bound, label in BOUNDS.items()]
-    values = {name: [value for score in scores for value in (score.get(name) or {}).values() if value is not None] for name in SCORES}
-    axes = {name: spanning(shown, 0, 340) for name, shown in values.items() if shown}
-    return {
-        "planes": {"wide": plane(points, guides), "narrow": plane(points, guides, width=350, height=400)},
-        "bullets": {score["concept"]: {name: bullet(score[name], axes[name]) for name in measured(score)} for score in scores},
-    }
+    return {"wide": plane(points, guides), "narrow": plane(points, guides, width=350, height=400)}
+
+
+def bullets(score: dict[str, Any]) -> dict[str, Bullet]:
+    """Lay out each score of a score record on a scale of its own, from the lowest of its numbers to the highest."""
+    return {name: bullet(score[name], spanning([value for value in score[name].values() if value is not None], 0, 340)) for name in measured(score)}
 
 
 def pitch(side: int) -> int:

@@ -1,9 +1,12 @@
 """A catalog's DVC repository in the memory of a process: its stages, and the records that are in the journal and not in dvc.lock yet."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from dvc.dvcfile import load_file
+from dvc.dvcfile import ProjectFile, load_file
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage.loader import StageLoader
@@ -15,6 +18,20 @@ from tasks.pipeline.remembered import FileState, file_states
 
 DECLARATIONS = ("dvc.yaml", "params.yaml", str(lockfile.LOCK))
 """The files that declare and record the stages."""
+
+
+def read_by_dvc(file: ProjectFile) -> Mapping[str, Any]:
+    """Return the entries of dvc.lock.
+
+    Raises:
+        ValueError: DVC cannot read it.
+    """
+    try:
+        return file.lockfile_contents.get("stages") or {}
+    except DvcException as error:
+        raise ValueError(
+            "dvc.lock is torn or was edited; run `git restore dvc.lock` or delete it, and a build takes the results from DVC's run-cache"
+        ) from error
 
 
 class CatalogRepo(Repo):
@@ -34,7 +51,7 @@ class CatalogRepo(Repo):
         states = file_states(DECLARATIONS)
         if self.loaded is None or self.loaded[0] != states:
             file = load_file(self, "dvc.yaml")
-            entries = lockfile.read(lambda: file.lockfile_contents.get("stages", {}))
+            entries = lockfile.read(lambda: read_by_dvc(file))
             self.loaded, self.replayed = (states, StageLoader(file, file.contents, {"stages": entries})), 0
         self.replayed = journal.replay(self.journal, self.replayed, self.loaded[1].lockfile_data)
         return self.loaded[1]

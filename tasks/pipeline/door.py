@@ -20,8 +20,11 @@ MENDABLE = (ValueError, OSError, FloatingPointError)
 """The errors that a person can mend; their text says how."""
 
 
-def run_stage(stage: Callable[[str, Settings], Path]) -> None:
-    """Run `stage` for `--concept KEY`; an error that the user can mend is one line and exit code 1."""
+def run_stage(stage: Callable[[str, Settings], Path], learns: bool = True) -> None:
+    """Run `stage` for `--concept KEY`; an error that the user can mend is one line and exit code 1.
+
+    learns: whether the stage makes a result, which a revoked concept or one without declared rights does not get, or shows it.
+    """
     parser = argparse.ArgumentParser(description=(stage.__doc__ or "").strip().splitlines()[0])
     parser.add_argument("--concept", required=True, help="a key under concepts in params.yaml")
     parser.add_argument("--edition", type=int, help="the edition of the stage in dvc.yaml")
@@ -32,6 +35,9 @@ def run_stage(stage: Callable[[str, Settings], Path]) -> None:
         refuse_another_edition(Path(sys.argv[0]).stem, arguments.edition)
         settings = load_settings()
         settings.concept(concept)
+        if not learns:
+            print(stage(concept, settings))
+            return
         refuse_revoked(concept)
         read_rights(concept)  # missing rights stop the stage now, not after an hour of training
         with device_lock(settings.runtime.device):

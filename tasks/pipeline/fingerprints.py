@@ -20,13 +20,13 @@ from tasks.registry.connection import tracking_address, tracking_uri
 from tasks.settings import Settings, read_params
 
 RECORD = artifacts.CACHE / "up-to-date.json"
-REPORT = "report page"  # no concept has a name with a space
+REPORT = "report"
 
 
 def nothing_to_do(settings: Settings, concepts: Sequence[str] | None) -> bool:
     """Tell without DVC whether a build of these concepts, or of all, would find nothing to do; True is certain, False is not."""
     now = fingerprints_of(list(settings.concepts))
-    needed = {concept: now[concept] for concept in concepts or now} | report_fingerprint(now)
+    needed = {concept: now[concept] for concept in concepts or now} | report_fingerprints(now)
     return connection.exists(tracking_uri(settings)) and not changed(needed)
 
 
@@ -51,9 +51,18 @@ def fingerprints_of(concepts: Sequence[str]) -> dict[str, str]:
     return {concept: digest_of(digest, declarations.get(concept), locked[concept], list(states(concept))) for concept in concepts}
 
 
-def report_fingerprint(concepts: Mapping[str, str]) -> dict[str, str]:
-    """Return the digest of the report under `REPORT`; `concepts` holds the fingerprints of all concepts, which the report shows."""
-    return {REPORT: digest_of(dict(concepts), lock_entries()["report"], list(folder_states(artifacts.REPORT)))}
+def report_fingerprints(concepts: Mapping[str, str]) -> dict[str, str]:
+    """Return the digest of each concept's page under `page@<concept>`, and that of the report's index under `REPORT`.
+
+    concepts: the fingerprints of all concepts, which the report shows.
+    """
+    locked = lock_entries()
+    pages = {}
+    for concept, digest in concepts.items():
+        drawn = [*folder_states(artifacts.page(concept)), *file_states(artifacts.card(concept))]
+        pages[f"page@{concept}"] = digest_of(digest, locked[f"page@{concept}"], drawn)
+    index = [*file_states(artifacts.REPORT / "index.html"), *folder_states(artifacts.REPORT / "pictures")]
+    return pages | {REPORT: digest_of(pages, locked[REPORT], index)}
 
 
 def digest_of(*parts: Any) -> str:
@@ -61,14 +70,14 @@ def digest_of(*parts: Any) -> str:
 
 
 def lock_entries(path: Path = lockfile.LOCK) -> Mapping[str, str]:
-    """Return the text of dvc.lock by concept, and that of the report; a text that cannot be split is the text of each."""
+    """Return the text of dvc.lock by concept, by page as `page@<concept>`, and that of the report; a text that cannot be split is that of each."""
     text = path.read_text(encoding="utf-8") if path.exists() else lockfile.EMPTY
     texts = lockfile.split(text)
     if texts is None:
         return defaultdict(lambda: text)
     entries: dict[str, str] = defaultdict(str)
     for stage, entry in texts.items():
-        entries[stage.partition("@")[2] or stage] += entry
+        entries[stage if stage.startswith("page@") else stage.partition("@")[2] or stage] += entry
     return entries
 
 
@@ -76,7 +85,11 @@ def states(concept: str) -> Iterator[tuple[str, int, int, int]]:
     """Yield path, size, time and inode of every file that a stage of the concept reads or writes."""
     for folder in (artifacts.images(concept), artifacts.curated(concept), artifacts.embeddings(concept), artifacts.samples(concept)):
         yield from folder_states(folder)
-    for file in (artifacts.rights(concept), artifacts.scores(concept), artifacts.registered(concept)):
+    yield from file_states(artifacts.rights(concept), artifacts.scores(concept), artifacts.registered(concept))
+
+
+def file_states(*files: Path) -> Iterator[tuple[str, int, int, int]]:
+    for file in files:
         if file.exists():
             status = file.stat()
             yield str(file), status.st_size, status.st_mtime_ns, status.st_ino

@@ -55,15 +55,29 @@ def read(parse: Callable[[], Mapping[str, Any]], path: Path = LOCK) -> Entries:
 
 
 def split(text: str) -> dict[str, str] | None:
-    """Return the text of each entry, or None if there is more than entries as DVC writes them: another section, a comment, a conflict, an anchor."""
+    """Return the text of each entry, or None if there is more than entries as DVC writes them: another section, a comment, a conflict, an anchor.
+
+    The last entry is left out if it is torn: an interrupted `dvc repro` may end in the middle of its writing, and the run-cache has the result.
+    """
     if text == EMPTY:
         return {}
-    body = text.removeprefix(HEADER)
-    if body == text or re.search(r"^\S|[:-] [&*]", body, re.MULTILINE):
+    body = text.removeprefix(HEADER)[: text.rfind("\n") + 1 - len(HEADER)]
+    if not text.startswith(HEADER) or re.search(r"^\S|[:-] [&*]", body, re.MULTILINE):
         return None
     first, *entries = re.split(r"^(?=  \S)", body, flags=re.MULTILINE)
+    if entries and not is_whole(entries[-1]):
+        entries.pop()
     texts = {entry.partition(":\n")[0].strip(): entry for entry in entries}
     return None if first or len(texts) < len(entries) else texts
+
+
+def is_whole(entry: str) -> bool:
+    """Tell whether the text of an entry has all that DVC writes."""
+    try:
+        content = parsed(entry)
+    except (yaml.YAMLError, AttributeError, ValueError):
+        return False
+    return isinstance(content, dict) and "cmd" in content
 
 
 def joined(texts: Mapping[str, str]) -> str:

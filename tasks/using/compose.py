@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel, load_base_model
-from tasks.drawing.page import write_page
+from tasks.drawing.index import write_index
 from tasks.drawing.pictures import pictures_of, save_pictures, seeds_of
 from tasks.judging.judge import features_of
 from tasks.pipeline import repository
@@ -53,7 +53,7 @@ def compose(concepts: Sequence[str], settings: Settings, on_pair: Callable[[dict
         if repository.why(repo, "report"):
             return  # the next build writes it
         with repository.recording(repo, "report"):
-            write_page(settings)
+            write_index(settings)
 
 
 def is_built(concept: str) -> bool:

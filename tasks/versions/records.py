@@ -18,11 +18,13 @@ def keep_record(concept: str) -> None:
         return
     before = artifacts.read_json(path)
     record = {key: before[key] for key in ("name", "version", "digest")} | reading.standing(concept, before["version"])
-    if record == before:
-        return
     stage = f"register@{concept}"
     with repository.open_repo() as repo:
-        if concept not in load_settings().concepts or repository.why(repo, stage):  # the next build writes the record anyway
+        stale = repository.why(repo, stage) if concept in load_settings().concepts else ["not in the catalog"]
+        torn = stale == [f"{path} modified"]  # by a command that was killed before DVC recorded what it had written
+        if record == before and not torn:
+            return
+        if stale and not torn:  # the next build writes the record anyway
             artifacts.write_json(path, record)
         else:
             with repository.recording(repo, stage):

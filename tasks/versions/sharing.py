@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tasks.drawing.page import write_page
+from tasks.drawing.redrawing import redraw
 from tasks.faults import point
 from tasks.pipeline import repository, storage
 from tasks.registry import connection
@@ -50,7 +50,6 @@ def pull(settings: Settings) -> Pulled:
             connection.connect(tracking_uri(settings))
             refresh_records(concepts)
         stale = repository.stale_now(repo, concepts)
-        if not stale and repository.why(repo, "report"):
-            with repository.recording(repo, "report"):
-                write_page(settings)
+        if not stale:
+            redraw(repo, settings, pull=True)
     return Pulled(fetched, restored, stale)

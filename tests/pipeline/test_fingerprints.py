@@ -11,7 +11,7 @@ import yaml
 
 from tasks import artifacts
 from tasks.pipeline import fingerprints
-from tasks.pipeline.fingerprints import changed, fingerprints_of, lock_entries, nothing_to_do, remember, report_fingerprint
+from tasks.pipeline.fingerprints import changed, fingerprints_of, lock_entries, nothing_to_do, remember, report_fingerprints
 from tasks.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +23,8 @@ stages:
     cmd: python -m tasks.curate --concept owl
   register@fox:
     cmd: python -m tasks.register --concept fox
+  page@fox:
+    cmd: python -m tasks.page --concept fox
   report:
     cmd: python -m tasks.report
 """
@@ -43,7 +45,7 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         artifacts.write_bytes(artifacts.samples(concept) / "word/a-photo/0.png", b"sample")
         artifacts.write_json(artifacts.scores(concept), {"concept": concept})
     now = fingerprints_of(list(load_settings().concepts))
-    remember(now | report_fingerprint(now))
+    remember(now | report_fingerprints(now))
     return tmp_path
 
 
@@ -111,6 +113,12 @@ def test_a_lost_page_is_something_to_do() -> None:
     assert not nothing_to_do(load_settings(), None)
 
 
+def test_a_changed_page_is_of_its_concept_and_of_the_index() -> None:
+    artifacts.write_bytes(artifacts.page("fox") / "index.html", b"another page")
+    now = fingerprints_of(list(load_settings().concepts))
+    assert changed(now | report_fingerprints(now)) == ["page@fox", "report"]
+
+
 def test_what_was_never_remembered_is_changed() -> None:
     fingerprints.RECORD.unlink()
     assert found() == list(load_settings().concepts)
@@ -118,6 +126,6 @@ def test_what_was_never_remembered_is_changed() -> None:
 
 def test_the_lock_is_cut_by_concept() -> None:
     entries = lock_entries()
-    assert set(entries) == {"fox", "owl", "report"}
+    assert set(entries) == {"fox", "owl", "page@fox", "report"}
     assert entries["fox"].count("cmd:") == 2
     assert "--concept owl" in entries["owl"] and "tasks.report" in entries["report"]

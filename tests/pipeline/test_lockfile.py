@@ -55,5 +55,11 @@ def test_another_layout_is_parsed_as_a_whole(text: str, tmp_path: Path) -> None:
     assert dict(lockfile.read(lambda: ENTRIES, tmp_path / "dvc.lock")) == ENTRIES
 
 
+def test_a_torn_last_entry_is_left_out() -> None:
+    others = dict(list(ENTRIES.items())[:2])
+    for cut in range(TEXT.index("  report:"), TEXT.index("python -m tasks.report") + 5):
+        assert {stage: lockfile.parsed(entry) for stage, entry in (lockfile.split(TEXT[:cut]) or {}).items()} == others, TEXT[:cut]
+
+
 def test_no_file_has_no_entries(tmp_path: Path) -> None:
     assert len(lockfile.read(refuse, tmp_path / "dvc.lock")) == 0

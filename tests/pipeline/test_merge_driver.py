@@ -62,15 +62,19 @@ def build(machine: str = "") -> list[str]:
             if repository.why(repo, name := f"{stage}@{concept}") and (machine or stage == "register" or not repository.restore(repo, name)):
                 make(repo, name, OUTPUT[stage](concept), machine)
                 ran.append(name)
+        for concept in concepts:
+            if repository.why(repo, f"page@{concept}"):
+                make(repo, f"page@{concept}", artifacts.card(concept), machine, artifacts.page(concept) / "index.html")
         if repository.why(repo, "report"):
-            make(repo, "report", artifacts.REPORT / "index.html", machine)
+            make(repo, "report", artifacts.REPORT / "index.html", machine, artifacts.REPORT / "pictures/0.webp")
     return ran
 
 
-def make(repo: repository.CatalogRepo, name: str, path: Path, machine: str = "") -> None:
+def make(repo: repository.CatalogRepo, name: str, path: Path, machine: str = "", *more: Path) -> None:
     with repository.recording(repo, name):
         made_from = repr((name, machine, sorted(repository.snapshot(repo, name).items())))
-        artifacts.write_bytes(path, hashlib.sha256(made_from.encode()).hexdigest().encode())
+        for out in (path, *more):
+            artifacts.write_bytes(out, hashlib.sha256(made_from.encode()).hexdigest().encode())
 
 
 def stale() -> dict[str, list[str]]:

@@ -331,7 +331,7 @@ def test_an_imported_word_is_sampled_scored_and_registered(built: Path) -> None:
     assert torch.equal(read_rows(artifacts.learned_embeds("mug"))["<mug>"], random_rows(3))
     assert artifacts.read_json(artifacts.scores("mug"))["embedding_digest"] == artifacts.sha256(artifacts.learned_embeds("mug"))
     assert artifacts.read_json(artifacts.registered("mug"))["aliases"] == ["champion"]
-    assert "import of mug.pt" in (artifacts.REPORT / "index.html").read_text()
+    assert "import of mug.pt" in (artifacts.page("mug") / "index.html").read_text()
     assert "none: imported from mug.pt" in command("show", "mug")[1]
 
 

@@ -50,8 +50,12 @@ def build() -> None:
         for stage, path in RESULTS.items():
             with repository.recording(repo, f"{stage}@fox"):
                 artifacts.write_json(path, {"result of": stage})
+        with repository.recording(repo, "page@fox"):
+            artifacts.write_bytes(artifacts.page("fox") / "index.html", b"a page")
+            artifacts.write_json(artifacts.card("fox"), {"card of": "fox"})
         with repository.recording(repo, "report"):
-            artifacts.write_bytes(artifacts.REPORT / "index.html", b"a page")
+            artifacts.write_bytes(artifacts.REPORT / "index.html", b"an index")
+            artifacts.write_bytes(artifacts.REPORT / "pictures/0.webp", b"a picture")
 
 
 def invoke(*arguments: str) -> tuple[int, str]:
@@ -108,7 +112,7 @@ def test_a_catalog_goes_through_a_bucket(catalog: Path, bucket: str, monkeypatch
     second_clone(catalog, monkeypatch)
     code, output = invoke("pull")
     assert code == 0 and output.endswith("files fetched every concept is up to date")
-    assert s3(bucket).list_objects_v2(Bucket="catalog", Prefix="wordmint/runs/")["KeyCount"] == len(STAGES) + 1
+    assert s3(bucket).list_objects_v2(Bucket="catalog", Prefix="wordmint/runs/")["KeyCount"] == len(STAGES) + 2
     for path in (*RESULTS.values(), artifacts.images("fox") / "0.png", artifacts.REPORT / "index.html"):
         assert path.read_bytes() == (catalog / path).read_bytes()
 
@@ -122,7 +126,7 @@ def test_what_dvc_lock_does_not_have_comes_from_the_run_cache(catalog: Path, mon
     pulled = sharing.pull(load_settings())
     assert (pulled.restored, pulled.stale) == (STALE, {})
     assert artifacts.read_json(RESULTS["invert"]) == {"result of": "invert"}
-    assert list(yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]) == ["report", *STALE]
+    assert list(yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]) == ["report", *STALE, "page@fox"]
 
 
 def test_changed_pictures_are_sent_and_what_nobody_built_is_said(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:

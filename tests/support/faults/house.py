@@ -77,10 +77,10 @@ class House:
 
     @contextmanager
     def nearly_full(self, left: int) -> Iterator[None]:
-        """Leave so many bytes free on the disk while the block runs."""
+        """Leave so many bytes, or none, free on the disk while the block runs."""
         filler = self.disk / "filler"
         with filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(self.free - left, 1))
+            os.posix_fallocate(file.fileno(), 0, max(self.free - max(left, 0), 1))
         yield
         filler.unlink()
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from tasks import artifacts
@@ -100,8 +101,10 @@ def no_locks_block(settings: Settings) -> Iterator[str]:
         except Timeout:
             yield f"{path} is still held"
     rwlock = Path(".dvc/tmp/rwlock")
-    if rwlock.exists() and rwlock.stat().st_size and any(artifacts.read_json(rwlock).values()):
-        yield f"{rwlock} still has {rwlock.read_text()}"
+    locked = artifacts.read_json(rwlock) if rwlock.exists() and rwlock.stat().st_size else {}
+    holders = [*locked.get("write", {}).values(), *(reader for readers in locked.get("read", {}).values() for reader in readers)]
+    if alive := [holder for holder in holders if psutil.pid_exists(holder["pid"])]:  # DVC takes the others' locks away when it needs to
+        yield f"{rwlock} still has {alive}"
     if Path(".dvc/tmp/wordmint-journal.jsonl").exists():
         yield "the journal is still there"
 
