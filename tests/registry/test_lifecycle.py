@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from tasks import artifacts
+from tasks.pipeline import repository
 from tasks.registry import lifecycle, publishing, reading, writing
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
+from tasks.shipped import shipped
 from tasks.versions.pruning import delete, leftovers
 from tests.support.minted import mint, record
 
@@ -313,6 +315,8 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 def test_the_commands_say_what_happened(settings: Settings) -> None:
     Path("params.yaml").write_text(json.dumps(settings.model_dump(mode="json")), encoding="utf-8")
+    Path("dvc.yaml").write_bytes(shipped("dvc.yaml").read_bytes())
+    repository.new_repo(Path())
     published(settings, 0.75, 0.5)
     code, output = invoke("promote", "fox")
     assert code == 1 and "error: fox v2 is not promoted: v2 is worse than champion v1" in output and output.count("\n") == 1
