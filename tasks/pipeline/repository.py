@@ -91,7 +91,7 @@ def stale_now(repo: CatalogRepo, concepts: Sequence[str]) -> dict[str, list[str]
 
 def why(repo: CatalogRepo, name: str) -> list[str]:
     """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
-    with repo.lock:  # for another process may be writing dvc.lock
+    with one_line(), repo.lock:  # for another process may be writing dvc.lock
         stage = repo.stages()[name]
         reasons = [fault for part in (*stage.deps, *stage.outs) if (fault := unreadable(Path(part.def_path)))]
         if reasons or not all(out.hash_info for out in stage.outs):
@@ -124,14 +124,14 @@ def record(repo: CatalogRepo, name: str, before: Snapshot) -> None:
     """Record one stage in the journal of dvc.lock and in the cache, if its inputs are still those of the snapshot from before it ran.
 
     Raises:
-        ValueError: a dependency or parameter changed meanwhile; the outputs stay on disk, unrecorded and so stale.
+        ValueError: a dependency or parameter changed meanwhile, or `dvc repro` is at work on the outputs; they stay on disk, unrecorded and so stale.
     """
     after = snapshot(repo, name)
     changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     if changed:
         raise ValueError(f"{', '.join(changed)} changed while {name} ran, so its result is not recorded; run the build again")
     # As `dvc commit -f` of this one stage; without a stage it would record every stale output as up to date.
-    with repo.lock:
+    with one_line(), repo.lock:
         stage = repo.stages()[name]
         stage.save()
         stage.commit()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tasks import artifacts
+from tasks.faults import point
 from tasks.pipeline import repository
 from tasks.registry import reading
 from tasks.settings import load_settings
@@ -29,6 +30,7 @@ def keep_record(concept: str) -> None:
         else:
             with repository.recording(repo, stage):
                 artifacts.write_json(path, record)
+                point("version's record written, DVC has the old one")
 
 
 def refresh_records(concepts: Sequence[str]) -> None:

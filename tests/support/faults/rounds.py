@@ -33,6 +33,7 @@ class Operation:
 WRITTEN, SETTLED = "file written, not in place", "version settled, record not written"
 RECORDED = ("outputs in the cache, stage not recorded", "journal: line written", "dvc.lock written, journal not removed")
 TOLD, SET, DROPPED = "history line written, alias not set", "alias set", "alias dropped"
+KEPT = "version's record written, DVC has the old one"
 OWL = tuple(f"../owl/{number}.png" for number in range(3))
 OPERATIONS = {
     "build": Operation(
@@ -54,10 +55,10 @@ OPERATIONS = {
     ),
     "repro": Operation("new", ("dvc", "repro"), (WRITTEN, "model logged, not registered", TOLD, SET, SETTLED)),
     "rescore": Operation("resampled", ("wordmint", "rescore", "fox"), ("one score written, the next not", TOLD)),
-    "promote": Operation("challenged", ("wordmint", "promote", "fox", "--accept", REASON), (TOLD, SET, DROPPED), repeatable=False),
-    "rollback": Operation("crowned", ("wordmint", "rollback", "fox"), (TOLD, SET), repeatable=False),
-    "revoke": Operation("crowned", ("wordmint", "revoke", "fox", "--why", REASON), ("revocation marked", TOLD, DROPPED)),
-    "reinstate": Operation("revoked", ("wordmint", "reinstate", "fox"), (TOLD, SET), repeatable=False),
+    "promote": Operation("challenged", ("wordmint", "promote", "fox", "--accept", REASON), (TOLD, SET, DROPPED, KEPT), repeatable=False),
+    "rollback": Operation("crowned", ("wordmint", "rollback", "fox"), (TOLD, SET, KEPT), repeatable=False),
+    "revoke": Operation("crowned", ("wordmint", "revoke", "fox", "--why", REASON), ("revocation marked", TOLD, DROPPED, KEPT)),
+    "reinstate": Operation("revoked", ("wordmint", "reinstate", "fox"), (TOLD, SET, KEPT), repeatable=False),
     "add": Operation(
         "built",
         ("wordmint", "add", "owl", *OWL, "--word", "bird", "--undeclared", "drawn"),
