@@ -115,6 +115,13 @@ def experiment_id(client: "MlflowClient", artifact_location: str | None = None) 
         raise
 
 
+def who() -> dict[str, str]:
+    """Return the tags in which MLflow would write the name of this machine's user and the path of the program, which may have it too."""
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    return {"mlflow.user": read_mlflow_creds().username or "unknown", "mlflow.source.name": "wordmint"}
+
+
 def pages(search: Any, condition: str) -> Iterator[Any]:
     """Yield every result of one of MLflow's searches."""
     token = None

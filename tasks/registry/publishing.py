@@ -106,7 +106,7 @@ def log_concept(
     # With an example, MLflow would load the base model and draw a picture while it publishes.
     warnings.filterwarnings("ignore", message=r".*An input example was not provided")
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # it warns for every version that uv's environment has no pip
-    with mlflow.start_run(experiment_id=connection.experiment_id(client), run_name=name) as run:
+    with mlflow.start_run(experiment_id=connection.experiment_id(client), run_name=name, tags=connection.who()) as run:
         datasets = [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])]
         put(client.log_inputs, run.info.run_id, datasets)
         mlflow.log_params(dict(params))  # MLflow copies a run's params to its models
@@ -117,6 +117,7 @@ def log_concept(
             model_config=dict(model_config),
             pip_requirements=[f"{package}=={package_version(package).split('+')[0]}" for package in RUNS_ON],
             signature=signature(model_config),
+            tags=connection.who(),
         )
         log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
         log_sheets(client, run.info.run_id, sheets)
@@ -150,7 +151,7 @@ def log_cells(numbers: Mapping[str, Mapping[str, float]]) -> None:
     for cell, metrics in numbers.items():
         digest = hashlib.sha256(json.dumps([cell, metrics], sort_keys=True).encode()).hexdigest()
         if digest not in logged:
-            with mlflow.start_run(experiment_id=experiment_id, run_name=cell, tags={"digest": digest}):
+            with mlflow.start_run(experiment_id=experiment_id, run_name=cell, tags={"digest": digest, **connection.who()}):
                 mlflow.log_metrics(dict(metrics))
 
 
