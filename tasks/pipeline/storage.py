@@ -120,8 +120,10 @@ def receive(repo: Repo, concepts: Sequence[str]) -> int:
     with one_line():
         repo.cloud.get_remote_odb()  # DVC raises no error without a remote if this machine happens to have everything
         try:
-            # A result that nobody built yet may be missing.
-            fetched = repo.pull(run_cache=True, allow_missing=True)["stats"]["fetched"]
+            fetched = pull(repo)
+            if lacking(repo, concepts):  # DVC remembers what a pull had listed when it was killed, and takes it for the whole list
+                repo.drop_data_index()
+                fetched += pull(repo)
         except DownloadError as error:
             raise ValueError(f"{error} from DVC's remote; whoever committed their .dvc files or dvc.lock has to run `wordmint push`") from error
         except DvcException as error:
@@ -129,9 +131,19 @@ def receive(repo: Repo, concepts: Sequence[str]) -> int:
             if "unsaved files" not in message:
                 raise
             raise ValueError(f"{', '.join(paths)} would be lost: it is recorded nowhere; keep it with `dvc add FOLDER`, or move it away") from error
+    if missing := lacking(repo, concepts):
+        raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed their .dvc files or dvc.lock has to run `wordmint push`")
+    return fetched
+
+
+def pull(repo: Repo) -> int:
+    """Fetch what the default remote has of the recorded files, and the run-cache; return how many files came."""
+    return int(repo.pull(run_cache=True, allow_missing=True)["stats"]["fetched"])  # a result that nobody built yet may be missing
+
+
+def lacking(repo: Repo, concepts: Sequence[str]) -> list[str]:
+    """Return the paths that are recorded and not on disk."""
     # Picture sets that no concept uses may lie in another remote than the team's: the one that they came with.
     needed = {str(folder.absolute()) for concept in concepts for folder in artifacts.inputs(concept)}
     outs = [out for out in repo.index.outs if not out.stage.is_data_source or out.fs_path in needed]
-    if missing := sorted(out.def_path for out in outs if out.hash_info and not out.exists):
-        raise ValueError(f"DVC's remote lacks {', '.join(missing)}; whoever committed their .dvc files or dvc.lock has to run `wordmint push`")
-    return fetched
+    return sorted(out.def_path for out in outs if out.hash_info and not out.exists)

@@ -189,11 +189,10 @@ class Rounds:
         if fault.kind != "SIGKILL":
             if (waited := time.monotonic() - struck) > ENDS_WITHIN and code != 0:
                 yield f"it took {waited:.0f} s to end after {fault.kind}"
-            lines = len(said.strip().splitlines()) if command[0] == "wordmint" else 0  # DVC has more to say, and shows tracebacks
-            if "interrupted" not in said and "error: " not in said and code != 0 and lines:
-                yield f"it did not say how it ended: {said[-300:]}"
-            if code != 0 and lines > (2 if fault.operation in MOVES else 1):  # a move that was made says so first
-                yield f"it ended with {lines} lines: {said[-300:]}"
+            # What was done stands before the line about the end. DVC's own command has more to say, and shows tracebacks.
+            last = said.strip().splitlines()[-1:]
+            if code and command[0] == "wordmint" and not ("Traceback" not in said and last and last[0].startswith(("interrupted", "error: "))):
+                yield f"it ended with {code}: {said[-300:]}"
 
     def without(self, fault: Fault) -> Iterator[str]:
         """Run an operation without something that it needs, and yield what is wrong with the way it ended."""
