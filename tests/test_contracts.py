@@ -205,6 +205,8 @@ def test_tests_mirror_what_they_test() -> None:
         "test_golden",
         "test_hostile",
         "test_points",
+        "test_secrets",
+        "test_together",
         "test_rounds",
         "test_strangers",
         "test_team",
