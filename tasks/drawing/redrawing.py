@@ -12,21 +12,21 @@ def redraw(repo: repository.CatalogRepo, settings: Settings, pull: bool = False)
 
     A page that was drawn of the same results before is restored instead. pull: take what DVC's cache lacks from the default remote.
     """
-    before = fingerprints.report_fingerprints(fingerprints.fingerprints_of(list(settings.concepts)))
+    before, settled = fingerprints.report_fingerprints(fingerprints.fingerprints_of(list(settings.concepts))), []
     changed = set(fingerprints.changed(before))
     for concept in settings.concepts:
         if (name := f"page@{concept}") not in changed or None in repository.snapshot(repo, name).values():
             continue
         if not repository.why(repo, name):
-            fingerprints.remember({name: before[name]})
+            settled.append(name)
         elif not repository.restore(repo, name, pull):
             with repository.recording(repo, name):
                 write_page(concept, settings)
-    if fingerprints.REPORT not in changed:
-        return
-    artifacts.card("").parent.mkdir(parents=True, exist_ok=True)  # DVC does not record a stage whose dependency is missing
-    if repository.why(repo, fingerprints.REPORT):
-        with repository.recording(repo, fingerprints.REPORT):
-            write_index(settings)
-    else:
-        fingerprints.remember({fingerprints.REPORT: before[fingerprints.REPORT]})
+    if fingerprints.REPORT in changed:
+        artifacts.card("").parent.mkdir(parents=True, exist_ok=True)  # DVC does not record a stage whose dependency is missing
+        if not repository.why(repo, fingerprints.REPORT):
+            settled.append(fingerprints.REPORT)
+        else:
+            with repository.recording(repo, fingerprints.REPORT):
+                write_index(settings)
+    fingerprints.remember({name: before[name] for name in settled})
