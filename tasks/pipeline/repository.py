@@ -12,6 +12,7 @@ from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
+from dvc_objects.errors import ObjectFormatError
 
 from tasks import faults
 from tasks.pipeline import fingerprints, merge_driver
@@ -198,3 +199,5 @@ def one_line() -> Iterator[None]:
         if isinstance(error, RunCacheNotFoundError):
             raise
         raise ValueError(" ".join(str(error).split())) from error
+    except ObjectFormatError as error:
+        raise ValueError(f"{error} in DVC's cache or remote; delete its file, whose folder has its first two letters, and run again") from error
