@@ -18,11 +18,13 @@ from flows.cli.main import app
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.ddim import generate
+from tasks.pipeline import repository
 from tasks.register import register
 from tasks.registry import connection, lifecycle, reading
 from tasks.sample import sample
 from tasks.score import score
 from tasks.settings import Settings, load_settings
+from tasks.shipped import shipped
 from tasks.versions.rescore import rescore
 from tasks.words.embedding_file import embedding_file
 from tests.support.tiny import save_tiny_pipeline, save_tiny_scorer
@@ -104,6 +106,8 @@ def test_a_worse_retraining_stays_challenger_and_a_better_one_becomes_champion(c
 
 
 def test_another_scorer_scores_the_champion_first(catalog: Settings, base: BaseModel) -> None:
+    Path("dvc.yaml").write_bytes(shipped("dvc.yaml").read_bytes())
+    repository.new_repo(Path())
     old = learn(1, base, catalog)
     register.fn("fox", catalog)
     trained = artifacts.train_record("fox").read_bytes()
