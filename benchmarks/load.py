@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -27,7 +26,7 @@ from tasks import artifacts
 from tasks.register import register
 from tasks.registry import connection, lifecycle, reading
 from tasks.settings import load_settings
-from tests.support.services import answers, free_port, started, wait_for
+from tests.support.services import mlflow_server
 
 CONCEPTS = [f"c{n}" for n in range(10)]
 DEEDS = {"register": 2, "promote": 3, "rollback": 2, "read": 5}
@@ -126,23 +125,9 @@ def database(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """Run an MLflow server with a database and artifacts of its own on a free port, and give its address."""
-    port, log = free_port(), folder / "server.log"
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--port",
-        str(port),
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--workers",
-        "1",
-    ]
-    with started([*command, "--artifacts-destination", str(folder / "kept")], log) as process:
-        wait_for(process, lambda: answers(f"http://127.0.0.1:{port}/health"), log)
-        yield f"http://127.0.0.1:{port}"
+    """Run an MLflow server with a database and artifacts of its own, and give its address."""
+    with mlflow_server(folder / "mlflow.db", folder / "server.log", "--artifacts-destination", str(folder / "kept")) as (_, address):
+        yield address
 
 
 def loaded(folder: Path, processes: int, seconds: float, seed: int) -> Tally:

@@ -19,6 +19,7 @@ from tasks.faults import point
 DATA = Path("data")
 CACHE = Path(".cache")  # checkpoints and shared reference pictures: nothing that a stage's result depends on
 REPORT = DATA / "report"
+CARDS = REPORT / "cards"
 COMPOSITIONS = DATA / "compositions"
 
 
@@ -83,7 +84,7 @@ def page(concept: str) -> Path:
 
 
 def card(concept: str) -> Path:
-    return REPORT / "cards" / f"{concept}.json"
+    return CARDS / f"{concept}.json"
 
 
 def composition(first: str, second: str) -> Path:

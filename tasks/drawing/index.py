@@ -45,8 +45,8 @@ def compositions(cards: Sequence[dict[str, Any]], folder: Path) -> dict[str, Any
     pairs: dict[frozenset[str], dict[str, Any]] = {}
     for path in sorted(artifacts.COMPOSITIONS.glob("*/composition.json")):
         pair = artifacts.read_json(path)
-        if [digests.get(key) for key in pair["concepts"]] == pair["made_of"]["embedding_digests"]:
-            pictures = sprite(path.parent, folder, PICTURES) or {}
+        present = [digests.get(key) for key in pair["concepts"]] == pair["made_of"]["embedding_digests"]
+        if present and (pictures := sprite(path.parent, folder, PICTURES)):
             pairs[frozenset(pair["concepts"])] = pair | {"pictures": pictures | {"src": f"pictures/{pictures['src']}"}}
     names = [key for key in digests if any(key in pair for pair in pairs)]
     rows = [(name, [pairs.get(frozenset((name, other))) for other in names[:index]]) for index, name in enumerate(names)]

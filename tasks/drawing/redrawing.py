@@ -23,7 +23,7 @@ def redraw(repo: repository.CatalogRepo, settings: Settings, pull: bool = False)
             with repository.recording(repo, name):
                 write_page(concept, settings)
     if fingerprints.REPORT in changed:
-        artifacts.card("").parent.mkdir(parents=True, exist_ok=True)  # DVC does not record a stage whose dependency is missing
+        artifacts.CARDS.mkdir(parents=True, exist_ok=True)  # DVC does not record a stage whose dependency is missing
         if not repository.why(repo, fingerprints.REPORT):
             settled.append(fingerprints.REPORT)
         else:

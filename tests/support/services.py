@@ -53,6 +53,16 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
+def mlflow_server(database: Path, log: Path, *options: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Run MLflow's server on a SQLite database and give its process and its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{database}"]
+    with started([*command, *options], log) as process:
+        wait_for(process, lambda: answers(f"http://127.0.0.1:{port}/health"), log)
+        yield process, f"http://127.0.0.1:{port}"
+
+
+@contextmanager
 def bucket_server(log: Path) -> Iterator[str]:
     """Run moto's S3 and give its address."""
     port = free_port()

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests.support.services import answers, free_port, started, wait_for
+from tests.support.services import mlflow_server
 
 
 class Failing(BaseHTTPRequestHandler):
@@ -41,13 +40,11 @@ def failing_server(slow: bool) -> Iterator[str]:
 @contextmanager
 def killed_server(database: Path, home: Path, seconds: float) -> Iterator[str]:
     """Run MLflow's server on a database, and kill it when the block has run for so many seconds."""
-    port, log = free_port(), home / "mlflow.log"
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{database}"]
-    with started([*command, "--no-serve-artifacts", "--default-artifact-root", (database.parent / "artifacts").as_uri()], log) as process:
-        wait_for(process, lambda: answers(f"http://127.0.0.1:{port}/health"), log)
+    artifacts = (database.parent / "artifacts").as_uri()
+    with mlflow_server(database, home / "mlflow.log", "--no-serve-artifacts", "--default-artifact-root", artifacts) as (process, address):
         timer = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
         timer.start()
-        yield f"http://127.0.0.1:{port}"
+        yield address
         timer.cancel()
 
 

@@ -72,13 +72,15 @@ OPERATIONS = {
 VISITS = {WRITTEN: 14, TOLD: 2, SET: 2, DROPPED: 2, "journal: line written": 9, "outputs in the cache, stage not recorded": 9}
 """A point that an operation passes several times, and up to which visit it is struck; each other one is struck at its first."""
 MOVES = ("promote", "rollback", "revoke", "reinstate")
+SAID_BEFORE = dict.fromkeys(MOVES, 1) | {"prune": 100}
+"""How many lines an operation prints about what it has done: a move says where the alias is, prune lists what it deletes."""
 AWAY = {
     "REMOTE": ("push", "pull"),
     "MLFLOW": (*MOVES, "rescore"),
     "SERVER": (*MOVES, "build"),
     "READONLY": ("build", "rebuild", "add", "push", *MOVES),
 }
-"""What may be missing, and for which operations: a service that is away, a server that is killed, a folder that can be written."""
+"""What may be missing, and for which operations: a service that is away, a server that is killed, a folder that cannot be written."""
 MOUNTED = ("DISK", "READONLY")
 """What needs the right to mount."""
 READ_ONLY = ("data", "data/images", "mlruns", ".dvc")
@@ -189,10 +191,8 @@ class Rounds:
         if fault.kind != "SIGKILL":
             if (waited := time.monotonic() - struck) > ENDS_WITHIN and code != 0:
                 yield f"it took {waited:.0f} s to end after {fault.kind}"
-            # What was done stands before the line about the end. DVC's own command has more to say, and shows tracebacks.
-            last = said.strip().splitlines()[-1:]
-            if code and command[0] == "wordmint" and not ("Traceback" not in said and last and last[0].startswith(("interrupted", "error: "))):
-                yield f"it ended with {code}: {said[-300:]}"
+            if code and command[0] == "wordmint" and not is_one_line(said, before=SAID_BEFORE.get(fault.operation, 0)):
+                yield f"it ended with {code}: {said[-300:]}"  # DVC's own command has more to say, and shows tracebacks
 
     def without(self, fault: Fault) -> Iterator[str]:
         """Run an operation without something that it needs, and yield what is wrong with the way it ended."""
@@ -223,6 +223,12 @@ class Rounds:
             yield f"it ended with {code}: {said[-300:]}"
 
 
+def is_one_line(said: str, before: int) -> bool:
+    """Tell whether a command that was interrupted says so in one line, after at most so many lines about what it has done."""
+    lines = said.strip().splitlines()
+    return 1 <= len(lines) <= before + 1 and "Traceback" not in said and lines[-1].startswith(("interrupted", "error: "))
+
+
 def without_bytes(standing: dict[str, Any]) -> dict[str, Any]:
     """Return what is stale and which alias reaches which version."""
     return {"stale": standing["stale"], "aliases": {concept: entry["aliases"] for concept, entry in standing["registry"].items()}}
@@ -231,7 +237,8 @@ def without_bytes(standing: dict[str, Any]) -> dict[str, Any]:
 def faults_of(seed: int, count: int, operations: Sequence[str], mounts: bool = True) -> list[Fault]:
     """Return `count` faults: first a kill at every named point of every operation, in a random order, then random ones.
 
-    Without the right to mount, no disk is full and no folder read-only."""
+    mounts: whether this process may mount file systems; without that, no disk is full and no folder read-only.
+    """
     generator = random.Random(seed)
     first = at_points(set(operations))
     generator.shuffle(first)
