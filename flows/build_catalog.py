@@ -5,16 +5,19 @@ from prefect import flow
 from flows import freshness, workers
 from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome, show
+from flows.turns import catalog_turn
 from tasks.drawing.redrawing import redraw
 from tasks.pipeline import fingerprints, repository, storage
 from tasks.settings import load_settings
 
 
 @flow(name="build-catalog")
+@catalog_turn()
 def build_catalog(concepts: list[str] | None = None) -> Outcome:
     """Curate, invert, sample, score and register every stale concept.
 
-    A concept that fails does not stop the others; the flow fails at its end and names it. A revoked concept is skipped.
+    A concept that fails does not stop the others; the flow fails at its end and names it. A revoked concept is skipped. Another build of this
+    catalog has to end first.
 
     Raises:
         ValueError: params.yaml is not valid, or a concept is not in it.

@@ -1,13 +1,15 @@
-"""Builds take turns on a GPU, and commands that draw do too."""
+"""Builds take turns in a catalog and on a GPU, and commands that draw take turns on a GPU too."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
-from flows import device_slot as slot
+from flows import turns
 from flows.cli import drawing
 from flows.cli.main import app
 from tasks.pipeline import device
@@ -36,11 +38,24 @@ def test_a_build_holds_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
         yield
         held.append("free")
 
-    monkeypatch.setattr(slot, "gpu_name", lambda name: None)
-    monkeypatch.setattr(slot, "device_lock", lock)
-    with slot.device_slot("cuda:1"):
+    monkeypatch.setattr(turns, "gpu_name", lambda name: None)
+    monkeypatch.setattr(turns, "device_lock", lock)
+    with turns.device_slot("cuda:1"):
         assert held == ["cuda:1"]
     assert held == ["cuda:1", "free"]
+
+
+def test_a_build_waits_for_another_of_its_catalog_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(1) as other:
+        with turns.catalog_turn():
+            waiting = other.submit(turns.catalog_turn()(lambda: "begun"))
+            with pytest.raises(TimeoutError):
+                waiting.result(0.5)
+        assert waiting.result(10) == "begun"
+    assert "another build of this catalog is at work" in caplog.text
 
 
 @pytest.mark.parametrize(
