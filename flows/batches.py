@@ -12,7 +12,7 @@ from flows.outcome import BuildFailed, Outcome, accounted, show
 from flows.progress import counted, stage_bars
 from flows.turns import device_slot
 from tasks.concepts.rights import read_rights
-from tasks.pipeline import repository, storage
+from tasks.pipeline import repository, sending, storage
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.transient import transient
 from tasks.registry import connection
@@ -60,9 +60,9 @@ def build_batch(concepts: list[str], push: bool = False) -> Outcome:
 
 
 @task(cache_policy=NO_CACHE, retries=3, retry_delay_seconds=[5, 20, 60])
-def push_results(repo: repository.Repo, names: Sequence[str]) -> None:
-    """Send the results of stages, and the run-cache that finds them by their inputs, to the DVC remote."""
-    repo.push(targets=list(names), run_cache=True)
+def push_results(repo: repository.CatalogRepo, names: Sequence[str]) -> None:
+    """Send the results of stages, and the run-cache, to the DVC remote."""
+    sending.send_results(repo, names)
 
 
 def build_concepts(repo: repository.Repo, concepts: list[str], settings: Settings, outcome: Outcome, names: Sequence[str] = STAGES) -> None:

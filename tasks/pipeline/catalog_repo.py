@@ -15,6 +15,7 @@ from dvc.stage.serialize import to_single_stage_lockfile
 from tasks import artifacts, faults
 from tasks.pipeline import journal, lockfile
 from tasks.pipeline.remembered import FileState, file_states
+from tasks.pipeline.run_cache import RunCache
 
 DECLARATIONS = ("dvc.yaml", "params.yaml", str(lockfile.LOCK))
 """The files that declare and record the stages."""
@@ -41,6 +42,10 @@ class CatalogRepo(Repo):
     replayed = 0
     """The bytes of the journal that `loaded` has."""
     wrote = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stage_cache = RunCache(self)
 
     @property
     def journal(self) -> Path:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tasks.drawing.redrawing import redraw
 from tasks.faults import point
-from tasks.pipeline import repository, storage
+from tasks.pipeline import repository, sending, storage
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
@@ -32,7 +32,7 @@ def push(settings: Settings) -> None:
     with repository.open_repo() as repo:
         storage.track_inputs(repo, list(settings.concepts))
         point("pictures tracked, nothing sent")
-        storage.send(repo)
+        sending.send(repo)
 
 
 def pull(settings: Settings) -> Pulled:

@@ -10,7 +10,7 @@ import pytest
 from tasks import artifacts
 from tasks.people.answers import keep, read_answers
 from tasks.people.questionnaire import write_questionnaire
-from tasks.pipeline import repository, storage
+from tasks.pipeline import repository, sending
 from tasks.settings import Settings
 from tests.support.catalogs import dvc
 from tests.support.people import answer
@@ -115,7 +115,7 @@ def test_push_sends_answers(record: dict[str, Any], tmp_path: Path) -> None:
     remote = tmp_path.with_name(f"{tmp_path.name}-remote")
     dvc("remote", "add", "--default", "team", str(remote))
     with repository.open_repo() as repo:
-        storage.send(repo)
+        sending.send(repo)
     files = kept_files()
     shutil.rmtree(artifacts.answers("fox"))
     shutil.rmtree(".dvc/cache")
@@ -129,7 +129,7 @@ def test_the_answers_of_two_clones_come_together(record: dict[str, Any], tmp_pat
     pointer = artifacts.pointer(artifacts.answers("fox"))
     keep([answer(record, "theirs")])
     with repository.open_repo() as repo:
-        storage.send(repo)
+        sending.send(repo)
     theirs = pointer.read_text()
     shutil.rmtree(artifacts.answers("fox"))
     pointer.unlink()

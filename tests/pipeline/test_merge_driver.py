@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from tasks import artifacts
 from tasks.concepts.rights import Rights
-from tasks.pipeline import merge_driver, repository, storage
+from tasks.pipeline import merge_driver, repository, sending, storage
 from tasks.pipeline.graph import STAGES
 from tasks.settings import load_settings
 from tasks.using.add import add_concept
@@ -175,7 +175,7 @@ def test_a_second_clone_has_nothing_to_build(catalog: Path, monkeypatch: pytest.
         git("checkout", "--quiet", side)
         follow()
         with repository.open_repo() as repo:
-            storage.send(repo)
+            sending.send(repo)
     git("clone", "--quiet", ".", "../clone")
     monkeypatch.chdir(catalog.parent / "clone")
     Path(".dvc/config.local").write_text(remote)
