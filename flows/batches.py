@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.utilities.annotations import quote
 
 from flows.outcome import BuildFailed, Outcome, accounted, show
 from flows.progress import counted, stage_bars
@@ -112,7 +113,7 @@ def build_stages(repo: repository.Repo, concept: str, settings: Settings, stages
         for name, stage in stages.items():
             if repository.why(repo, f"{name}@{concept}") and not restored(repo, name, concept, outcome):
                 with repository.recording(repo, f"{name}@{concept}"), stage_bars(name):
-                    stage(concept, settings)
+                    stage(concept, quote(settings))  # or Prefect would look for futures in every concept of the catalog
                 outcome.ran.setdefault(concept, []).append(name)
 
 
@@ -140,7 +141,7 @@ def invert_stale(repo: repository.Repo, concepts: list[str], settings: Settings,
     started = time.monotonic()
     with stage_bars("invert"):
         try:
-            for concept, error in invert(list(snapshots), settings):
+            for concept, error in invert(list(snapshots), quote(settings)):
                 with accounted(outcome, concept):
                     if error:
                         raise error

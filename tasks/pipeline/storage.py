@@ -53,8 +53,25 @@ def track(repo: Repo, folders: Sequence[Path]) -> None:
     for folder in tracked:
         if not is_tracked_as_it_is(repo, folder):
             repo.commit(str(artifacts.pointer(folder)), force=True)
-    if new := [str(folder) for folder in folders if folder not in tracked]:
-        repo.add(new)  # all in one call, for each call looks through the whole catalog
+    for folder in folders:
+        if folder not in tracked:
+            add(repo, folder)
+
+
+def add(repo: Repo, folder: Path) -> None:
+    """Let DVC track a new folder, as `dvc add` does, but without a look through the whole catalog.
+
+    Raises:
+        ValueError: DVC tracks a folder above it.
+    """
+    if above := [str(parent) for parent in folder.parents if parent.name and artifacts.pointer(parent).exists()]:
+        raise ValueError(f"DVC tracks {above[0]} as a whole, so it cannot track {folder}; run `dvc remove {above[0]}.dvc`")
+    with one_line(), repo.lock, repo.scm_context():
+        stage = repo.stage.create(
+            single_stage=True, validate=False, fname=str(artifacts.pointer(folder)), wdir=str(folder.parent), outs=[folder.name]
+        )
+        stage.add_outs()
+        stage.dump()
 
 
 def is_tracked_as_it_is(repo: Repo, folder: Path) -> bool:

@@ -1,11 +1,16 @@
 """What comes out of DVC's cache is what was recorded."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tasks import artifacts
 from tasks.pipeline import repository, storage
+from tasks.pipeline.catalog_repo import CatalogRepo
+
+FOX = artifacts.images("fox")
 
 
 def test_a_damaged_list_of_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +30,55 @@ def test_a_damaged_list_of_files_is_refused(tmp_path: Path, monkeypatch: pytest.
         place.write_text(json.dumps([*listed, {**listed[0], "relpath": "2.png"}]))
         with pytest.raises(ValueError, match=r"is damaged: its md5 is not .*; delete it"):
             storage.recorded_files(repo, md5)
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CatalogRepo]:
+    monkeypatch.chdir(tmp_path)
+    repository.new_repo(tmp_path)
+    Path("dvc.yaml").write_text("stages: {}\n")
+    write("1.png", b"a picture")
+    with repository.open_repo() as opened:
+        yield opened
+
+
+def write(name: str, data: bytes) -> None:
+    (FOX / name).parent.mkdir(parents=True, exist_ok=True)
+    (FOX / name).write_bytes(data)
+
+
+def test_a_folder_is_tracked_as_dvc_add_tracks_it(repo: CatalogRepo) -> None:
+    storage.track(repo, [FOX])
+    ours = artifacts.pointer(FOX).read_text()
+    artifacts.pointer(FOX).unlink()
+    repo.add(str(FOX))
+    assert artifacts.pointer(FOX).read_text() == ours
+    assert repo.status() == {}
+
+
+def test_only_a_changed_folder_is_committed(repo: CatalogRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.track(repo, [FOX])
+    committed: list[str] = []
+    monkeypatch.setattr(repo, "commit", lambda pointer, force: committed.append(pointer))
+    storage.track(repo, [FOX])
+    assert committed == []
+    write("2.png", b"another")
+    storage.track(repo, [FOX])
+    assert committed == [f"{FOX}.dvc"]
+
+
+def test_files_that_the_cache_lost_are_committed_again(repo: CatalogRepo) -> None:
+    storage.track(repo, [FOX])
+    md5 = storage.recorded_md5(FOX)
+    assert md5 is not None
+    (picture,) = storage.recorded_files(repo, md5).values()
+    storage.cached(repo, picture).unlink()
+    storage.track(repo, [FOX])
+    assert storage.cached(repo, picture).read_bytes() == b"a picture"
+
+
+def test_a_folder_inside_a_tracked_one_is_refused(repo: CatalogRepo) -> None:
+    repo.add(str(FOX.parent))
+    with pytest.raises(ValueError, match=r"DVC tracks data/images as a whole, so it cannot track data/images/fox; run `dvc remove data/images.dvc`"):
+        storage.track(repo, [FOX])
+    assert not artifacts.pointer(FOX).exists()
