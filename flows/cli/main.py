@@ -4,7 +4,6 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli import catalog, lineage, people, pictures, schedule, sharing, versions, words
-from flows.cli.console import bounded, console, interval
+from flows.cli.built import print_build
+from flows.cli.console import console, interval
 from flows.cli.drawing import drawing
 from flows.cli.ending import as_interrupts, swift_end
 from flows.cli.options import MOST, AnyBase, AsJson, Consent, Licence, Seed, Source, Undeclared
@@ -54,7 +54,7 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
         if not settings.chosen(concepts or None):
             raise ValueError("params.yaml has no concepts yet; add one with `wordmint add NAME PICTURE... --word WORD`")
         if fingerprints.nothing_to_do(settings, concepts):
-            print_catalog(settings, {}, {}, ())
+            print_build(list(settings.concepts), {}, {}, ())
             return
         from flows.batches import load_stages
         from flows.build_catalog import build_catalog
@@ -70,38 +70,9 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of par
                     importer.submit(import_module, "mlflow")
                 outcome = build_catalog(concepts or None)
         except BuildFailed as error:
-            print_catalog(settings, error.outcome.seconds, error.outcome.revoked, error.outcome.failed)
+            print_build(list(settings.concepts), error.outcome.seconds, error.outcome.revoked, error.outcome.failed)
             raise ValueError(str(error)) from error
-        print_catalog(settings, outcome.seconds, outcome.revoked, outcome.failed)
-
-
-def print_catalog(settings: Settings, durations: Mapping[str, float], revoked: Mapping[str, str], failed: Collection[str]) -> None:
-    """Print every built concept with its scores and their bounds, what is revoked or held back, and the address of the report."""
-    revoked, held_back = dict(revoked), dict[str, str]()
-    title = "" if durations else "nothing to do: every concept is up to date"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for heading in ("concept", "version", *SCORES, "seconds"):
-        table.add_column(heading, justify="left" if heading in ("concept", "version") else "right", no_wrap=True)
-    for key in settings.concepts:
-        seconds = f"{durations[key]:.0f}" if key in durations else "-"
-        if key in failed:
-            table.add_row(key, Text("failed", style="red"), *("" for _ in SCORES), seconds)
-        elif artifacts.scores(key).exists() and artifacts.registered(key).exists():
-            scores, record = artifacts.read_json(artifacts.scores(key)), artifacts.read_json(artifacts.registered(key))
-            cells = [bounded(scores.get(name)) for name in SCORES]
-            table.add_row(key, " ".join([f"v{record['version']}", *record["aliases"]]), *cells, seconds)
-            revoked |= {key: record["revoked"]} if "revoked" in record else {}
-            held_back |= {f"{key} v{record['version']}": record["held_back"]} if "held_back" in record else {}
-    console.print(table)
-    if table.row_count:
-        console.print("beside each score: what the prompts without the word reach, and the training pictures themselves", style="dim")
-    for key, reason in revoked.items():
-        console.print(f"{key} is revoked and not built: {reason}; `wordmint reinstate {key}` brings it back", soft_wrap=True)
-    for version, reason in held_back.items():
-        console.print(f"{version} is held back and no champion: {reason}", soft_wrap=True)
-    index = artifacts.REPORT / "index.html"
-    if index.exists():
-        console.print(f"report: {index.absolute().as_uri()}", soft_wrap=True)
+        print_build(list(settings.concepts), outcome.seconds, outcome.revoked, outcome.failed)
 
 
 @app.command()
