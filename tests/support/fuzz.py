@@ -1,4 +1,4 @@
-"""Fuzz targets for what strangers send, run by hand: `python -m tests.support.fuzz pictures|words SECONDS`.
+"""Fuzz targets for what strangers send: `python -m tests.support.fuzz pictures|words SECONDS`. tests/test_hostile.py runs each for half a minute.
 
 libFuzzer, through atheris, mutates the files of a corpus and keeps those that reach new code of Pillow, of PyTorch's unpickler and of ours; C code
 is not watched. An exception that a person could not mend, a hang of 20 s or 4 GiB of memory ends the run with the input in the current folder.
