@@ -9,9 +9,9 @@ from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
 
+from flows.device_slot import device_slot
 from flows.outcome import BuildFailed, Outcome, accounted, show
 from flows.progress import counted, stage_bars
-from flows.turns import device_slot
 from tasks.concepts.rights import read_rights
 from tasks.pipeline import repository, sending, storage
 from tasks.pipeline.graph import STAGES

@@ -5,9 +5,9 @@ from prefect import flow
 from flows import freshness, workers
 from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome, show
-from flows.turns import catalog_turn
 from tasks.drawing.redrawing import redraw
 from tasks.pipeline import fingerprints, repository, storage
+from tasks.pipeline.device import catalog_turn
 from tasks.settings import load_settings
 
 

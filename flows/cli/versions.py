@@ -1,7 +1,7 @@
 """The commands about versions, from promote to prune."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from flows.cli.console import console, interval, print_json
 from flows.cli.options import AsJson, Name, Why
 from tasks.artifacts import check_concept_key
-from tasks.pipeline.device import device_lock
+from tasks.pipeline.device import catalog_turn, device_lock
 from tasks.pipeline.door import one_line_errors
 from tasks.registry.connection import tracking_uri
 from tasks.registry.promotion import SCORES
@@ -179,13 +179,15 @@ def reinstate(name: Name, why: Why = "") -> None:
 def prune(
     yes: Annotated[bool, typer.Option("--yes", help="delete what is shown")] = False,
     hours: Annotated[float, typer.Option(min=0, help="keep what has changed within this time; another machine may be writing it")] = 24.0,
+    results: Annotated[bool, typer.Option("--results", help="also what replaced results left in DVC's cache here, unless a commit names it")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what no version and no alias needs, unfinished registrations and half-written files; --yes deletes it."""
-    with one_line_errors():
-        from tasks.versions.pruning import delete, leftovers
+    with one_line_errors(), catalog_turn() if results else nullcontext():  # a build may record again what seems replaced
+        from tasks.versions.pruning import delete, leftovers, replaced_results
 
-        unneeded = leftovers(load_settings(), 60 * hours)
+        settings = load_settings()
+        unneeded = leftovers(settings, 60 * hours) + (replaced_results(settings, 60 * hours) if results else [])
         if as_json:
             print_json([{"what": leftover.what, "why": leftover.why, "deleted": yes} for leftover in unneeded])
         elif not unneeded:

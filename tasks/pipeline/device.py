@@ -1,8 +1,29 @@
-"""The name of a GPU, and the lock by which builds take turns on it."""
+"""Builds take turns: in a catalog, and on a GPU, which has the same name in every process."""
 
-from contextlib import AbstractContextManager, nullcontext
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from tasks.artifacts import machine_lock
+from filelock import FileLock, Timeout
+
+from tasks.artifacts import CACHE, machine_lock
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def catalog_turn() -> Iterator[None]:
+    """Hold the catalog of this folder against every other build of it, which would restore and write the same files; say who is waited for."""
+    lock = FileLock(CACHE / "build.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.warning("a build of this catalog is at work; this command goes on when it has ended")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def gpu_name(device: str) -> str | None:

@@ -4,8 +4,7 @@ DVC's own push builds an index of the whole repository, in time that grows with 
 nothing to send. Here the hashes come from the records themselves, and DVC compares and transfers them.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
+from tasks.pipeline import storage
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.pipeline.graph import declared
 from tasks.pipeline.repository import one_line
@@ -39,7 +39,7 @@ def send(repo: CatalogRepo) -> None:
         entries = repo.stages().lockfile_data
         recorded = [name for name in repo.stages() if name in entries]
         ours = [name for name in recorded if name.partition("@")[0] in declared()]
-        tracked = {str(path): yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader) for path in pointers(entries)}
+        tracked = {str(path): yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader) for path in storage.pointers(entries)}
         plain = [path for path, pointer in tracked.items() if is_plain(pointer)]
         others = sorted({*recorded, *tracked} - {*ours, *plain})
         if others:  # such as a stage of the owner, or pictures that lie in a remote of their own
@@ -49,7 +49,7 @@ def send(repo: CatalogRepo) -> None:
 
 def send_results(repo: CatalogRepo, names: Sequence[str], further: Sequence[dict[str, Any]] = ()) -> None:
     """Send the results of stages, the files of further outputs and the run-cache, which finds results by their inputs, to the default remote."""
-    outs = [*outs_of(repo.stages().lockfile_data, names), *further]
+    outs = [*storage.outs_of(repo.stages().lockfile_data, names), *further]
     hashes = [HashInfo("md5", out["md5"]) for out in outs if "md5" in out]
     there = set(repo.cloud.get_remote_odb().oids_exist([recorded.value for recorded in hashes]))
     lacking = [recorded for recorded in hashes if recorded.value not in there]  # the remote has the files of each folder whose list it has
@@ -58,11 +58,6 @@ def send_results(repo: CatalogRepo, names: Sequence[str], further: Sequence[dict
         if failed := repo.cloud.push([*lacking, *files]).failed:
             raise UploadError(len(failed))
         repo.stage_cache.push(None)  # last, so that the remote has the files of each entry
-
-
-def outs_of(entries: Mapping[str, Any], names: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Return the recorded outputs of stages."""
-    return (out for name in names for out in entries[name].get("outs", ()))
 
 
 def files_of(repo: Repo, folder: HashInfo) -> Iterator[HashInfo]:
@@ -74,13 +69,3 @@ def files_of(repo: Repo, folder: HashInfo) -> Iterator[HashInfo]:
 def is_plain(pointer: dict[str, Any]) -> bool:
     """Tell whether a .dvc file has nothing but files that lie in the cache and belong into the default remote."""
     return pointer.keys() == {"outs"} and all(out.keys() <= PLAIN and "md5" in out for out in pointer["outs"])
-
-
-def pointers(entries: Mapping[str, Any]) -> Iterator[Path]:
-    """Return the .dvc files of the catalog; there are none in folders that DVC tracks."""
-    results = {out["path"] for out in outs_of(entries, entries)}
-    for folder, folders, files in os.walk("."):
-        here = Path(folder)
-        yield from (here / file for file in files if file.endswith(".dvc"))
-        tracked = {name for name in folders if f"{name}.dvc" in files or (here / name).as_posix() in results}
-        folders[:] = [name for name in folders if name not in tracked and not name.startswith(".")]

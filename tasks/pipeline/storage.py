@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
 from dvc.exceptions import DownloadError, DvcException
@@ -79,6 +80,21 @@ def is_tracked_as_it_is(repo: Repo, folder: Path) -> bool:
     _, _, now = build(repo.cache.local, os.path.abspath(folder), localfs, "md5", ignore=repo.dvcignore, dry_run=True)
     files = [now.hash_info.value, *(file.value for _, _, file in now)] if isinstance(now, Tree) else []
     return now.hash_info.value == recorded_md5(folder) and all(cached(repo, md5).exists() for md5 in files)
+
+
+def outs_of(entries: Mapping[str, Any], names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Return the recorded outputs of stages."""
+    return (out for name in names for out in entries[name].get("outs", ()))
+
+
+def pointers(entries: Mapping[str, Any]) -> Iterator[Path]:
+    """Return the .dvc files of the catalog; there are none in folders that DVC tracks."""
+    results = {out["path"] for out in outs_of(entries, entries)}
+    for folder, folders, files in os.walk("."):
+        here = Path(folder)
+        yield from (here / file for file in files if file.endswith(".dvc"))
+        tracked = {name for name in folders if f"{name}.dvc" in files or (here / name).as_posix() in results}
+        folders[:] = [name for name in folders if name not in tracked and not name.startswith(".")]
 
 
 def recorded_md5(folder: Path, commit: str | None = None) -> str | None:

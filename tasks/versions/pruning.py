@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks import artifacts
+from tasks.pipeline import repository
+from tasks.pipeline.superseded import superseded
 from tasks.registry import connection, orphans
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
@@ -27,24 +29,33 @@ class Leftover:
 
     what: str
     why: str
-    path: Path | None = None
+    paths: Sequence[Path] = ()
     orphan: dict[str, Any] = field(default_factory=dict)
-    """One of `orphans.orphans`, if the leftover is in MLflow and not at a path."""
+    """One of `orphans.orphans`, if the leftover is in MLflow and has no paths."""
 
 
 def leftovers(settings: Settings, minutes: float) -> list[Leftover]:
     """Return the leftovers that were not written for `minutes`; younger ones may still be in use, here or on another machine."""
-    found = [Leftover(str(path), "half written", path) for path in temporary_files() if idle(path, minutes)]
+    found = [Leftover(str(path), "half written", [path]) for path in temporary_files() if idle(path, minutes)]
     for path in sorted(artifacts.checkpoints().glob("*.pt")):
         match = CHECKPOINT.fullmatch(path.name)
         if match and match[1] not in settings.concepts and idle(path, minutes):
-            found.append(Leftover(str(path), f"checkpoint of {match[1]}, which params.yaml does not have", path))
+            found.append(Leftover(str(path), f"checkpoint of {match[1]}, which params.yaml does not have", [path]))
     uri = tracking_uri(settings)
     if connection.exists(uri):
         connection.connect(uri)
         for orphan in orphans.orphans(minutes):
             found.append(Leftover(f"MLflow run {orphan['run_id']}", f"{orphan['name']} of {orphan['created']} was never registered", orphan=orphan))
     return found
+
+
+def replaced_results(settings: Settings, minutes: float) -> list[Leftover]:
+    """Return the results that later ones replaced, as one leftover, if `superseded` names files that were not written for `minutes`."""
+    with repository.open_repo() as repo:
+        paths = [path for path in superseded(repo, settings) if idle(path, minutes)]
+    size = sum(path.stat().st_size for path in paths) / 2**20
+    why = "replaced results; no commit, no version and nothing on disk names them, and a build of such inputs would run again"
+    return [Leftover(f"{len(paths)} files of DVC's cache, {size:.1f} MiB", why, paths)] if paths else []
 
 
 def temporary_files() -> list[Path]:
@@ -66,9 +77,10 @@ def idle(path: Path, minutes: float) -> bool:
 def delete(unneeded: Sequence[Leftover]) -> None:
     """Delete leftovers: files, folders, and MLflow's runs with their artifacts."""
     for leftover in unneeded:
-        if leftover.path is None:
+        if leftover.orphan:
             orphans.delete_orphan(leftover.orphan)
-        elif leftover.path.is_dir() and not leftover.path.is_symlink():
-            shutil.rmtree(leftover.path)
-        else:
-            leftover.path.unlink()
+        for path in leftover.paths:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

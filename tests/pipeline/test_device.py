@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
-from flows import turns
+from flows import device_slot as slot
 from flows.cli import drawing
 from flows.cli.main import app
 from tasks.pipeline import device
@@ -38,9 +38,9 @@ def test_a_build_holds_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
         yield
         held.append("free")
 
-    monkeypatch.setattr(turns, "gpu_name", lambda name: None)
-    monkeypatch.setattr(turns, "device_lock", lock)
-    with turns.device_slot("cuda:1"):
+    monkeypatch.setattr(slot, "gpu_name", lambda name: None)
+    monkeypatch.setattr(slot, "device_lock", lock)
+    with slot.device_slot("cuda:1"):
         assert held == ["cuda:1"]
     assert held == ["cuda:1", "free"]
 
@@ -50,12 +50,12 @@ def test_a_build_waits_for_another_of_its_catalog_and_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with ThreadPoolExecutor(1) as other:
-        with turns.catalog_turn():
-            waiting = other.submit(turns.catalog_turn()(lambda: "begun"))
+        with device.catalog_turn():
+            waiting = other.submit(device.catalog_turn()(lambda: "begun"))
             with pytest.raises(TimeoutError):
                 waiting.result(0.5)
         assert waiting.result(10) == "begun"
-    assert "another build of this catalog is at work" in caplog.text
+    assert "a build of this catalog is at work" in caplog.text
 
 
 @pytest.mark.parametrize(

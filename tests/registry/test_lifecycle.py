@@ -284,7 +284,7 @@ def test_prune_lists_and_deletes_only_what_nothing_needs(settings: Settings, mon
         path.write_bytes(b"something")
     assert leftovers(settings, 60) == []  # all of it may still be under way
     found = leftovers(settings, 0)
-    assert {leftover.path for leftover in found[:-1]} == {half, torn, tuned, stranger, *drafts}
+    assert {path for leftover in found for path in leftover.paths} == {half, torn, tuned, stranger, *drafts}
     assert [leftover.orphan["name"] for leftover in found[-1:]] == ["concept.fox"]
     assert half.exists() and stranger.exists()
     delete(found)
@@ -302,7 +302,7 @@ def test_what_was_touched_lately_is_not_idle(settings: Settings) -> None:
     half = artifacts.samples("fox").with_name(".fox.123.tmp")
     half.mkdir(parents=True)
     os.utime(half, (time.time() - 7200,) * 2)
-    assert [leftover.path for leftover in leftovers(settings, 60)] == [half]
+    assert [leftover.paths for leftover in leftovers(settings, 60)] == [[half]]
     (half / "1.png").write_bytes(b"something")
     os.utime(half, (time.time() - 7200,) * 2)
     assert leftovers(settings, 60) == []

@@ -121,7 +121,7 @@ def few_strays(settings: Settings, faults: int) -> Iterator[str]:
     places = {path.with_name(re.sub(r"\.\d+\.(tmp|old)$", "", path.name)) for path in strays}
     if len(places) > faults:
         yield f"{len(places)} half-written files after {faults} faults: {', '.join(map(str, sorted(strays)))}"
-    found = {leftover.path for leftover in leftovers(settings, 0) if leftover.path}
+    found = {path for leftover in leftovers(settings, 0) for path in leftover.paths}
     if unseen := sorted(map(str, strays - found)):
         yield f"prune does not see {', '.join(unseen)}"
     if len(abandoned := orphans.orphans(-1)) > faults:

@@ -1,36 +1,17 @@
-"""Builds take turns: in a catalog, and on a GPU."""
+"""One build at a time on a GPU."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from filelock import FileLock, Timeout
 from prefect import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL
 
-from tasks import artifacts
 from tasks.pipeline.device import device_lock, gpu_name
 
-log = logging.getLogger(__name__)
 LEASE = 60  # seconds after which the slot of a build that was killed is free again; Prefect's minimum
-
-
-@contextmanager
-def catalog_turn() -> Iterator[None]:
-    """Hold the catalog of this folder against every other build of it, which would restore and write the same files; say who is waited for."""
-    lock = FileLock(artifacts.CACHE / "build.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("another build of this catalog is at work; this one begins when that has ended")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
