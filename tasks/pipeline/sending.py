@@ -5,12 +5,14 @@ nothing to send. Here the hashes come from the records themselves, and DVC compa
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 from dvc.exceptions import UploadError
 from dvc.repo import Repo
+from dvc.stage.cache import RunCacheNotSupported
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
@@ -57,7 +59,8 @@ def send_results(repo: CatalogRepo, names: Sequence[str], further: Sequence[dict
     with repo.lock:
         if failed := repo.cloud.push([*lacking, *files]).failed:
             raise UploadError(len(failed))
-        repo.stage_cache.push(None)  # last, so that the remote has the files of each entry
+        with suppress(RunCacheNotSupported):
+            repo.stage_cache.push(None)  # last, so that the remote has the files of each entry
 
 
 def files_of(repo: Repo, folder: HashInfo) -> Iterator[HashInfo]:
