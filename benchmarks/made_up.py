@@ -18,7 +18,7 @@ import mlflow
 import torch
 import yaml
 from PIL import Image
-from prefect import Task, task
+from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from safetensors.torch import save_file
 
@@ -208,4 +208,8 @@ def made_up_stages() -> dict[str, Task]:
 
 if __name__ == "__main__":
     batches.load_stages = made_up_stages
-    build_catalog.build_catalog()
+    if sys.argv[1:] == ["start"]:  # what every build pays before it does anything: its imports, and Prefect's temporary server
+        made_up_stages()
+        flow(lambda: None, name="nothing")()
+    else:
+        build_catalog.build_catalog()
