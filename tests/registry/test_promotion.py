@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from tasks import artifacts
 from tasks.registry.promotion import LAST, NO_JUDGE, SCORES, Score, ScoreRecord, decide, evidence, score_record, sentence
+from tests.support.catalogs import ROOT
 
 CHAMPION = ScoreRecord(
     version=1,
@@ -63,6 +65,20 @@ def test_scores_decide_between_versions_that_were_judged_alike(
     )
     # A person's word does not overrule a comparison that could be made.
     assert decide("fox", rival, CHAMPION, accept="I like it") == decision or math.isnan(reconstruction)
+
+
+def test_a_trained_word_that_wins_clip_by_losing_its_shape_is_worse() -> None:
+    """The study's robot: words for each layer please CLIP more than Perfusion's edit, and the eye sees less of a robot."""
+    cells = artifacts.read_json(ROOT / "docs/study/results.json")["cells"]
+    edit, words = (
+        {name: Score(cell[name], cell[f"{name}_low"], cell[f"{name}_high"]) for name in SCORES}
+        for cell in (cells["robot-setup-perfusion-0"], cells["robot-setup-extended-0"])
+    )
+    champion, rival = replace(CHAMPION, **edit), replace(CHAMPION, version=2, **words)
+    decision = decide("robot", rival, champion)
+    assert decision.verdict == "worse" and decision.reason.startswith("v2 is worse than champion v1: fidelity")
+    without = {"fidelity": None, "fidelity_judge": NO_JUDGE}
+    assert decide("robot", replace(rival, **without), replace(champion, **without)).verdict == "better"
 
 
 @pytest.mark.parametrize(("fidelity", "verdict"), [(0.44, "no_better"), (0.99, "no_better")])
