@@ -52,12 +52,8 @@ def main(rebuilds: Annotated[int, typer.Option(min=1)] = 10, as_json: Annotated[
         pruned = sizes(folder)
         os.chdir(home)
     stages = {f"{rebuilds} rebuilds later": grown, "pruned": pruned}
-    show(
-        "disk",
-        [Row(f"{place}, {when}", found[place], first[place], "MB") for when, found in stages.items() for place in first],
-        "first build",
-        as_json,
-    )
+    rows = [Row(f"{place}, {when}", found[place], first[place], "MB") for when, found in stages.items() for place in first if first[place]]
+    show("disk", rows, "first build", as_json)
 
 
 if __name__ == "__main__":
