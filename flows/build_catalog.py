@@ -12,7 +12,6 @@ from tasks.settings import load_settings
 
 
 @flow(name="build-catalog")
-@catalog_turn()
 def build_catalog(concepts: list[str] | None = None) -> Outcome:
     """Curate, invert, sample, score and register every stale concept.
 
@@ -23,6 +22,15 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
         ValueError: params.yaml is not valid, or a concept is not in it.
         BuildFailed: concepts failed.
     """
+    with catalog_turn():
+        outcome = build_stale(concepts)
+    if outcome.failed:
+        raise BuildFailed(outcome)
+    return outcome
+
+
+def build_stale(concepts: list[str] | None) -> Outcome:
+    """Build the stale ones among these concepts, or among all, and draw the report anew."""
     settings, outcome = load_settings(), Outcome()
     chosen = settings.chosen(concepts)
     if settings.runtime.task_runner == "workers":
@@ -40,6 +48,4 @@ def build_catalog(concepts: list[str] | None = None) -> Outcome:
             workers.build_elsewhere(stale, settings, outcome)
         show(outcome, chosen)
         redraw(repo, settings)
-    if outcome.failed:
-        raise BuildFailed(outcome)
     return outcome

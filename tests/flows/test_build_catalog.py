@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from typer.testing import CliRunner
 
+from flows.build_catalog import build_catalog
 from flows.cli.main import app
 from tasks import artifacts
 from tasks.pipeline import repository
@@ -225,8 +227,12 @@ def test_a_revoked_concept_is_not_trained_through_either_door(built: Path) -> No
     assert stale_stages() == set()
 
 
+def test_a_schedule_can_send_the_flow_to_a_process() -> None:
+    assert cloudpickle.loads(cloudpickle.dumps(build_catalog)).name == "build-catalog"
+
+
 def test_repro_builds_what_the_flow_then_finds_done(built: Path) -> None:
-    edit_params(invert={"learning_rate": 0.004})
+    edit_params(concepts={"ink": {**CONCEPTS["ink"], "invert": {"learning_rate": 0.004}}})  # one, for each stage starts a process of its own
     dvc("repro")
     code, output = build()
     assert code == 0 and "nothing to do" in output
