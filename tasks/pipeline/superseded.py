@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from dvc.scm import NoSCM
 
-from tasks.pipeline import storage
+from tasks.pipeline import run_cache, storage
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.registry import connection, reading
 from tasks.settings import Settings
@@ -73,7 +73,8 @@ def registered(settings: Settings) -> set[str]:
 
 def entries(repo: CatalogRepo) -> list[Path]:
     """Return the files of the run-cache."""
-    return sorted(path for path in Path(repo.stage_cache.cache_dir).glob("*/*/*") if path.is_file())
+    runs = repo.cache.legacy
+    return sorted(Path(run_cache.path_of(runs, entry)) for entry in run_cache.entries(runs))
 
 
 def outputs(entry: Path) -> set[str]:
