@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def catalog_turn() -> Iterator[None]:
-    """Hold the catalog of this folder against every other build of it, which would restore and write the same files; say who is waited for."""
+    """Hold the catalog of this folder, for two builds would restore and write the same files. A command that has to wait says so."""
     lock = FileLock(CACHE / "build.lock")
     try:
         lock.acquire(timeout=0)

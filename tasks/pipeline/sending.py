@@ -22,7 +22,7 @@ from tasks.pipeline.graph import declared
 from tasks.pipeline.repository import one_line
 
 PLAIN = {"md5", "size", "nfiles", "hash", "path"}
-"""The keys of an output that lies in the cache and belongs into the default remote."""
+"""The keys of an output that lies in the cache and belongs in the default remote."""
 
 
 def send(repo: CatalogRepo) -> None:
@@ -70,5 +70,5 @@ def files_of(repo: Repo, folder: HashInfo) -> Iterator[HashInfo]:
 
 
 def is_plain(pointer: dict[str, Any]) -> bool:
-    """Tell whether a .dvc file has nothing but files that lie in the cache and belong into the default remote."""
+    """Tell whether a .dvc file has nothing but files that lie in the cache and belong in the default remote."""
     return pointer.keys() == {"outs"} and all(out.keys() <= PLAIN and "md5" in out for out in pointer["outs"])
