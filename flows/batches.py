@@ -9,6 +9,7 @@ from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
 
+from flows import watching
 from flows.device_slot import device_slot
 from flows.outcome import BuildFailed, Outcome, accounted, show
 from flows.progress import counted, stage_bars
@@ -82,6 +83,8 @@ def build_concepts(repo: repository.Repo, concepts: list[str], settings: Setting
         invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, stages["invert"], outcome)
         for concept in concepts:
             build_stages(repo, concept, settings, {name: stage for name, stage in stages.items() if name not in ("curate", "invert")}, outcome)
+            if concept not in outcome.failed:
+                watching.tell("built", concept=concept)
             done()
 
 
@@ -112,7 +115,7 @@ def build_stages(repo: repository.Repo, concept: str, settings: Settings, stages
     with accounted(outcome, concept):
         for name, stage in stages.items():
             if repository.why(repo, f"{name}@{concept}") and not restored(repo, name, concept, outcome):
-                with repository.recording(repo, f"{name}@{concept}"), stage_bars(name):
+                with repository.recording(repo, f"{name}@{concept}"), stage_bars(name, [concept]):
                     stage(concept, quote(settings))  # or Prefect would look for futures in every concept of the catalog
                 outcome.ran.setdefault(concept, []).append(name)
 
@@ -139,7 +142,7 @@ def invert_stale(repo: repository.Repo, concepts: list[str], settings: Settings,
         return
 
     started = time.monotonic()
-    with stage_bars("invert"):
+    with stage_bars("invert", list(snapshots)):
         try:
             for concept, error in invert(list(snapshots), quote(settings)):
                 with accounted(outcome, concept):

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows import freshness, workers
+from flows import freshness, watching, workers
 from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome, show
 from tasks.drawing.redrawing import redraw
@@ -42,10 +42,12 @@ def build_stale(concepts: list[str] | None) -> Outcome:
         stale = list(dict.fromkeys(name.partition("@")[2] for name in repository.stale_among(repo, suspects, current)))
         outcome.revoked = freshness.revoked_concepts(stale, settings)
         stale = [concept for concept in stale if concept not in outcome.revoked]
+        watching.begin(stale)
         if stale and settings.runtime.task_runner == "threads":
             build_concepts(repo, stale, settings, outcome)
         elif stale:
             workers.build_elsewhere(stale, settings, outcome)
         show(outcome, chosen)
         redraw(repo, settings)
+        watching.tell("end")
     return outcome

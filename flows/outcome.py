@@ -12,6 +12,7 @@ from prefect import get_client, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
+from flows import watching
 from tasks import artifacts
 from tasks.pipeline.graph import STAGES
 from tasks.registry.promotion import measured
@@ -58,6 +59,7 @@ def accounted(outcome: Outcome, concept: str) -> Iterator[None]:
         yield
     except Exception as error:
         outcome.failed[concept] = str(error)
+        watching.tell("failed", concept=concept, error=str(error))
         get_run_logger().error("%s failed", concept, exc_info=True)
     finally:
         outcome.seconds[concept] = outcome.seconds.get(concept, 0.0) + monotonic() - started

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from flows import watching
 from flows.outcome import BuildFailed
 from tasks.pipeline.door import MENDABLE
 from tasks.pipeline.progress import heard_by
@@ -60,22 +61,25 @@ def counted(concepts: Sequence[str]) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
-def stage_bars(stage: str) -> Iterator[None]:
-    """Draw a line for each concept whose progress the stage in this block reports."""
+def stage_bars(stage: str, concepts: Sequence[str]) -> Iterator[None]:
+    """Say that a stage is at work on concepts, and draw a line for each whose progress it reports."""
     bar = BAR.get()
-    if bar is None:
-        yield
-        return
     lines: dict[str, TaskID] = {}
 
     def advance(concept: str, step: int, steps: int) -> None:
+        watching.tell_step(concept, stage, step, steps)
+        if bar is None:
+            return
         if concept not in lines:
             lines[concept] = bar.add_task(f"{concept}: {stage}", total=steps)
         bar.update(lines[concept], completed=step, total=steps, visible=step < steps)
 
+    for concept in concepts:
+        watching.tell("stage", concept=concept, stage=stage)
     try:
         with heard_by(advance):
             yield
     finally:
         for line in lines.values():
+            assert bar
             bar.remove_task(line)

@@ -13,12 +13,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from flows.cli import catalog, lineage, people, pictures, schedule, sharing, versions, words
+from flows.cli import catalog, lineage, people, pictures, schedule, serving, sharing, versions, words
 from flows.cli.built import print_build
 from flows.cli.console import console, interval
-from flows.cli.drawing import drawing
 from flows.cli.ending import as_interrupts, swift_end
-from flows.cli.options import MOST, AnyBase, AsJson, Consent, Licence, Seed, Source, Undeclared
+from flows.cli.options import AsJson, Consent, Licence, Source, Undeclared
 from tasks import artifacts
 from tasks.concepts.rights import Rights
 from tasks.inversion.options import FROM_PICTURES
@@ -187,25 +186,7 @@ def status(as_json: AsJson = False) -> None:
                     console.print(Text(concept, style="bold"), f" {text or 'never built'}", soft_wrap=True)
 
 
-@app.command()
-def imagine(
-    prompt: Annotated[str, typer.Argument(help='such as "a photo of <teapot> on the moon"')],
-    number: Annotated[int, typer.Option("-n", "--keep", min=1, max=MOST, help="pictures")] = 4,
-    candidates: Annotated[int | None, typer.Option(min=1, max=MOST, help="draw this many and keep the best, as CLIP ranks them")] = None,
-    seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
-    any_base: AnyBase = False,
-) -> None:
-    """Generate pictures of a prompt with the champion versions of the words in it."""
-    with drawing() as settings:
-        from tasks.using.imagine import imagine_pictures
-
-        for picture in imagine_pictures(prompt, number, seed, out, settings, any_base, candidates):
-            file = picture.path or f"seed {picture.seed} is not kept"
-            print(file, *(f"{name} {cosine:.3f}" for name, cosine in picture.agreement.items()), sep="  ")
-
-
-for commands in (catalog.app, versions.app, lineage.app, words.app, pictures.app, people.app, sharing.app, schedule.app):
+for commands in (catalog.app, versions.app, lineage.app, words.app, pictures.app, people.app, sharing.app, schedule.app, serving.app):
     app.add_typer(commands)  # without a name the commands are not nested
 
 

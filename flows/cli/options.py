@@ -7,8 +7,6 @@ import typer
 
 from tasks.inversion.section import SEEDS
 
-MOST = 10_000
-
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
 Name = Annotated[str, typer.Argument(help="the concept's key")]
 Why = Annotated[str, typer.Option(help="the reason, for the history")]
@@ -20,3 +18,6 @@ Seed = Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="the seed of the f
 AnyBase = Annotated[bool, typer.Option("--any-base", help="use words that were learned on another base model")]
 Picture = Annotated[Path, typer.Argument(help="a picture; its central square is used")]
 Prompt = Annotated[str, typer.Argument(help='such as "a photo of <teapot>"')]
+Negative = Annotated[str, typer.Option(help="what the pictures should not show")]
+Steps = Annotated[int | None, typer.Option("--steps", help="DDIM steps; sample.num_inference_steps by default")]
+Guidance = Annotated[float | None, typer.Option("--guidance", help="the guidance scale; sample.guidance_scale by default")]

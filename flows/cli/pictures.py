@@ -1,6 +1,7 @@
-"""The commands of `wordmint` that use words and measure them in use: edit, reimagine, compose, spread."""
+"""The commands of `wordmint` that use words and measure them in use: imagine, edit, reimagine, compose, spread."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +10,32 @@ from rich.table import Table
 
 from flows.cli.console import console, interval
 from flows.cli.drawing import drawing
-from flows.cli.options import MOST, AnyBase, AsJson, Picture, Prompt, Seed
+from flows.cli.options import AnyBase, AsJson, Guidance, Negative, Picture, Prompt, Seed, Steps
+from flows.ui import client
+from tasks.pipeline.device import device_lock
+from tasks.pipeline.door import one_line_errors
+from tasks.settings import load_settings
+from tasks.using import orders
+from tasks.using.orders import MOST
 
 app = typer.Typer()
+
+
+@app.command()
+def imagine(
+    prompt: Annotated[str, typer.Argument(help='such as "a photo of <teapot> on the moon"')],
+    number: Annotated[int, typer.Option("-n", "--keep", min=1, max=MOST, help="pictures")] = 4,
+    candidates: Annotated[int | None, typer.Option(min=1, max=MOST, help="draw this many and keep the best, as CLIP ranks them")] = None,
+    seed: Seed = 0,
+    negative: Negative = "",
+    steps: Steps = None,
+    guidance: Guidance = None,
+    out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("imagined"),
+    any_base: AnyBase = False,
+) -> None:
+    """Generate pictures of a prompt with the champion versions of the words in it."""
+    look: dict[str, Any] = {"negative": negative, "num_inference_steps": steps, "guidance_scale": guidance}
+    carry_out(out, prompt=prompt, number=number, candidates=candidates, seed=seed, any_base=any_base, **look)
 
 
 @app.command()
@@ -21,15 +45,15 @@ def edit(
     mask: Annotated[Path, typer.Option(help="a picture of the same size, white where to edit")],
     number: Annotated[int, typer.Option("-n", min=1, max=MOST, help="pictures")] = 4,
     seed: Seed = 0,
+    negative: Negative = "",
+    steps: Steps = None,
+    guidance: Guidance = None,
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("edited"),
     any_base: AnyBase = False,
 ) -> None:
     """Draw a prompt inside a mask; the picture outside the mask does not change."""
-    with drawing() as settings:
-        from tasks.using.edit import edit_picture
-
-        for path in edit_picture(picture, mask, prompt, number, seed, out, settings, any_base):
-            print(path)
+    look: dict[str, Any] = {"negative": negative, "num_inference_steps": steps, "guidance_scale": guidance}
+    carry_out(out, picture, mask, kind="edit", prompt=prompt, number=number, seed=seed, any_base=any_base, **look)
 
 
 @app.command()
@@ -42,13 +66,21 @@ def reimagine(
     any_base: AnyBase = False,
 ) -> None:
     """Redraw a picture of a concept under another prompt, from the noise that reproduces the picture."""
-    with drawing() as settings:
-        from tasks.using.edit import reimagine_picture
+    carry_out(out, picture, kind="reimagine", prompt=prompt, concept=concept, guidance_scales=guidance, any_base=any_base)
 
-        reimagined = reimagine_picture(picture, concept, prompt, guidance, out, settings, any_base)
-        print(f"{reimagined.reconstruction}  {reimagined.psnr:.1f} dB PSNR; the autoencoder alone has {reimagined.autoencoder_psnr:.1f} dB")
-        for path in reimagined.pictures:
-            print(path)
+
+def carry_out(out: Path, picture: Path | None = None, mask: Path | None = None, **asked: Any) -> None:
+    """Carry out an order, in the process of `wordmint ui` where one runs for this catalog, and print each picture's file and what was measured."""
+    with one_line_errors():
+        settings, order = load_settings(), orders.order_of(**asked)
+        folder = out / orders.folder_of(order.prompt)
+        warm = client.app_of_this_catalog()
+        if warm:
+            console.print(f"drawn by the app at {warm.address}, which has the model in memory", style="dim", soft_wrap=True)
+        with nullcontext() if warm else device_lock(settings.runtime.device):
+            for drawn in client.carry_out(warm, order, picture, mask) if warm else orders.carry_out(order, settings, picture, mask):
+                file, measured = orders.keep(drawn, order, folder, settings), {name: value for name, value in drawn.facts.items() if name != "seed"}
+                print(file, *(f"{name} {value:.3f}" for name, value in measured.items()), sep="  ")
 
 
 @app.command()

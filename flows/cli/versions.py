@@ -10,10 +10,8 @@ from rich.table import Table
 
 from flows.cli.console import console, interval, print_json
 from flows.cli.options import AsJson, Name, Why
-from tasks.artifacts import check_concept_key
 from tasks.pipeline.device import catalog_turn, device_lock
 from tasks.pipeline.door import one_line_errors
-from tasks.registry.connection import tracking_uri
 from tasks.registry.promotion import SCORES
 from tasks.settings import Settings, load_settings
 
@@ -22,23 +20,12 @@ app = typer.Typer()
 
 @contextmanager
 def registered(name: str, changes: bool = True) -> Iterator[Settings]:
-    """Connect to the registry; after the block, bring the concept's record under data/ in line with the registry. Errors are one line."""
+    """Connect to the registry for a concept, as `in_registry` does; errors are one line."""
     with one_line_errors():
-        settings = load_settings()
-        check_concept_key(name)  # it becomes part of a filter
-        from tasks.registry import connection
+        from tasks.versions.records import in_registry
 
-        uri = tracking_uri(settings)
-        if not connection.exists(uri):
-            raise ValueError(f"concept {name!r} has no versions: nothing was registered yet; build it with `wordmint build {name}`")
-        connection.connect(uri)
-        try:
+        with in_registry(name, changes) as settings:
             yield settings
-        finally:
-            if changes:
-                from tasks.versions.records import keep_record
-
-                keep_record(name)
 
 
 @app.command()

@@ -81,15 +81,17 @@ def generate(
     guidance_scale: float,
     batch_size: int,
     after_step: AfterStep = unchanged,
+    negative: str = "",
 ) -> Iterator[Image.Image]:
     """Yield one picture for each pair of a prompt and a seed; different prompts share batches and are encoded once.
 
     `learned` maps placeholders to (vectors, dim). `batch_size` pictures are generated at once; a batch that a GPU's memory does not hold is
-    drawn in halves.
+    drawn in halves. negative: a prompt that guidance leads away from.
     """
     texts = list(dict.fromkeys(prompts))
     rows = [texts.index(prompt) for prompt in prompts]
-    conditions, nothing = encode_prompts(base, texts, learned), unconditional(base)
+    conditions = encode_prompts(base, texts, learned)
+    nothing = encode_prompts(base, [negative], learned) if negative else unconditional(base)
 
     def draw(part: slice) -> list[Image.Image]:
         noise, condition = initial_noise(base, seeds[part]), conditions.rows(rows[part])

@@ -24,14 +24,15 @@ def blended(
     num_inference_steps: int,
     guidance_scale: float,
     batch_size: int,
+    negative: str = "",
 ) -> Iterator[Image.Image]:
     """Yield for each seed the picture with the prompt drawn inside the mask; the pixels outside are unchanged.
 
-    picture, mask: both of the model's resolution; the mask is white where the picture is edited. `learned` and `batch_size` as in `generate`.
+    picture, mask: both of the model's resolution; the mask is white where the picture is edited. The rest as in `generate`.
     """
     edited = inside(mask)
     after_step = outside_kept(base, encode(base, [picture])[0], latent_mask(base, edited))
-    for drawn in generate(base, [prompt] * len(seeds), seeds, learned, num_inference_steps, guidance_scale, batch_size, after_step):
+    for drawn in generate(base, [prompt] * len(seeds), seeds, learned, num_inference_steps, guidance_scale, batch_size, after_step, negative):
         # The autoencoder is not exact, so the outside is taken from the picture itself.
         yield Image.composite(drawn, picture, edited)
 

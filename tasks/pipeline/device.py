@@ -9,12 +9,13 @@ from filelock import FileLock, Timeout
 from tasks.artifacts import CACHE, machine_lock
 
 log = logging.getLogger(__name__)
+BUILD = CACHE / "build.lock"
 
 
 @contextmanager
 def catalog_turn() -> Iterator[None]:
     """Hold the catalog of this folder, for two builds would restore and write the same files. A command that has to wait says so."""
-    lock = FileLock(CACHE / "build.lock")
+    lock = FileLock(BUILD)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -24,6 +25,15 @@ def catalog_turn() -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def build_is_running() -> bool:
+    """Tell whether a process builds this catalog."""
+    try:
+        with FileLock(BUILD, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def gpu_name(device: str) -> str | None:

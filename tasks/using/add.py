@@ -92,6 +92,7 @@ def params_with(name: str, entry: Mapping[str, Any], params: Path) -> tuple[YAML
     """
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 200
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as a new catalog has it
     yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"))
     document = yaml.load(params)
     if not document["concepts"]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tasks import artifacts
 from tasks.diffusion.strengths import without_strengths
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
@@ -62,8 +61,3 @@ def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_b
         learned.append(read_learned(path))
     with taught(base, learned) as rows:
         yield rows
-
-
-def prompt_folder(prompt: str) -> str:
-    """Return the name of the folder for a prompt's pictures, made from the prompt."""
-    return artifacts.prompt_slug(prompt) or "pictures"

@@ -1,6 +1,6 @@
 """Applying words to a user's own pictures: edits inside a mask, and the same picture under another prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf, log10
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +13,15 @@ from tasks.diffusion.ddim import ddim_sample, decode, encode
 from tasks.diffusion.ddim_inversion import ddim_invert
 from tasks.diffusion.editing import blended, inside
 from tasks.diffusion.words import encode_prompts, unconditional
-from tasks.drawing.pictures import save_pictures
 from tasks.pictures.reading import Picture, UnusableError, read_picture
 from tasks.settings import Settings
-from tasks.using.champions import champions, prompt_folder, words_in
+from tasks.using.champions import champions, words_in
 
 
-def edit_picture(picture: Path, mask: Path, prompt: str, number: int, seed: int, out: Path, settings: Settings, any_base: bool = False) -> list[Path]:
-    """Draw a prompt inside a mask with the champions of its words; return the files, which are named by their seeds.
+def edit_picture(
+    picture: Path, mask: Path, prompt: str, seeds: Sequence[int], settings: Settings, any_base: bool = False, negative: str = ""
+) -> Iterator[Image.Image]:
+    """Yield a picture for each seed, with a prompt drawn inside the mask by the champions of its words.
 
     picture: its central square is resized to the model's resolution. mask: as large as the picture, white where the picture is edited.
 
@@ -34,22 +35,17 @@ def edit_picture(picture: Path, mask: Path, prompt: str, number: int, seed: int,
         raise ValueError(f"mask {mask} has {sizes[0]} px, {picture} has {sizes[1]}; draw the mask over the picture itself")
     if not inside(drawn_mask.image).getbbox():
         raise ValueError(f"mask {mask} has nothing white in its central square; paint white what is to be edited")
-    rules, seeds = settings.sample, range(seed, seed + number)
-    with champions(words_in(prompt), base, settings, any_base) as learned:
-        batch_size = settings.runtime.pictures_per_batch
-        drawn = list(
-            blended(base, original.image, drawn_mask.image, prompt, seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size)
-        )
-    folder = out / prompt_folder(prompt)
-    save_pictures(folder, drawn, seeds, {"prompt": prompt, "model": base.identity["model"]})
-    return [folder / f"{seed:06d}.png" for seed in seeds]
+    rules, batch_size = settings.sample, settings.runtime.pictures_per_batch
+    with champions(words_in(f"{prompt} {negative}"), base, settings, any_base) as learned:
+        look = (rules.num_inference_steps, rules.guidance_scale, batch_size, negative)
+        yield from blended(base, original.image, drawn_mask.image, prompt, seeds, learned, *look)
 
 
 class Reimagined(NamedTuple):
-    """The files of a picture under another prompt, and how well the picture itself was reconstructed."""
+    """A picture under another prompt, and how well the picture itself was reconstructed."""
 
-    reconstruction: Path
-    pictures: list[Path]
+    reconstruction: Image.Image
+    pictures: list[Image.Image]
     """One for each guidance scale."""
     psnr: float
     """PSNR of the reconstruction, in dB."""
@@ -58,7 +54,7 @@ class Reimagined(NamedTuple):
 
 
 def reimagine_picture(
-    picture: Path, concept: str, prompt: str, guidance_scales: Sequence[float], out: Path, settings: Settings, any_base: bool = False
+    picture: Path, concept: str, prompt: str, guidance_scales: Sequence[float], settings: Settings, any_base: bool = False
 ) -> Reimagined:
     """Find the noise that draws a picture under "a photo of" its concept, and denoise it under another prompt (Gal et al. 2022, appendix A).
 
@@ -78,12 +74,7 @@ def reimagine_picture(
         denoised = [ddim_sample(base, noise, described, empty, count, 1.0)]
         denoised += [ddim_sample(base, noise, wanted, empty, count, guidance_scale) for guidance_scale in guidance_scales]
     autoencoded, reconstruction, *drawn = (decode(base, sample)[0] for sample in (latents, *denoised))
-    folder = out / prompt_folder(prompt)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.png" for name in ("reconstruction", *(f"guidance-{scale:g}" for scale in guidance_scales))]
-    for file, image in zip(files, (reconstruction, *drawn), strict=True):
-        image.save(file)
-    return Reimagined(files[0], files[1:], psnr(reconstruction, original), psnr(autoencoded, original))
+    return Reimagined(reconstruction, drawn, psnr(reconstruction, original), psnr(autoencoded, original))
 
 
 def read_square(path: Path, resolution: int, settings: Settings) -> Picture:

@@ -1,49 +1,42 @@
 """Generating pictures with the words of a catalog."""
 
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
+from PIL import Image
+
+from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.ddim import generate
 from tasks.settings import Settings
-from tasks.using.champions import champions, owners_of, prompt_folder, words_in
+from tasks.using.champions import champions, owners_of, words_in
+from tasks.using.ranking import agreements, best_first
 
 
-class Imagined(NamedTuple):
-    """A picture that was generated."""
+def imagine_pictures(prompt: str, seeds: Sequence[int], settings: Settings, any_base: bool = False, negative: str = "") -> Iterator[Image.Image]:
+    """Yield a picture of a prompt for each seed, drawn with the champions of its words.
 
-    seed: int
-    path: Path | None
-    """None for a picture that is not among the best."""
-    agreement: dict[str, float]
-    """Its cosines with the text and with the pictures of each word; empty unless candidates are ranked."""
-
-
-def imagine_pictures(
-    prompt: str, number: int, seed: int, out: Path, settings: Settings, any_base: bool = False, candidates: int | None = None
-) -> list[Imagined]:
-    """Generate pictures of a prompt with the champions of its words; the files are named by the prompt and the seeds.
-
-    candidates: how many to draw and rank; the best `number` are kept, the best one first. None draws `number` and keeps them all.
+    negative: what the pictures should not show; guidance leads away from it.
 
     Raises:
-        ValueError: there are fewer candidates than pictures to keep, a word has no pictures to rank by, or see `champions`.
+        ValueError: see `champions`.
     """
-    from tasks.diffusion.base_model import load_base_model
-    from tasks.diffusion.ddim import generate
-    from tasks.drawing.pictures import save_pictures
-    from tasks.using.ranking import agreements, best_first
-
-    if candidates is not None and candidates < number:
-        raise ValueError(f"{number} pictures cannot be kept of {candidates} candidates; raise --candidates or lower --keep")
-    words = words_in(prompt)
-    owners = owners_of(words, settings)
+    words, rules = words_in(f"{prompt} {negative}"), settings.sample
+    owners_of(words, settings)  # an unknown word is an error before the model is loaded
     base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
-    seeds = list(range(seed, seed + (candidates or number)))
-    rules, batch_size = settings.sample, settings.runtime.pictures_per_batch
+    look = (rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch)
     with champions(words, base, settings, any_base) as learned:
-        pictures = list(generate(base, [prompt] * len(seeds), seeds, learned, rules.num_inference_steps, rules.guidance_scale, batch_size))
-    agreement = agreements(pictures, prompt, owners, settings) if candidates else [{} for _ in seeds]
-    order = best_first(agreement)
-    kept, folder = order[:number], out / prompt_folder(prompt)
-    info = {"prompt": prompt, "model": base.identity["model"]}
-    save_pictures(folder, [pictures[index] for index in kept], [seeds[index] for index in kept], info)
-    return [Imagined(seeds[index], folder / f"{seeds[index]:06d}.png" if index in kept else None, agreement[index]) for index in order]
+        yield from generate(base, [prompt] * len(seeds), seeds, learned, *look, negative=negative)
+
+
+def best_of(
+    number: int, prompt: str, seeds: Sequence[int], settings: Settings, any_base: bool = False, negative: str = ""
+) -> list[tuple[int, Image.Image, dict[str, float]]]:
+    """Return the best pictures of a prompt as (seed, picture, its cosines with the text and with the pictures of each word), the best one first.
+
+    number: how many are kept of one picture for each seed, as CLIP ranks them.
+
+    Raises:
+        ValueError: a word has no pictures to rank by, or see `champions`.
+    """
+    pictures = list(imagine_pictures(prompt, seeds, settings, any_base, negative))
+    agreement = agreements(pictures, prompt, owners_of(words_in(prompt), settings), settings)
+    return [(seeds[index], pictures[index], agreement[index]) for index in best_first(agreement)[:number]]

@@ -1,12 +1,37 @@
 """Keep the records under data/registered in line with the registry's aliases."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tasks import artifacts
+from tasks.artifacts import check_concept_key
 from tasks.faults import point
 from tasks.pipeline import repository
-from tasks.registry import reading
-from tasks.settings import load_settings
+from tasks.registry import connection, reading
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings, load_settings
+
+
+@contextmanager
+def in_registry(concept: str, changes: bool = True) -> Iterator[Settings]:
+    """Connect to the registry for one concept; after the block, bring its record under data/ in line with the registry.
+
+    changes: whether the block may move an alias.
+
+    Raises:
+        ValueError: the key is not valid, or nothing was registered yet.
+    """
+    settings = load_settings()
+    check_concept_key(concept)  # it becomes part of a filter
+    uri = tracking_uri(settings)
+    if not connection.exists(uri):
+        raise ValueError(f"concept {concept!r} has no versions: nothing was registered yet; build it with `wordmint build {concept}`")
+    connection.connect(uri)
+    try:
+        yield settings
+    finally:
+        if changes:
+            keep_record(concept)
 
 
 def keep_record(concept: str) -> None:

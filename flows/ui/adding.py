@@ -1,0 +1,107 @@
+"""Adding a concept from a browser: each picture is judged as the curate stage would judge it, then all goes through `add_concept`."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.ui.uploads import upload
+from tasks.concepts.picture_set import read_and_screen
+from tasks.concepts.rights import Rights
+from tasks.inversion.options import FROM_PICTURES
+from tasks.pictures.names import output_names
+from tasks.pictures.reading import FORMATS
+from tasks.settings import Settings
+from tasks.using.add import add_concept
+
+SUFFIXES = {"JPEG": "jpg", "JPEG2000": "jp2", "MPO": "jpg", "TIFF": "tif"}
+Line = Annotated[str, Field(max_length=500)]
+
+
+class SentPicture(BaseModel):
+    """A picture of a new concept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    name: Line
+    """The client's name for it; only its letters reach the disk."""
+    context: Line = ""
+    """What else the picture shows."""
+
+
+class NewConcept(BaseModel):
+    """A concept that a person adds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    word: Line = ""
+    kind: Literal["object", "style"] = "object"
+    pictures: list[SentPicture] = Field(max_length=200)
+    source: Line = ""
+    licence: Line = ""
+    consent: Line = ""
+    undeclared: Line = ""
+    short: Line = ""
+    """A short caption of the concept."""
+
+
+def judge(pictures: Sequence[SentPicture], settings: Settings) -> dict[str, str]:
+    """Return id -> why the curate stage would drop a picture of this set, or "" for one that it would keep."""
+    from tasks.diffusion.base_model import base_resolution
+
+    files = {picture.id: upload(picture.id) for picture in pictures}
+    resolution = base_resolution(settings.base.model, settings.base.revision)
+    _, _, dropped = read_and_screen(files, resolution, settings)
+    names = {picture.id: picture.name for picture in pictures}
+    return {key: told(dropped.get(key, ""), names) for key in files}
+
+
+def told(reason: str, names: dict[str, str]) -> str:
+    """Return a reason with the person's own names for the pictures that it names."""
+    for key, name in names.items():
+        reason = reason.replace(key, name)
+    return reason
+
+
+def add(new: NewConcept, settings: Settings) -> None:
+    """Add a concept with the pictures that were sent; raise what `add_concept` raises."""
+    rights = Rights(source=new.source, licence=new.licence, consent=new.consent, undeclared=new.undeclared)
+    with tempfile.TemporaryDirectory() as folder:
+        files, contexts = [], {}
+        for picture, stem in zip(new.pictures, unique_stems([picture.name for picture in new.pictures]), strict=True):
+            path = Path(folder) / f"{stem}.{suffix(upload(picture.id))}"
+            shutil.copyfile(upload(picture.id), path)
+            files.append(path)
+            if context := " ".join(picture.context.split()):
+                contexts[path.name] = context
+        captions = ({"short": new.short} if new.short else {}) | ({"context": contexts} if contexts else {})
+        if captions:
+            files.append(Path(folder) / "captions.yaml")
+            files[-1].write_text(yaml.safe_dump(captions, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        add_concept(new.name, files, new.word or FROM_PICTURES, new.kind, settings, rights)
+
+
+def unique_stems(names: Sequence[str]) -> list[str]:
+    """Return a file name without extension for each name, in plain letters; no two are the same."""
+    return [Path(stem).stem for stem in output_names([f"{number}/{name}" for number, name in enumerate(names)]).values()]
+
+
+def suffix(path: Path) -> str:
+    """Return the extension for a picture's format."""
+    with Image.open(path, formats=FORMATS) as image:
+        name = image.format or "PNG"
+    return SUFFIXES.get(name, name.lower())
+
+
+def coarse_words(ids: Sequence[str], settings: Settings, count: int = 6) -> list[dict[str, Any]]:
+    """Return {word, cosine} of the words of the vocabulary that CLIP finds nearest to pictures, the nearest first."""
+    from tasks.using.coarse_words import nearest_words
+
+    return [{"word": word, "cosine": cosine} for word, cosine in nearest_words([upload(key) for key in ids], settings, count)]

@@ -1,0 +1,90 @@
+"""Builds that the app starts, as `wordmint build` in a process of its own; they outlive the app, and it shows those that others started too."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from flows import watching
+from tasks import artifacts
+from tasks.pipeline import fingerprints, repository
+from tasks.pipeline.device import build_is_running
+from tasks.settings import Settings
+
+LOG = artifacts.CACHE / "build.log"
+SHOWN = 200  # lines of the log
+
+
+def start(concepts: Sequence[str], settings: Settings) -> None:
+    """Start a build of these concepts, or of all.
+
+    Raises:
+        ValueError: a concept is not in params.yaml, or a build is running.
+    """
+    settings.chosen(list(concepts))
+    if build_is_running():
+        raise ValueError("a build of this catalog is running; wait until it has ended")
+    command = [sys.executable, "-P", "-m", "flows.cli.main", "build", *concepts]  # -P: never the code that lies in the catalog's folder
+    artifacts.write_bytes(LOG, b"")
+    with LOG.open("ab") as log:  # a session of its own, so that Ctrl-C ends the app and not the build
+        plain = {"NO_COLOR": "1", "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=os.environ | plain)
+    STARTED.append(process)
+
+
+STARTED: list[subprocess.Popen] = []
+"""The builds that this process started; asking them how they ended keeps them from staying behind as zombies."""
+
+
+def cancel() -> None:
+    """Stop the build that is running, whoever started it, as Ctrl-C does: what is finished stays, and the next build goes on from there.
+
+    Raises:
+        ValueError: none is running here.
+    """
+    pid = watching.last_build()["pid"]
+    starting = next((process.pid for process in STARTED if process.poll() is None), None)
+    if build_is_running() and pid:
+        os.kill(pid, signal.SIGTERM)
+    elif starting:
+        os.kill(starting, signal.SIGTERM)
+    else:
+        raise ValueError("no build is running")
+
+
+def watched() -> dict[str, Any]:
+    """Return what `watching.last_build` does, with {starting, log}: whether a build was started that has not begun, and the end of the log."""
+    build = watching.last_build()
+    starting = not build["running"] and any(process.poll() is None for process in STARTED)
+    text = LOG.read_text(encoding="utf-8", errors="replace") if LOG.exists() else ""
+    return build | {"starting": starting, "log": "\n".join(text.splitlines()[-SHOWN:])}
+
+
+def stale(settings: Settings) -> dict[str, dict[str, list[str]]]:
+    """Return concept -> stage -> why it is stale, of the stale concepts, as `wordmint status` does.
+
+    DVC is asked only about what changed since it was asked last, and not while a build writes: the reasons are empty then.
+    """
+    current = fingerprints.fingerprints_of(list(settings.concepts))
+    changed = fingerprints.changed(current)
+    if build_is_running():
+        return {concept: {} for concept in changed}
+    with ASKING:
+        key = fingerprints.digest_of({concept: current[concept] for concept in changed})
+        if changed and key not in ANSWERS:
+            found: dict[str, dict[str, list[str]]] = {}
+            with repository.open_repo() as repo:
+                for name, reasons in repository.stale_among(repo, changed, current).items():
+                    stage, _, concept = name.partition("@")
+                    found.setdefault(concept, {})[stage] = reasons
+            ANSWERS.clear()
+            ANSWERS[key] = found
+        return ANSWERS[key] if changed else {}
+
+
+ASKING = threading.Lock()
+ANSWERS: dict[str, dict[str, dict[str, list[str]]]] = {}
+"""The last answer of DVC, under the digest of the fingerprints that it was about."""

@@ -1,0 +1,184 @@
+"""What the page of a concept shows, and what it can do to it: the same functions as the commands."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from flows.ui.gallery import notice, pictures_of
+from tasks import artifacts
+from tasks.drawing import plots
+from tasks.pipeline.device import device_lock
+from tasks.registry import connection, reading
+from tasks.registry.connection import tracking_uri
+from tasks.settings import Settings
+from tasks.versions.records import in_registry
+
+COMPARISON_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"  # the page has its style and pictures in it
+)
+ONE_AT_A_TIME = threading.Lock()  # MLflow keeps its connection in the process, not in the thread
+
+
+@contextmanager
+def registry(concept: str, changes: bool = True) -> Iterator[Settings]:
+    """Do what `in_registry` does, after the app's other threads that talk to MLflow."""
+    with ONE_AT_A_TIME, in_registry(concept, changes) as settings:
+        yield settings
+
+
+def facts(key: str, settings: Settings) -> dict[str, Any]:
+    """Return what the page shows of a concept; what was not made yet is None or empty.
+
+    Raises:
+        ValueError: there is no such concept.
+    """
+    concept = settings.concept(key)
+    paths = {
+        "manifest": artifacts.manifest(key),
+        "train": artifacts.train_record(key),
+        "samples": artifacts.samples_record(key),
+        "score": artifacts.scores(key),
+        "registered": artifacts.registered(key),
+    }
+    found = {name: artifacts.read_json(path) if path.exists() else None for name, path in paths.items()}
+    return {
+        "key": key,
+        **concept.model_dump(),
+        **found,
+        "notice": notice(found["registered"] or {}),
+        "pictures": verdicts(key, found["manifest"]),
+        "prompts": prompts(key, found["samples"], found["score"]),
+        "bullets": plots.bullets(found["score"]) if found["score"] else {},
+        "history": history(key, settings),
+    }
+
+
+def verdicts(key: str, manifest: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return {name, verdict, context} of each picture; the verdict is None before the curate stage has judged it, "" for one that it kept."""
+    judged = {entry["source"]: entry for entry in (manifest or {"pictures": []})["pictures"]}
+    names = list(dict.fromkeys([*pictures_of(key), *judged]))
+    return [
+        {
+            "name": name,
+            "verdict": None if name not in judged else judged[name].get("reason", ""),
+            "context": judged.get(name, {}).get("context", ""),
+        }
+        for name in names
+    ]
+
+
+def prompts(key: str, samples: Mapping[str, Any] | None, score: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return {prompt, slug, seeds, scores} of each prompt, with the seeds whose pictures this clone has."""
+    scored = {row["prompt"]: row for row in score["prompts"]} if score else {}
+    found = []
+    for row in samples["prompts"] if samples else ():
+        folder = artifacts.samples(key) / "word" / row["slug"]
+        seeds = sorted(int(path.stem) for path in folder.glob("*.png") if path.stem.isdigit())
+        found.append({**row, "seeds": seeds, "scores": scored.get(row["prompt"], {})})
+    return found
+
+
+def history(key: str, settings: Settings) -> dict[str, Any] | None:
+    """Return the versions and the decisions about them, newest first; None before the first version."""
+    from tasks.registry import lifecycle
+
+    if not connection.exists(tracking_uri(settings)):
+        return None
+    with registry(key, changes=False):
+        if not reading.described(key):
+            return None
+        found = lifecycle.history(key)
+    return found | {"versions": found["versions"][::-1], "events": found["events"][::-1]}
+
+
+def promote(key: str, version: int | None, why: str) -> str:
+    from tasks.registry import lifecycle
+
+    number, decision = lifecycle.promote(key, version, why)
+    if not decision.promote:
+        raise ValueError(f"{key} v{number} is not promoted: {decision.reason}")
+    return f"v{number} is champion: {decision.reason}"
+
+
+def rollback(key: str, version: int | None, why: str) -> str:
+    from tasks.registry import lifecycle
+
+    number, replaced = lifecycle.rollback(key, why)
+    return f"v{number} is champion again" + (f", v{replaced} is previous" if replaced else "")
+
+
+def revoke(key: str, version: int | None, why: str) -> str:
+    from tasks.registry import lifecycle
+
+    lifecycle.revoke(key, why)
+    return f"{key} is revoked"
+
+
+def reinstate(key: str, version: int | None, why: str) -> str:
+    from tasks.registry import lifecycle
+
+    lifecycle.reinstate(key, why)
+    return f"{key} is back"
+
+
+ACTIONS: dict[str, Callable[[str, int | None, str], str]] = {
+    "promote": promote,
+    "rollback": rollback,
+    "revoke": revoke,
+    "reinstate": reinstate,
+}
+
+
+def comparison(key: str, one: int, two: int) -> str:
+    """Return the page of two versions side by side, as `wordmint diff` writes it.
+
+    Raises:
+        ValueError: the concept has no such version.
+    """
+    from tasks.versions.comparison import compare
+
+    with tempfile.TemporaryDirectory() as folder, registry(key, changes=False):
+        page = Path(folder) / "comparison.html"
+        compare(key, one, two, page)
+        return page.read_text(encoding="utf-8")
+
+
+def rescore(key: str, version: int | None) -> str:
+    """Sample and score a version anew, as `wordmint rescore` does, and return what the scores are."""
+    from tasks.versions.rescore import rescore
+
+    with registry(key) as settings, device_lock(settings.runtime.device):
+        rescored = rescore(key, settings, version)
+    return f"v{rescored['version']}: " + ", ".join(f"{name} {score['value']:.3f}" for name, score in rescored["scores"].items())
+
+
+def exported(key: str, style: str, settings: Settings) -> tuple[str, bytes]:
+    """Return the name and the bytes of a concept's champion in the format of another tool; several files come as one zip archive.
+
+    Raises:
+        ValueError: there is no such version or format, or the format has no layout for this word.
+    """
+    from tasks.using.export import export_word
+    from tasks.words.formats import FOLDERS, FORMATS
+
+    if style not in FORMATS:
+        raise ValueError(f"format {style!r} is unknown; choose one of {', '.join(FORMATS)}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / key
+        if style not in FOLDERS:
+            folder.mkdir()
+        with ONE_AT_A_TIME:
+            export_word(key, style, folder, settings)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        if len(files) == 1:
+            return files[0].name, files[0].read_bytes()
+        archive = BytesIO()
+        with ZipFile(archive, "w", ZIP_DEFLATED) as packed:
+            for path in files:
+                packed.write(path, path.relative_to(folder.parent))
+    return f"{key}-{style}.zip", archive.getvalue()

@@ -1,0 +1,123 @@
+"""The playground's drawings: a queue of orders, carried out one at a time by the process that has the model in memory."""
+
+import itertools
+import logging
+import secrets
+import shutil
+import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.ui.uploads import upload
+from tasks import artifacts
+from tasks.pipeline.device import device_lock, gpu_name
+from tasks.pipeline.door import MENDABLE
+from tasks.settings import Settings, load_settings
+from tasks.using import orders
+from tasks.using.orders import Order
+
+log = logging.getLogger(__name__)
+DRAWINGS = artifacts.CACHE / "drawings"
+RECIPE = "recipe.json"
+KEPT = 200
+"""The drawings that are kept; older ones are deleted."""
+OPEN = ("queued", "drawing")
+
+
+class Drawings:
+    """The drawings of a catalog, those of earlier runs of the app included."""
+
+    def __init__(self, worker: ThreadPoolExecutor) -> None:
+        self.worker = worker
+        self.lock = threading.Lock()
+        self.changes = itertools.count(1)
+        self.known: dict[str, dict[str, Any]] = {}
+        for path in sorted(DRAWINGS.glob(f"*/{RECIPE}")):
+            recipe = artifacts.read_json(path)
+            if recipe["state"] in OPEN:
+                recipe |= {"state": "cancelled", "error": "the app ended before this was drawn"}
+            self.known[recipe["id"]] = recipe | {"change": 0}
+
+    def latest(self, after: int = -1) -> list[dict[str, Any]]:
+        """Return the drawings that changed after a change, by default all, the oldest first."""
+        with self.lock:
+            return [dict(recipe) for recipe in self.known.values() if recipe["change"] > after]
+
+    def find(self, key: str) -> dict[str, Any]:
+        """Return a drawing; raise a KeyError if there is none."""
+        with self.lock:
+            return dict(self.known[key])
+
+    def ask(self, order: Order, picture: str | None, mask: str | None) -> dict[str, Any]:
+        """Put an order into the queue and return its drawing. picture, mask: ids of uploads."""
+        at = datetime.now(UTC)
+        key = f"{at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+        files = {name: str(upload(given)) for name, given in (("picture", picture), ("mask", mask)) if given}
+        for name, file in files.items():
+            artifacts.write_bytes(DRAWINGS / key / f"{name}.upload", Path(file).read_bytes())
+        recipe = {"id": key, "at": at.isoformat(timespec="seconds"), "order": order.model_dump(), "files": sorted(files)}
+        with self.lock:
+            self.known[key] = recipe | {"state": "queued", "pictures": [], "error": None, "change": next(self.changes)}
+        self.forget_old()
+        self.worker.submit(self.carry_out, key, order)
+        return self.find(key)
+
+    def update(self, key: str, **facts: Any) -> None:
+        with self.lock:
+            recipe = self.known[key]
+            recipe |= facts | {"change": next(self.changes)}
+            stored = {name: value for name, value in recipe.items() if name != "change"}
+        artifacts.write_json(DRAWINGS / key / RECIPE, stored)
+
+    def cancel(self, key: str) -> None:
+        """Cancel a drawing that is not finished; one at work ends before its next picture."""
+        if self.find(key)["state"] in OPEN:
+            self.update(key, state="cancelled")
+
+    def carry_out(self, key: str, order: Order) -> None:
+        """Draw, unless the drawing was cancelled while it waited."""
+        if self.find(key)["state"] != "queued":
+            return
+        self.update(key, state="drawing")
+        try:
+            settings = load_settings()
+            with device_lock(settings.runtime.device), closing(self.drawn(key, order, settings)) as pictures:
+                for entry in pictures:
+                    if self.find(key)["state"] == "cancelled":
+                        return
+                    self.update(key, pictures=[*self.find(key)["pictures"], entry])
+            self.update(key, state="done")
+        except MENDABLE as error:
+            self.update(key, state="failed", error=" ".join(str(error).split()))
+        except Exception as error:  # the app goes on with the next drawing
+            log.exception("drawing %s failed", key)
+            self.update(key, state="failed", error=f"{type(error).__name__}: {error}")
+
+    def drawn(self, key: str, order: Order, settings: Settings) -> Generator[dict[str, Any]]:
+        """Yield {name, facts} of each picture when its file is written."""
+        files = {name: DRAWINGS / key / f"{name}.upload" for name in self.find(key)["files"]}
+        if gpu_name(settings.runtime.device) is None:  # on a CPU pictures that come one by one take little longer than those of a batch
+            settings = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"pictures_per_batch": 1})})
+        for picture in orders.carry_out(order, settings, **files):
+            orders.keep(picture, order, DRAWINGS / key, settings)
+            yield {"name": picture.name, "facts": picture.facts}
+
+    def forget_old(self) -> None:
+        """Delete the oldest drawings beyond those that are kept."""
+        with self.lock:
+            ended = [key for key, recipe in self.known.items() if recipe["state"] not in OPEN]
+            old = ended[: max(0, len(self.known) - KEPT)]
+            for key in old:
+                del self.known[key]
+        for key in old:
+            shutil.rmtree(DRAWINGS / key, ignore_errors=True)
+
+
+def picture_of(drawings: Drawings, key: str, name: str) -> Path | None:
+    """Return the file of a drawing's picture by its name, or None if the drawing has none of this name."""
+    names = [entry["name"] for entry in drawings.find(key)["pictures"]]
+    return DRAWINGS / key / name if name in names else None

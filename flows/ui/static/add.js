@@ -1,0 +1,93 @@
+// Adding a concept: pictures are dropped, cropped and turned, judged by the app as the curate stage would, and then added.
+import {ask, doing, element, say} from "./app.js";
+import {Crop} from "./crop.js";
+
+const sheet = document.querySelector("#sheet"), form = document.querySelector("#concept"), drop = document.querySelector("#drop");
+const pictures = new Map(); // list item -> {id, name, crop}
+let judging = 0;
+
+async function take(files) {
+  const refused = [];
+  for (const file of files) {
+    try {
+      await place(file, (await ask("PUT", "/api/uploads", file)).id);
+    } catch (error) {
+      refused.push(`${file.name}: ${error.message}`);
+    }
+  }
+  document.querySelector("#refused").textContent = refused.join(" · ");
+  await judge();
+}
+
+async function place(file, id) {
+  const item = element("li"), frame = element("div", {className: "frame"}), entry = {id, name: file.name};
+  entry.crop = await Crop.of(file, frame, () => send(entry));
+  const context = element("input", {placeholder: "on the grass", maxLength: 500, ariaLabel: `What else ${file.name} shows`});
+  entry.context = () => context.value.trim();
+  item.append(frame, ...(entry.crop ? [entry.crop.slider] : []), element("b", {textContent: file.name}), element("p", {className: "hint", textContent: "…"}),
+    element("label", {}, element("span", {textContent: "what else it shows"}), context),
+    element("div", {className: "row"},
+      ...(entry.crop ? [element("button", {type: "button", className: "link", textContent: "turn", onclick: () => entry.crop.turn()})] : []),
+      element("button", {type: "button", className: "link", textContent: "leave out", onclick: () => {
+        pictures.delete(item);
+        item.remove();
+        doing(null, judge);
+      }})));
+  pictures.set(item, entry);
+  sheet.append(item);
+}
+
+// A picture that was turned or cropped replaces the one that was sent.
+async function send(entry) {
+  await doing(null, async () => {
+    entry.id = (await ask("PUT", "/api/uploads", await entry.crop.picture())).id;
+    await judge();
+  });
+}
+
+async function judge() {
+  const turn = ++judging, sent = [...pictures.values()].map(({id, name}) => ({id, name}));
+  if (!sent.length) return;
+  const verdicts = await ask("POST", "/api/judge", {pictures: sent});
+  if (turn !== judging) return; // a later question is on its way
+  for (const [item, {id}] of pictures) {
+    const reason = verdicts[id], hint = item.querySelector(".hint");
+    item.classList.toggle("dropped", Boolean(reason));
+    hint.textContent = reason ? `would be dropped: ${reason}` : "kept";
+    hint.classList.toggle("error-text", Boolean(reason));
+  }
+  const near = await ask("POST", "/api/words", {pictures: sent.map(({id}) => id)});
+  if (turn !== judging) return;
+  document.querySelector("#words").replaceChildren(...near.map(({word}) =>
+    element("button", {type: "button", className: "chip", textContent: word, onclick: () => form.elements.word.value = word})));
+}
+
+async function add(then) {
+  if (!pictures.size) throw new Error("add pictures first");
+  const values = Object.fromEntries(["name", "word", "kind", "source", "licence", "consent", "undeclared"].map(name => [name, form.elements[name].value.trim()]));
+  const sent = [...pictures.values()].map(({id, name, context}) => ({id, name, context: context()}));
+  const {concept} = await ask("POST", "/api/concepts", {...values, pictures: sent});
+  if (then === "build") {
+    await ask("POST", "/api/build", {concepts: [concept]});
+    location.assign("/build");
+  } else location.assign(`/concepts/${concept}`);
+}
+
+["dragover", "dragenter"].forEach(name => drop.addEventListener(name, event => {
+  event.preventDefault();
+  drop.classList.add("over");
+}));
+["dragleave", "drop"].forEach(name => drop.addEventListener(name, () => drop.classList.remove("over")));
+drop.addEventListener("drop", event => {
+  event.preventDefault();
+  doing(null, () => take(event.dataTransfer.files));
+});
+document.querySelector("#files").addEventListener("change", event => doing(null, async () => {
+  await take([...event.target.files]);
+  event.target.value = "";
+}));
+document.querySelectorAll("[data-fill]").forEach(chip => chip.addEventListener("click", () => form.elements[chip.dataset.fill].value = chip.textContent));
+form.addEventListener("submit", event => {
+  event.preventDefault();
+  doing(event.submitter, () => add(event.submitter?.value ?? "build"));
+});

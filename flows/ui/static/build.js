@@ -1,0 +1,64 @@
+// The build that is running, whoever started it, or the last one; and what is stale.
+import {ask, doing, element, follow, say} from "./app.js";
+
+const at = id => document.querySelector(`#${id}`);
+let running = null;
+
+function row(concept, work) {
+  const total = work.steps ?? 1, done = work.step ?? 0;
+  const bar = {
+    waiting: () => element("span", {className: "quiet", textContent: "waits for its turn"}),
+    working: () => work.steps
+      ? element("span", {}, element("progress", {max: total, value: done, ariaLabel: `${concept}: ${work.stage}`}), element("small", {textContent: `${done} of ${total}`}))
+      : element("progress", {ariaLabel: `${concept}: ${work.stage}`}),
+    built: () => element("span", {textContent: "built"}),
+    failed: () => element("span", {className: "error-text", textContent: work.error}),
+  }[work.state]();
+  return element("tr", {}, element("td", {}, element("a", {href: `/concepts/${concept}`, textContent: concept})), element("td", {textContent: work.stage ?? ""}), element("td", {}, bar));
+}
+
+function headline(build) {
+  const concepts = Object.values(build.concepts), built = concepts.filter(one => one.state === "built").length;
+  const failed = concepts.filter(one => one.state === "failed").length;
+  if (build.running && concepts.some(one => one.state !== "built")) return `A build is running: ${built} of ${concepts.length} done.`;
+  if (build.running || build.starting) return "A build is starting.";
+  if (build.begun && !build.ended) return "The last build was interrupted; what was finished stays, and the next build goes on from there.";
+  if (build.ended) return `The last build ended ${build.ended.slice(0, 16).replace("T", " ")} UTC: ${built} built${failed ? `, ${failed} failed` : ""}.`;
+  return "";
+}
+
+async function stale() {
+  try {
+    const found = Object.entries(await ask("GET", "/api/stale"));
+    at("stale").replaceChildren(...found.map(([concept, stages]) => {
+      const reasons = Object.entries(stages).filter(([, why]) => why.join() !== "never built").map(([stage, why]) => `${stage}: ${why.join(", ")}`);
+      return element("li", {}, element("a", {href: `/concepts/${concept}`, textContent: concept}),
+        element("span", {className: "quiet", textContent: reasons.join("; ") || (running ? "being looked at by the build" : "never built")}));
+    }));
+    if (!found.length) at("stale").append(element("li", {className: "quiet", textContent: "Every concept is up to date."}));
+    at("start").disabled = running || !found.length;
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+follow("/api/build/events", build => {
+  const now = build.running || build.starting;
+  at("headline").textContent = headline(build);
+  at("start").disabled = now;
+  at("cancel").hidden = !now;
+  at("work").hidden = !Object.keys(build.concepts).length;
+  at("work-title").textContent = now ? "At work" : "The last build";
+  at("rows").replaceChildren(...Object.entries(build.concepts).map(([concept, work]) => row(concept, work)));
+  at("logged").hidden = !build.log;
+  if (at("log").textContent !== build.log) {
+    at("log").textContent = build.log;
+    at("log").scrollTop = at("log").scrollHeight;
+  }
+  if (now !== running) {
+    running = now;
+    stale();
+  }
+});
+at("start").addEventListener("click", event => doing(event.target, () => ask("POST", "/api/build", {concepts: []})));
+at("cancel").addEventListener("click", event => doing(event.target, async () => say((await ask("DELETE", "/api/build")).said)));

@@ -1,0 +1,114 @@
+// The playground: orders go to the queue, drawings come back as they are drawn; each can be called up again.
+import {ask, doing, element, follow, say} from "./app.js";
+import {complete} from "./completion.js";
+import {Canvas} from "./mask.js";
+
+const form = document.querySelector("#order"), list = document.querySelector("#drawings"), shown = new Map();
+const canvas = new Canvas(document.querySelector("#frame"), document.querySelector("#size"));
+const words = JSON.parse(document.querySelector("#words").textContent);
+const kind = () => form.elements.kind.value;
+let uploaded = null;
+
+function fit() {
+  const own = kind() !== "imagine";
+  document.querySelector("#own").hidden = !own;
+  document.querySelector("#of").hidden = kind() !== "reimagine";
+  document.querySelector("#brush").hidden = kind() !== "edit" || !canvas.loaded;
+  document.querySelector("#mask").hidden = kind() !== "edit";
+  document.querySelectorAll("[data-for]").forEach(field => field.hidden = !field.dataset.for.split(" ").includes(kind()));
+}
+
+function order() {
+  const values = Object.fromEntries(new FormData(form)), asked = {kind: kind(), prompt: values.prompt.trim(), num_inference_steps: +values.num_inference_steps};
+  if (kind() === "reimagine") return {...asked, concept: values.concept};
+  Object.assign(asked, {negative: values.negative.trim(), number: +values.number, seed: +values.seed, guidance_scale: +values.guidance_scale});
+  if (kind() === "imagine" && values.candidates) asked.candidates = +values.candidates;
+  return asked;
+}
+
+async function draw() {
+  const body = {order: order()};
+  if (kind() !== "imagine") {
+    if (!canvas.loaded) throw new Error("choose a picture first");
+    if (kind() === "edit" && !canvas.painted) throw new Error("paint where the picture is to change");
+    uploaded ??= (await ask("PUT", "/api/uploads", await canvas.picture())).id;
+    body.picture = uploaded;
+    if (kind() === "edit") body.mask = (await ask("PUT", "/api/uploads", await canvas.mask())).id;
+  }
+  show(await ask("POST", "/api/drawings", body));
+}
+
+// Brings an order back into the form.
+function recall({order}) {
+  form.elements.kind.value = order.kind;
+  for (const [name, value] of Object.entries(order)) {
+    if (name !== "kind" && form.elements[name]) form.elements[name].value = value ?? form.elements[name].defaultValue;
+  }
+  fit();
+  form.scrollIntoView({block: "start"});
+  form.elements.prompt.focus();
+}
+
+function describe({order, files}) {
+  const parts = order.kind === "reimagine" ? [`reimagined from ${order.concept}`] : [`${order.kind === "edit" ? "edited, " : ""}seed ${order.seed}`];
+  if (order.num_inference_steps) parts.push(`${order.num_inference_steps} steps`);
+  if (order.guidance_scale && order.kind !== "reimagine") parts.push(`guidance ${order.guidance_scale}`);
+  if (order.candidates) parts.push(`the best of ${order.candidates}`);
+  if (order.negative) parts.push(`without “${order.negative}”`);
+  return parts.join(", ");
+}
+
+function caption(facts) {
+  return Object.entries(facts).map(([name, value]) => name === "seed" ? `seed ${value}` : `${name.replace("_", " ")} ${Number.isInteger(value) ? value : value.toFixed(3)}`).join(", ");
+}
+
+function picture(drawing, {name, facts}) {
+  const address = `/pictures/drawings/${drawing.id}/${name}`;
+  const image = element("img", {src: address, alt: `${drawing.order.prompt}, ${caption(facts)}`, onload: event => event.target.classList.toggle("pixel-art", event.target.naturalWidth <= 128)});
+  return element("li", {}, element("a", {href: address, download: `${drawing.id}-${name}`, title: "download"}, image), caption(facts));
+}
+
+function show(drawing) {
+  const open = ["queued", "drawing"].includes(drawing.state), count = drawing.order.kind === "reimagine" ? drawing.order.guidance_scales.length + 1 : drawing.order.number;
+  const missing = open ? Math.min(count, 64) - drawing.pictures.length : 0;
+  const blanks = Array.from({length: Math.max(0, missing)}, (_, index) => element("li", {}, element("div", {className: `blank${index === 0 && drawing.state === "drawing" ? " next" : ""}`})));
+  const state = {queued: "waits", drawing: "drawing", done: "", cancelled: "cancelled", failed: ""}[drawing.state];
+  const made = element("article", {className: "drawing", id: drawing.id, "aria-busy": open},
+    element("div", {className: "line"}, element("code", {textContent: drawing.order.prompt}), element("small", {textContent: state})),
+    element("small", {textContent: describe(drawing)}),
+    ...(drawing.error ? [element("p", {className: "error-text", textContent: drawing.error})] : []),
+    element("ul", {}, ...drawing.pictures.map(one => picture(drawing, one)), ...blanks),
+    element("div", {className: "row"},
+      element("button", {className: "link", type: "button", textContent: "use again", onclick: () => recall(drawing)}),
+      ...(open ? [element("button", {className: "link", type: "button", textContent: "cancel", onclick: event => doing(event.target, () => ask("DELETE", `/api/drawings/${drawing.id}`))})] : [])));
+  document.querySelector("#nothing")?.remove();
+  if (shown.has(drawing.id)) shown.get(drawing.id).replaceWith(made);
+  else list.prepend(made);
+  shown.set(drawing.id, made);
+}
+
+document.querySelector("#file").addEventListener("change", event => doing(null, async () => {
+  uploaded = null;
+  await canvas.load(event.target.files[0]);
+  fit();
+}));
+document.querySelector("#clear").addEventListener("click", () => canvas.clear());
+form.addEventListener("submit", event => {
+  event.preventDefault();
+  doing(form.querySelector(".main"), draw);
+});
+form.addEventListener("keydown", event => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+});
+document.querySelectorAll("[name=kind]").forEach(choice => choice.addEventListener("change", fit));
+document.querySelectorAll("[data-word]").forEach(chip => chip.addEventListener("click", () => {
+  const prompt = form.elements.prompt;
+  prompt.setRangeText(chip.dataset.word, prompt.selectionStart, prompt.selectionEnd, "end");
+  prompt.focus();
+}));
+complete(document.querySelector("#prompt"), document.querySelector("#options"), words);
+for (const [name, value] of new URLSearchParams(location.search)) {
+  if (["prompt", "seed", "number"].includes(name)) form.elements[name].value = value;
+}
+fit();
+follow("/api/drawings/events", changed => changed.forEach(show));

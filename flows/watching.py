@@ -1,0 +1,69 @@
+"""What a build of this catalog does, for whoever watches it from another process: .cache/building.jsonl, a line for each event of the last build."""
+
+import json
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.artifacts import CACHE, write_bytes
+from tasks.pipeline.device import build_is_running
+
+EVENTS = CACHE / "building.jsonl"
+LATER = 0.25  # s; the steps between are not told
+told: dict[str, float] = {}
+"""Concept -> when its last step was told, by the clock of `time.monotonic`."""
+
+
+def begin(concepts: list[str]) -> None:
+    """Start a new record, for a build of these concepts; one that has nothing to build leaves the last record as it is."""
+    told.clear()
+    if concepts:
+        write_bytes(EVENTS, line("begin", concepts=concepts, pid=os.getpid()))
+
+
+def tell(event: str, **facts: Any) -> None:
+    """Add an event to the record, if a build began one here."""
+    if EVENTS.exists():
+        with EVENTS.open("ab") as file:
+            file.write(line(event, **facts))
+
+
+def tell_step(concept: str, stage: str, step: int, steps: int) -> None:
+    """Add how far a stage is, unless it said so a moment ago."""
+    now = time.monotonic()
+    if now - told.get(concept, -LATER) >= LATER or step == steps:
+        told[concept] = now
+        tell("step", concept=concept, stage=stage, step=step, steps=steps)
+
+
+def line(event: str, **facts: Any) -> bytes:
+    return (json.dumps({"at": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **facts}) + "\n").encode()
+
+
+def last_build(path: Path = EVENTS) -> dict[str, Any]:
+    """Return {running, pid, begun, ended, concepts} of the build that is running or was the last one.
+
+    begun, ended: times, or None. `ended` is None too for a build that was interrupted. concepts: concept -> {state, stage, step, steps, error},
+    where the state is waiting, working, built or failed.
+    """
+    build: dict[str, Any] = {"running": build_is_running(), "pid": None, "begun": None, "ended": None, "concepts": {}}
+    for text in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            event = json.loads(text)
+        except ValueError:  # the last line of a build that was killed
+            continue
+        match event["event"]:
+            case "begin":
+                build |= {"pid": event["pid"], "begun": event["at"], "concepts": {concept: {"state": "waiting"} for concept in event["concepts"]}}
+            case "end":
+                build["ended"] = event["at"]
+            case "stage" | "step":
+                steps = {name: event[name] for name in ("stage", "step", "steps") if name in event}
+                build["concepts"][event["concept"]] = {"state": "working", **steps}
+            case "built":
+                build["concepts"][event["concept"]] = {"state": "built"}
+            case "failed":
+                build["concepts"][event["concept"]] = {"state": "failed", "error": event["error"]}
+    return build
