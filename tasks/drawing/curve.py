@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 from tasks import artifacts
@@ -73,10 +72,9 @@ def path_of(curve: Sequence[tuple[int, float]], x: Axis, y: Axis) -> str:
     return "".join(f"{'L' if index else 'M'}{x.at(step)} {y.at(value)}" for index, (step, value) in enumerate(curve))
 
 
-def write_curves(concept: str, curves: Mapping[str, Curve]) -> Path:
-    """Write each curve as a CSV that `dvc plots` draws, and return their folder, which is empty for a word without a training."""
+def write_curves(concept: str, curves: Mapping[str, Curve]) -> None:
+    """Write each curve as a CSV that `dvc plots` draws; their folder is empty for a word without a training."""
     with artifacts.new_folder(artifacts.CURVES / concept) as folder:
         for name, curve in curves.items():
             lines = (f"{step},{value:.6g}\n" for step, value in thinned(curve))
             (folder / f"{name}.csv").write_text("".join((f"step,{name}\n", *lines)), encoding="utf-8", newline="\n")
-    return artifacts.CURVES / concept
