@@ -20,6 +20,7 @@ DATA = Path("data")
 CACHE = Path(".cache")  # checkpoints and shared reference pictures: nothing that a stage's result depends on
 REPORT = DATA / "report"
 CARDS = REPORT / "cards"
+CURVES = REPORT / "curves"
 COMPOSITIONS = DATA / "compositions"
 
 

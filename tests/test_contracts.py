@@ -52,16 +52,19 @@ def sections_read(stage: str) -> set[str]:
     return sections
 
 
+def outputs_of(stage: str) -> list[str]:
+    """The paths that a stage writes; a plot's comes with how it is drawn."""
+    declared = [out for kind in ("outs", "metrics", "plots") for out in definition(stage).get(kind, [])]
+    return [path for out in declared for path in ([out] if isinstance(out, str) else out)]
+
+
 def producers(stage: str) -> set[str]:
     """The stages whose outputs a stage depends on."""
 
     def overlap(one: str, other: str) -> bool:
         return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
-    def outputs(name: str) -> list[str]:
-        return [out for kind in ("outs", "metrics", "plots") for out in definition(name).get(kind, [])]
-
-    return {name for name in STAGES if any(overlap(dep, out) for dep in definition(stage)["deps"] for out in outputs(name))}
+    return {name for name in STAGES if any(overlap(dep, out) for dep in definition(stage)["deps"] for out in outputs_of(name))}
 
 
 def imported(path: Path) -> set[str]:
@@ -119,7 +122,7 @@ def test_sections_that_a_task_reads_are_params_of_its_stage(stage: str) -> None:
 @pytest.mark.parametrize("stage", FOREACH)
 def test_one_concept_does_not_make_another_stale(stage: str) -> None:
     assert "concepts" not in definition(stage)["params"]
-    places = [*definition(stage)["deps"], *definition(stage).get("outs", []), *definition(stage).get("metrics", [])]
+    places = [*definition(stage)["deps"], *outputs_of(stage)]
     assert not [place for place in places if "${key}" not in place]
 
 

@@ -8,7 +8,9 @@ from PIL import Image
 
 from tasks import artifacts
 from tasks.drawing import plots
+from tasks.drawing.curve import SMOOTHED, loss_plot, smoothed
 from tasks.drawing.page import portable
+from tasks.inversion.curves import TRAINING
 from tasks.page import page as draw_page
 from tasks.report import report
 from tasks.settings import Settings, load_settings
@@ -24,6 +26,7 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.references: list[str] = []
+        self.described: list[str] = []
         self.ids: set[str] = set()
         self.tags: list[str] = []
         self.images_without_alt = 0
@@ -36,6 +39,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.references += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "poster", "data")]
         self.ids.add(found.get("id") or "")
+        self.described += [found.get("aria-label") or ""] if tag == "svg" else []
         self.images_without_alt += tag == "img" and "alt" not in found
         if tag == "circle" and found.get("r") == "4":
             self.circles.append((float(found["cx"] or 0), float(found["cy"] or 0)))
@@ -245,6 +249,50 @@ def test_bounds_of_a_bullet_that_coincide_stay_readable() -> None:
     score = dict.fromkeys(("value", "low", "high", "image_only", "prompt_only", "coarse_word"), 0.5)
     left, right = plots.bullet(score, plots.Axis(0, 1, 0, 340)).bounds
     assert right.text_x - left.text_x >= 104 and right.text_x <= 340 - 52
+
+
+def write_training(key: str, steps: int, looks: int = 0) -> None:
+    """Write a training.csv whose loss falls by 0.002 a step from 1, with a look at the fixed batch every so many steps."""
+    rows = [f"{step},{1 - step / 500:g},0.4,{0.5 - step / 1000 if looks and step % looks == 0 else ''},,," for step in range(1, steps + 1)]
+    text = "\n".join(["step,loss,norm,fixed_batch_loss,reconstruction,editability,score", *rows])
+    artifacts.write_bytes(artifacts.embeddings(key) / TRAINING, f"{text}\n".encode())
+
+
+def test_a_page_draws_the_loss_of_its_training_where_there_is_one(catalog: Settings) -> None:
+    write_training("fox", 100, looks=10)
+    write_training("teapot", 0)  # as for an imported word
+    fox, teapot = page_of("fox", catalog), page_of("teapot", catalog)
+    assert "Loss over 100 optimizer steps" in words(fox) and "Dashed: the loss on the fixed batch, which ends at 0.4." in words(fox)
+    assert fox.described[-1] == "Loss from 0.993 to 0.805, on the fixed batch from 0.49 to 0.4"
+    assert "Loss over" not in teapot.text and fox.tags.count("svg") == teapot.tags.count("svg") + 1
+    (artifacts.embeddings("fox") / TRAINING).unlink()  # as in an earlier build
+    assert "Loss over" not in page_of("fox", catalog).text
+
+
+def test_a_page_leaves_the_curves_that_dvc_draws(catalog: Settings) -> None:
+    write_training("fox", 400, looks=50)
+    draw_page("fox", catalog)
+    folder = artifacts.CURVES / "fox"
+    assert sorted(path.name for path in folder.iterdir()) == ["fixed_batch_loss.csv", "loss.csv", "norm.csv"]
+    assert (folder / "loss.csv").read_text().splitlines()[:3] == ["step,loss", "2,0.997", "4,0.993"]
+    assert (folder / "fixed_batch_loss.csv").read_text().splitlines()[:2] == ["step,fixed_batch_loss", "50,0.45"]
+    (artifacts.embeddings("fox") / TRAINING).unlink()
+    draw_page("fox", catalog)
+    assert list(folder.iterdir()) == []
+
+
+def test_the_drawn_loss_is_a_running_mean_of_each_phase() -> None:
+    curve = [(step, float(step % 2)) for step in range(1, 10 * SMOOTHED + 1)]
+    smooth = smoothed(curve)
+    assert [step for step, _ in smooth] == [step for step, _ in curve]
+    assert smooth[50][1] == pytest.approx(5 / 11) and smooth[0][1] == pytest.approx(0.5)
+    assert smoothed(curve[:5]) == curve[:5]  # too few to smooth
+    flat = [(step, 0.2 if step <= 60 else 0.4) for step in range(1, 101)]
+    drawn = loss_plot({"loss": flat}, {"optimizer_steps": 60, "picked": {"step": 20}})
+    assert drawn and drawn.loss.count("M") == 2 and drawn.fixed == ""
+    assert {line.split()[1] for line in drawn.loss.replace("M", "L").split("L")[1:]} == {str(drawn.y.at(0.2)), str(drawn.y.at(0.4))}
+    assert [(guide.name, guide.x) for guide in drawn.guides] == [("published", drawn.x.at(20)), ("tuning", drawn.x.at(60))]
+    assert loss_plot({"loss": flat[:1]}, {"optimizer_steps": 60}) is None
 
 
 def test_model_names_are_portable() -> None:

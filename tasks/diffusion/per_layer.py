@@ -54,6 +54,11 @@ def mean_rows(rows: Tensor, width: int) -> Tensor:
     return rows.unflatten(1, (-1, width)).mean(dim=1)
 
 
+def mean_norm(rows: Tensor, width: int) -> Tensor:
+    """Return the mean norm of the rows (vectors, width or layers * width) of a word: a scalar."""
+    return rows.unflatten(1, (-1, width)).norm(dim=-1).mean()
+
+
 def joined_rows(rows: Sequence[Tensor]) -> Tensor:
     """Return the rows of several words, one word after the other."""
     return torch.cat(equally_wide(rows))

@@ -1,4 +1,4 @@
-"""A concept's page in the report, and its card, which holds what the index shows of it."""
+"""A concept's page in the report, the curves that DVC draws, and its card, which holds what the index shows of it."""
 
 from pathlib import Path, PurePath
 from typing import Any
@@ -8,7 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tasks import artifacts
 from tasks.concepts.stand_ins import STAND_INS
 from tasks.drawing import plots
+from tasks.drawing.curve import loss_plot, write_curves
 from tasks.drawing.sprites import sprite
+from tasks.inversion.curves import TRAINING, read_curves
 from tasks.registry.promotion import SCORES
 from tasks.settings import Settings
 
@@ -17,12 +19,14 @@ SHOWN = {"word": "word", "word_alone": "the denoiser untuned", **STAND_INS, "pro
 
 
 def write_page(concept: str, settings: Settings) -> Path:
-    """Write a concept's page, which needs no file outside of its folder, and its card; return the path of the page."""
+    """Write a concept's page, which needs no file outside of its folder, its card and its curves; return the path of the page."""
+    curves = read_curves(artifacts.embeddings(concept) / TRAINING)
     with artifacts.new_folder(artifacts.page(concept)) as folder:
         content = gather(concept, settings, folder)
-        drawn = {"concept": content, "shown": SHOWN, "bullets": plots.bullets(content["score"])}
+        drawn = {"concept": content, "shown": SHOWN, "bullets": plots.bullets(content["score"]), "curve": loss_plot(curves, content["train"])}
         html = templates().get_template("page.html.j2").render(settings=settings, **drawn)
         (folder / "index.html").write_text(html.lstrip(), encoding="utf-8", newline="\n")
+    write_curves(concept, curves)
     artifacts.write_json(artifacts.card(concept), card(content))
     return artifacts.page(concept) / "index.html"
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.per_layer import mean_norm
 from tasks.inversion.checkpoints import checkpoint_of, restored, save_checkpoints
 from tasks.inversion.data import fixed_batch
 from tasks.inversion.passes import batch_losses, laid_out, pictures_that_fit, step
@@ -48,7 +49,7 @@ def train_together(
     base: BaseModel, trainings: Sequence[Training], checkpoints: Mapping[str, Path], checkpoint_every: int, at_once: int | None, on_step: OnStep
 ) -> Iterator[Training]:
     """Train concepts in one batch and yield each when its last phase has ended; see `train`."""
-    waiting, active, losses, taken = deque(trainings), list[Training](), list[Tensor](), 0
+    waiting, active, seen, taken = deque(trainings), list[Training](), list[Tensor](), 0
     most = pictures_that_fit(base, trainings[0]) if trainings else 1
     at_once = at_once or (MOST_ON_A_CPU if base.device.type == "cpu" else max(1, min(MOST_ON_A_GPU, most // trainings[0].data.pictures_per_step)))
     with ThreadPoolExecutor(1) as writer:
@@ -67,13 +68,13 @@ def train_together(
                 continue  # its checkpoint may be of its last step
             if not active:
                 return
-            step_losses, most = take_step(base, active, most)
-            losses.append(step_losses)
+            step_seen, most = take_step(base, active, most)
+            seen.append(step_seen)
             taken += 1
             due = taken % checkpoint_every == 0 or any(training.done for training in active)
-            if due or len(losses) == LOOK_EVERY:
-                note_errors(active, torch.stack(losses, dim=1).tolist())
-                losses.clear()
+            if due or len(seen) == LOOK_EVERY:
+                note_steps(active, torch.stack(seen, dim=1).tolist())
+                seen.clear()
             done = any(training.done for training in active)
             if due or done:
                 if writing:
@@ -90,7 +91,10 @@ def train_together(
 
 
 def take_step(base: BaseModel, trainings: Sequence[Training], most: int) -> tuple[Tensor, int]:
-    """Take one optimizer step of each training and the looks that are due; return the losses (trainings,) and how many pictures fit a pass."""
+    """Take one optimizer step of each training, and the looks and probes that are due.
+
+    Returns the loss and the norm of each word (trainings, 2), and how many pictures fit a pass.
+    """
     started = time.monotonic()
     losses, most = step(base, trainings, most)
     for training in trainings:
@@ -99,13 +103,15 @@ def take_step(base: BaseModel, trainings: Sequence[Training], most: int) -> tupl
     for training in trainings:
         if training.schedule.due_for_a_probe:
             training.schedule.run_probe(training.trainable.learned)
-    return losses, most
+    norms = [mean_norm(training.trainable.learned.rows.detach(), sum(base.widths)) for training in trainings]
+    return torch.stack([losses, torch.stack(norms)], dim=1), most
 
 
-def note_errors(trainings: Sequence[Training], losses: Sequence[Sequence[float]]) -> None:
-    """Look at the losses of each training's last steps and note the first that is not finite."""
-    for training, series in zip(trainings, losses, strict=True):
-        for number, loss in enumerate(series, start=training.schedule.step - len(series) + 1):
+def note_steps(trainings: Sequence[Training], seen: Sequence[Sequence[tuple[float, float]]]) -> None:
+    """Record the loss and the norm of each training's last steps and note the first loss that is not finite."""
+    for training, steps in zip(trainings, seen, strict=True):
+        for number, (loss, norm) in enumerate(steps, start=training.schedule.step - len(steps) + 1):
+            training.schedule.record(number, loss, norm)
             if training.error is None and not isfinite(loss):
                 where = f"optimizer step {number} of its {training.phase}"
                 training.error = f"the loss of {training.concept} is not finite at {where}; lower {training.rate} in params.yaml"

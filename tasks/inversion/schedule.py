@@ -1,7 +1,8 @@
-"""How long a training goes on: its steps, the early stop, and the probes by which a step is picked."""
+"""How long a training goes on: its steps, the early stop, the probes by which a step is picked, and the record of them all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import fmean
 from statistics import pvariance as variance
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from tasks.inversion.options import EarlyStop
 from tasks.words.learned import Learned
 
+MOST_ROWS = 2_000  # of a training's record; a longer training has a row for every second, third ... step
 Probe = Callable[[Learned], dict[str, float]]
 """What is learned so far -> its reconstruction, editability, and the `score` of both."""
 
@@ -34,6 +36,10 @@ class Schedule:
     """`step` and scores of every probe."""
     best: Tensor | None = None
     """(vectors, dim): the rows that scored best."""
+    recorded: list[tuple[int, float, float]] = field(default_factory=list)
+    """(optimizer step, mean loss of the steps since the entry before, norm of the word after the step)."""
+    unrecorded: list[float] = field(default_factory=list)
+    """The losses of the steps since the last entry of `recorded`."""
 
     @property
     def done(self) -> bool:
@@ -44,6 +50,11 @@ class Schedule:
         assert self.early_stop is not None
         self.fixed_losses.append(loss)
         self.settled = len(self.fixed_losses) > self.early_stop.window and self.variance_ratio < self.early_stop.ratio
+
+    @property
+    def looks(self) -> list[tuple[int, float]]:
+        """(optimizer step, loss on the fixed batch) of every look."""
+        return [(number * self.early_stop.every, loss) for number, loss in enumerate(self.fixed_losses, start=1)] if self.early_stop else []
 
     @property
     def variance_ratio(self) -> float:
@@ -67,9 +78,17 @@ class Schedule:
             self.best = learned.rows.clone()
         self.probes.append({"step": self.step, **scores})
 
+    def record(self, step: int, loss: float, norm: float) -> None:
+        """Record an optimizer step, counted from 1: its loss, and the norm of the word after it."""
+        self.unrecorded.append(loss)
+        if step % -(-self.max_train_steps // MOST_ROWS) == 0 or (self.done and step == self.step):
+            self.recorded.append((step, fmean(self.unrecorded), norm))
+            self.unrecorded.clear()
+
     def state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("step", "seconds", "fixed_losses", "settled", "probes", "best")}
+        names = ("step", "seconds", "fixed_losses", "settled", "probes", "best", "recorded", "unrecorded")
+        return {name: getattr(self, name) for name in names}
 
     def restore(self, state: dict[str, Any]) -> None:
-        for name in self.state():
+        for name in self.state().keys() & state.keys():  # a checkpoint of an earlier release has no record
             setattr(self, name, state[name])

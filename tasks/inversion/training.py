@@ -68,6 +68,11 @@ class Training:
         learned = self.trainable.learned
         return learned if self.schedule.best is None else replace(learned, rows=self.schedule.best)
 
+    @property
+    def schedules(self) -> list[Schedule]:
+        """The schedules of its phases, the first phase first."""
+        return [*(self.before.schedules if self.before else ()), self.schedule]
+
     def count_step(self, seconds: float = 0.0) -> None:
         """Count an optimizer step that took `seconds`."""
         self.schedule.step += 1

@@ -63,7 +63,7 @@ def report_fingerprints(concepts: Mapping[str, str]) -> dict[str, str]:
     locked = lock_entries()
     pages = {}
     for concept, digest in concepts.items():
-        drawn = [*folder_states(artifacts.page(concept)), *file_states(artifacts.card(concept))]
+        drawn = [*folder_states(artifacts.page(concept)), *folder_states(artifacts.CURVES / concept), *file_states(artifacts.card(concept))]
         pages[f"page@{concept}"] = digest_of(digest, locked[f"page@{concept}"], drawn)
     index = [*file_states(artifacts.REPORT / "index.html"), *folder_states(artifacts.REPORT / "pictures")]
     return pages | {REPORT: digest_of(pages, locked[REPORT], index)}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import artifacts
 from tasks.faults import point
 from tasks.registry import connection, reading, writing
+from tasks.registry.curves import log_curves
 from tasks.registry.database import put
 from tasks.registry.promotion import LAST
 from tasks.words.embedding_file import files_of, layers_in
@@ -121,6 +122,7 @@ def log_concept(
         )
         log_metrics(client, run.info.run_id, model.model_id, metrics, pictures)
         log_sheets(client, run.info.run_id, sheets)
+        log_curves(client, run.info.run_id, embedding)
         client.log_artifact(run.info.run_id, str(manifest))
     return model.model_id
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
+from tasks.inversion.curves import curves_csv
 from tasks.inversion.loop import train
 from tasks.inversion.training import Training
 from tasks.pipeline.progress import tell
@@ -52,7 +53,7 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
             yield Inverted(concept, FloatingPointError(training.error))
             continue
         outcome = {"method": recipes[concept].rules.method, **how_it_ended(training)}
-        write_learned(concept, learned.on_the_cpu(), outcome, records[concept], base)
+        write_learned(concept, learned.on_the_cpu(), outcome, records[concept], base, curves_csv(training.schedules))
         yield Inverted(concept)
         for path in checkpoints[concept].parent.glob(f"{checkpoints[concept].stem}.*"):
             path.unlink()

@@ -4,6 +4,8 @@ from typing import Any
 
 from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.per_layer import mean_norm
+from tasks.inversion.curves import TRAINING, curves_csv
 from tasks.inversion.training import Training
 from tasks.pipeline.graph import edition
 from tasks.settings import Settings
@@ -13,15 +15,19 @@ from tasks.words.formats import joined, read_word
 from tasks.words.learned import Learned
 
 
-def write_learned(concept: str, learned: Learned, outcome: dict, record: dict, base: BaseModel) -> None:
-    """Write what was learned and train.json. outcome: how the training or import ended. record: everything that decided the result."""
+def write_learned(concept: str, learned: Learned, outcome: dict, record: dict, base: BaseModel, curves: bytes) -> None:
+    """Write what was learned, training.csv and train.json.
+
+    outcome: how the training or import ended. record: everything that decided the result. curves: what `curves_csv` returned.
+    """
     folder, files = artifacts.embeddings(concept), learned.files(concept, record, base)
     for name in set(ADAPTERS.values()) - files.keys():
         (folder / name).unlink(missing_ok=True)
+    artifacts.write_bytes(folder / TRAINING, curves)
     for name, data in files.items():  # the embedding comes last: it names the others
         artifacts.write_bytes(folder / name, data)
     norms = {
-        "norm": round(float(learned.rows.unflatten(1, (-1, sum(base.widths))).norm(dim=-1).mean()), 5),
+        "norm": round(float(mean_norm(learned.rows, sum(base.widths))), 5),
         "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5),
     }
     adapter = dict[str, Any]()
@@ -70,4 +76,5 @@ def adopt(concept: str, settings: Settings, base: BaseModel) -> None:
     # The record names the base model that the word is used with; few files of other tools say which one it was learned on.
     record = {"seed": None, "base": base.identity, "data_sha256": digest, "settings": word.model_dump(exclude=None if word.lora else {"lora"})}
     outcome = {"method": "import", "optimizer_steps": 0, "stopped": "imported", "seconds": 0.0}
-    write_learned(concept, Learned(word.placeholder_token, rows, adapter), outcome, record | {"versions": {"stage": str(edition("invert"))}}, base)
+    record |= {"versions": {"stage": str(edition("invert"))}}
+    write_learned(concept, Learned(word.placeholder_token, rows, adapter), outcome, record, base, curves_csv([]))

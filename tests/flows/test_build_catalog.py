@@ -63,6 +63,18 @@ def test_dvc_and_the_flow_agree_that_nothing_is_left(built: Path) -> None:
     assert code == 0 and "nothing to do" in output
 
 
+def test_dvc_draws_the_curves_of_every_training(built: Path) -> None:
+    plots = json.loads(dvc("plots", "show", "--json"))
+    assert "errors" not in plots
+    names = {f"data/report/curves/{concept}/{name}.csv" for concept in CONCEPTS for name in ("loss", "norm")}
+    assert set(plots["data"]) == names
+    for path, ((drawn,)) in plots["data"].items():
+        values, name = drawn["content"]["data"]["values"], Path(path).stem
+        assert [(int(value["step"]), float(value[name]) > 0) for value in values] == [(step, True) for step in range(1, 41)]
+    dvc("plots", "show", "--out", "plots")
+    assert "data/report/curves/fox/loss.csv" in Path("plots/index.html").read_text()
+
+
 def test_the_embedding_loads_in_plain_diffusers(built: Path) -> None:
     pipeline = StableDiffusionPipeline.from_pretrained("data/base/tiny", safety_checker=None)
     pipeline.load_textual_inversion(str(artifacts.learned_embeds("fox")))

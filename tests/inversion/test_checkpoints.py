@@ -12,6 +12,7 @@ import torch
 
 from tasks.diffusion import ddim
 from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.inversion.curves import curves_csv
 from tasks.inversion.loop import train
 from tasks.inversion.methods import METHODS
 from tasks.inversion.options import EarlyStop
@@ -24,16 +25,15 @@ KILLS = {"training": lambda word: word.schedule.step == 5, "tuning": lambda word
 
 
 def learn(base: BaseModel, scorer: Path, folder: Path, on_step: Callable[[Training], object] = lambda word: None) -> dict[str, bytes]:
-    """Train a word of each method in company, each with the early stop's looks and probes, and return what they learned."""
+    """Train a word of each method in company, each with the early stop's looks and probes, and return what they learned and their curves."""
     words = [probed(base, make(base, name), pick(scorer, every=3), PICTURES, "cpu") for name in METHODS]
     for word in words:
         word.schedule.early_stop = EarlyStop(every=2, pictures=2, window=9, ratio=0.1)
     checkpoints, learned = {word.concept: folder / f"{word.concept}.pt" for word in words}, {}
     for word in train(base, words, checkpoints, EVERY, on_step=on_step):
         assert word.result is not None, word.error
-        seen = (word.before or word).schedule
         tensors = [word.result.rows, *(factor for _, change in sorted(word.result.adapter.items()) for factor in change if factor is not None)]
-        learned[word.concept] = b"".join(tensor.numpy().tobytes() for tensor in tensors) + repr((seen.probes, seen.fixed_losses)).encode()
+        learned[word.concept] = b"".join(tensor.numpy().tobytes() for tensor in tensors) + curves_csv(word.schedules)
     return learned
 
 

@@ -280,6 +280,8 @@ def test_a_resumed_word_stops_where_the_undisturbed_one_does(base: BaseModel, tm
     trained(base, tmp_path / "resumed", second)
     assert second.schedule.step == undisturbed.schedule.step
     assert second.schedule.fixed_losses == undisturbed.schedule.fixed_losses
+    assert second.schedule.recorded == undisturbed.schedule.recorded
+    assert [step for step, _, _ in second.schedule.recorded] == list(range(1, second.schedule.step + 1))
     assert torch.equal(second.learned.rows, undisturbed.learned.rows)
 
 

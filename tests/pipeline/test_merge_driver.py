@@ -64,7 +64,8 @@ def build(machine: str = "") -> list[str]:
                 ran.append(name)
         for concept in concepts:
             if repository.why(repo, f"page@{concept}"):
-                make(repo, f"page@{concept}", artifacts.card(concept), machine, artifacts.page(concept) / "index.html")
+                further = artifacts.page(concept) / "index.html", artifacts.CURVES / concept / "loss.csv"
+                make(repo, f"page@{concept}", artifacts.card(concept), machine, *further)
         if repository.why(repo, "report"):
             make(repo, "report", artifacts.REPORT / "index.html", machine, artifacts.REPORT / "pictures/0.webp")
     return ran

@@ -24,6 +24,7 @@ from tasks import artifacts
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.changes import Gated, LowRank, layers_of
 from tasks.diffusion.words import encode_prompts, initializer_row, nearest_words
+from tasks.inversion.curves import TRAINING, read_curves
 from tasks.inversion.loop import train
 from tasks.invert import invert_one
 from tasks.pipeline import repository, storage
@@ -111,6 +112,7 @@ def test_invert_takes_an_imported_word_from_its_file(catalog: Path) -> None:
     train = artifacts.read_json(artifacts.train_record("mug"))
     assert (train["method"], train["stopped"], train["optimizer_steps"], train["seed"]) == ("import", "imported", 0, None)
     assert train["settings"]["source"] == {"file": "mug.pt", "sha256": artifacts.sha256(Path(path))}
+    assert read_curves(artifacts.embeddings("mug") / TRAINING) == {}
     stored = artifacts.imported("mug") / "mug.pt"
     stored.unlink()
     with pytest.raises(ValueError, match=r"is not the file that 'mug' was imported from, with SHA-256 .*; run `dvc pull` or import it again"):

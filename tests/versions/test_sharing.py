@@ -52,6 +52,7 @@ def build() -> None:
                 artifacts.write_json(path, {"result of": stage})
         with repository.recording(repo, "page@fox"):
             artifacts.write_bytes(artifacts.page("fox") / "index.html", b"a page")
+            artifacts.write_bytes(artifacts.CURVES / "fox/loss.csv", b"step,loss")
             artifacts.write_json(artifacts.card("fox"), {"card of": "fox"})
         with repository.recording(repo, "report"):
             artifacts.write_bytes(artifacts.REPORT / "index.html", b"an index")
