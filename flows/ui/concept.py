@@ -12,6 +12,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from flows.ui.gallery import notice, pictures_of
 from tasks import artifacts
 from tasks.drawing import plots
+from tasks.drawing.curve import loss_plot
+from tasks.inversion.curves import TRAINING, read_curves
 from tasks.pipeline.device import device_lock
 from tasks.registry import connection, reading
 from tasks.registry.connection import tracking_uri
@@ -53,6 +55,7 @@ def facts(key: str, settings: Settings) -> dict[str, Any]:
         "notice": notice(found["registered"] or {}),
         "pictures": verdicts(key, found["manifest"]),
         "prompts": prompts(key, found["samples"], found["score"]),
+        "curve": loss_plot(read_curves(artifacts.embeddings(key) / TRAINING), found["train"]) if found["train"] else None,
         "bullets": plots.bullets(found["score"]) if found["score"] else {},
         "history": history(key, settings),
     }

@@ -16,6 +16,8 @@ from flows.ui.app import make_app
 from flows.ui.client import RUNNING
 from flows.ui.guard import Access
 from flows.ui.uploads import forget_old_uploads
+from tasks.registry import connection
+from tasks.registry.connection import tracking_uri
 from tasks.settings import load_settings
 
 log = logging.getLogger(__name__)
@@ -77,12 +79,12 @@ def write_record(access: Access, address: str) -> None:
 def warm() -> None:
     """Load what the first drawing needs. An error occurs again, and is shown, when something is drawn."""
     try:
-        import mlflow  # noqa: F401
-
         from tasks.diffusion.base_model import load_base_model
         from tasks.using import imagine  # noqa: F401
 
         settings = load_settings()
+        if connection.exists(uri := tracking_uri(settings)):
+            connection.connect(uri)
         load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
     except Exception as error:
         log.warning("the model is not loaded yet: %s", error)

@@ -1,0 +1,83 @@
+"""The app's pages."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+
+import tasks.drawing
+from flows.ui import concept, gallery
+from tasks import artifacts
+from tasks.registry.promotion import SCORES
+from tasks.settings import load_settings
+from tasks.words.formats import FORMATS
+
+DRAWING = Path(tasks.drawing.__file__).parent  # the report's style and parts, which the app's pages share
+pages = APIRouter()
+
+
+def environment() -> Environment:
+    loader = ChoiceLoader([FileSystemLoader(Path(__file__).parent), FileSystemLoader(DRAWING)])
+    found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    found.filters["number"] = "{:.3f}".format
+    return found
+
+
+TEMPLATES = environment()
+
+
+def page(request: Request, name: str, status: int = 200, **content: Any) -> HTMLResponse:
+    """Answer with a page."""
+    shared = {"access": request.app.state.access, "path": request.url.path, "catalog": Path.cwd().name}
+    return HTMLResponse(TEMPLATES.get_template(f"{name}.html.j2").render(**shared, **content), status)
+
+
+@pages.get("/style.css")
+def style() -> FileResponse:
+    return FileResponse(DRAWING / "style.css", media_type="text/css")
+
+
+@pages.get("/")
+def gallery_page(request: Request) -> HTMLResponse:
+    settings = load_settings()
+    cards = gallery.cards(settings)
+    shown = [name for name in SCORES if any(name in card["scores"] for card in cards)]
+    kinds = {card["key"]: card["kind"] for card in cards}
+    return page(request, "gallery", cards=cards, shown=shown, planes=gallery.planes(settings), kinds=kinds)
+
+
+@pages.get("/concepts/{key}")
+def concept_page(request: Request, key: str) -> HTMLResponse:
+    settings = load_settings()
+    if key not in settings.concepts:
+        raise HTTPException(404, f"this catalog has no concept {key}")
+    return page(request, "concept", concept=concept.facts(key, settings), settings=settings, formats=list(FORMATS))
+
+
+@pages.get("/concepts/{key}/compare")
+def comparison_page(key: str, one: int, two: int) -> HTMLResponse:
+    return HTMLResponse(concept.comparison(key, one, two), headers={"Content-Security-Policy": concept.COMPARISON_POLICY})
+
+
+@pages.get("/add")
+def add_page(request: Request) -> HTMLResponse:
+    return page(request, "add", settings=load_settings())
+
+
+@pages.get("/build")
+def build_page(request: Request) -> HTMLResponse:
+    return page(request, "build")
+
+
+@pages.get("/playground")
+def playground_page(request: Request) -> HTMLResponse:
+    settings = load_settings()
+    words = [{"word": one.placeholder_token, "key": key, "kind": one.kind} for key, one in settings.concepts.items() if drawable(key)]
+    return page(request, "playground", settings=settings, words=words)
+
+
+def drawable(key: str) -> bool:
+    """Tell whether a concept has a champion, by its record on this machine."""
+    return artifacts.registered(key).exists() and "champion" in artifacts.read_json(artifacts.registered(key))["aliases"]
