@@ -65,8 +65,8 @@ def test_a_method_goes_from_training_to_the_registry(settings: Settings, tiny_sc
     path, _ = reading.published("fox")
     assert [file.read_bytes() for file in files_of(path)] == [file.read_bytes() for file in files_of(artifacts.learned_embeds("fox"))]
     prompt, expected = PROMPTS[0].format("<fox>"), pixels(pictures["word/a-photo-of-a/000000.png"])
-    (imagined,) = imagine_pictures(prompt, 1, 0, Path("imagined"), chosen)
-    assert np.abs(pixels(imagined.path.read_bytes()) - expected).max() <= 2
+    (imagined,) = imagine_pictures(prompt, [0], chosen)
+    assert np.abs(np.asarray(imagined, dtype=float) - expected).max() <= 2
     (served,) = mlflow.pyfunc.load_model("models:/concept.fox@champion").predict([prompt], params=DEFAULTS | {"num_inference_steps": 3})
     assert np.abs(pixels(served) - expected).max() <= 3
 
@@ -93,9 +93,9 @@ def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folde
     _, adapter = files_of(path)
     assert adapter.read_bytes() == (artifacts.embeddings("fox") / ADAPTERS["lora"]).read_bytes()
     prompt = PROMPTS[0].format("<fox>")
-    (imagined,) = imagine_pictures(prompt, 1, 0, Path("imagined"), tuned_settings)
+    (imagined,) = imagine_pictures(prompt, [0], tuned_settings)
     expected = pixels(tuned["word/a-photo-of-a/000000.png"])
-    assert np.abs(pixels(imagined.path.read_bytes()) - expected).max() <= 2
+    assert np.abs(np.asarray(imagined, dtype=float) - expected).max() <= 2
     (served,) = mlflow.pyfunc.load_model("models:/concept.fox@champion").predict([prompt], params=DEFAULTS | {"num_inference_steps": 3})
     assert np.abs(pixels(served) - expected).max() <= 3
     assert np.abs(pixels(plain["word/a-photo-of-a/000000.png"]) - expected).max() > 10

@@ -1,7 +1,7 @@
 """The commands of `wordmint` that use words and measure them in use: imagine, edit, reimagine, compose, spread."""
 
 import json
-from contextlib import nullcontext
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +12,11 @@ from flows.cli.console import console, interval
 from flows.cli.drawing import drawing
 from flows.cli.options import AnyBase, AsJson, Guidance, Negative, Picture, Prompt, Seed, Steps
 from flows.ui import client
-from tasks.pipeline.device import device_lock
-from tasks.pipeline.door import one_line_errors
-from tasks.settings import load_settings
 from tasks.using import orders
 from tasks.using.orders import MOST
 
 app = typer.Typer()
+log = logging.getLogger(__name__)
 
 
 @app.command()
@@ -71,16 +69,15 @@ def reimagine(
 
 def carry_out(out: Path, picture: Path | None = None, mask: Path | None = None, **asked: Any) -> None:
     """Carry out an order, in the process of `wordmint ui` where one runs for this catalog, and print each picture's file and what was measured."""
-    with one_line_errors():
-        settings, order = load_settings(), orders.order_of(**asked)
-        folder = out / orders.folder_of(order.prompt)
-        warm = client.app_of_this_catalog()
+    warm = client.app_of_this_catalog()
+    with drawing(here=warm is None) as settings:
+        order = orders.order_of(**asked)
         if warm:
-            console.print(f"drawn by the app at {warm.address}, which has the model in memory", style="dim", soft_wrap=True)
-        with nullcontext() if warm else device_lock(settings.runtime.device):
-            for drawn in client.carry_out(warm, order, picture, mask) if warm else orders.carry_out(order, settings, picture, mask):
-                file, measured = orders.keep(drawn, order, folder, settings), {name: value for name, value in drawn.facts.items() if name != "seed"}
-                print(file, *(f"{name} {value:.3f}" for name, value in measured.items()), sep="  ")
+            log.warning("the app at %s draws, which has the model in memory", warm.address)
+        pictures = client.carry_out(warm, order, picture, mask) if warm else orders.carry_out(order, settings, picture, mask)
+        for drawn in pictures:
+            file = orders.keep(drawn, order, out / orders.folder_of(order.prompt), settings)
+            print(file, *(f"{name} {value:.3f}" for name, value in drawn.facts.items() if name != "seed"), sep="  ")
 
 
 @app.command()

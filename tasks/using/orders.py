@@ -122,7 +122,7 @@ def reimagine(order: Order, settings: Settings, picture: Path) -> Iterator[Drawn
     again = reimagine_picture(picture, order.concept, order.prompt, order.guidance_scales, settings, order.any_base)
     yield Drawn("reconstruction.png", again.reconstruction, {"psnr": again.psnr, "autoencoder_psnr": again.autoencoder_psnr})
     for scale, image in zip(order.guidance_scales, again.pictures, strict=True):
-        yield Drawn(f"guidance-{scale:g}.png", image, {"guidance_scale": scale})
+        yield Drawn(f"guidance-{scale:g}.png", image, {})
 
 
 KINDS: dict[str, Callable[..., Iterator[Drawn]]] = {"imagine": imagine, "edit": edit, "reimagine": reimagine}

@@ -106,9 +106,8 @@ def wordmint(*arguments: str) -> str:
 
 def test_the_best_of_several_candidates_are_kept(built: Path) -> None:
     lines = wordmint("imagine", "a <fox> in the style of <ink>", "--candidates", "3", "--keep", "2", "--seed", "7", "--out", "best").splitlines()
-    assert len(lines) == 3 and all("  text " in line and "  <fox> " in line and "  <ink> " in line for line in lines)
-    assert {line.split("  ")[0] for line in lines[:2]} == {str(path) for path in Path("best").rglob("*.png")}
-    assert lines[2].startswith("seed ") and "is not kept" in lines[2]
+    assert len(lines) == 2 and all("  text " in line and "  <fox> " in line and "  <ink> " in line for line in lines)
+    assert {line.split("  ")[0] for line in lines} == {str(path) for path in Path("best").rglob("*.png")}
     refused = CliRunner().invoke(app, ["imagine", "a <fox>", "--candidates", "3"])
     assert refused.exit_code == 1 and "raise --candidates or lower --keep" in str(refused.exception)
 
@@ -124,7 +123,7 @@ def test_a_picture_is_edited_and_drawn_anew(built: Path) -> None:
         assert changed.any() and not changed[outside].any()
     said, *paths = wordmint("reimagine", picture, "an oil painting of <fox>", "--concept", "fox", "--guidance", "1", "--guidance", "3").splitlines()
     assert [Path(path).name for path in paths] == ["guidance-1.png", "guidance-3.png"] and all(Path(path).exists() for path in paths)
-    assert said.split()[0].endswith("reconstruction.png") and "dB" in said
+    assert said.split()[0].endswith("reconstruction.png") and "psnr" in said
 
 
 @pytest.mark.parametrize(
@@ -168,11 +167,10 @@ def test_a_word_of_another_base_needs_a_flag(built: Path, caplog: pytest.LogCapt
     settings = load_settings()
     other = settings.base.model_copy(update={"model": str(save_tiny_pipeline(built.parent / "other", seed=1))})
     moved = settings.model_copy(update={"base": other})
-    prompt, out = "a photo of a <fox>", Path("elsewhere")
+    prompt = "a photo of a <fox>"
     with pytest.raises(ValueError, match=r"<fox> was learned on base \w{12}, this one is \w{12}; rebuild it, or try it with --any-base"):
-        imagine_pictures(prompt, 1, 0, out, moved)
-    assert not out.exists()
-    assert len(imagine_pictures(prompt, 1, 0, out, moved, any_base=True)) == 1
+        list(imagine_pictures(prompt, [0], moved))
+    assert len(list(imagine_pictures(prompt, [0], moved, any_base=True))) == 1
     assert "<fox> was learned on base" in caplog.text
 
 

@@ -58,14 +58,15 @@ function describe({order, files}) {
   return parts.join(", ");
 }
 
-function caption(facts) {
+function caption({name, facts}) {
+  if (!Object.keys(facts).length) return name.replace(".png", "").replace("-", " ");
   return Object.entries(facts).map(([name, value]) => name === "seed" ? `seed ${value}` : `${name.replace("_", " ")} ${Number.isInteger(value) ? value : value.toFixed(3)}`).join(", ");
 }
 
-function picture(drawing, {name, facts}) {
-  const address = `/pictures/drawings/${drawing.id}/${name}`;
-  const image = element("img", {src: address, alt: `${drawing.order.prompt}, ${caption(facts)}`, onload: event => event.target.classList.toggle("pixel-art", event.target.naturalWidth <= 128)});
-  return element("li", {}, element("a", {href: address, download: `${drawing.id}-${name}`, title: "download"}, image), caption(facts));
+function picture(drawing, one) {
+  const address = `/pictures/drawings/${drawing.id}/${one.name}`;
+  const image = element("img", {src: address, alt: `${drawing.order.prompt}, ${caption(one)}`, onload: event => event.target.classList.toggle("pixel-art", event.target.naturalWidth <= 128)});
+  return element("li", {}, element("a", {href: address, download: `${drawing.id}-${one.name}`, title: "download"}, image), caption(one));
 }
 
 function show(drawing) {

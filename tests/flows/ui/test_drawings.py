@@ -1,0 +1,113 @@
+"""The queue of the playground."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from flows.ui import drawings
+from flows.ui.drawings import DRAWINGS, Drawings, picture_of
+from tasks import artifacts
+from tasks.settings import Settings
+from tasks.using.orders import Drawn, Order
+
+
+@pytest.fixture
+def gate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Drawings of a plain colour; each picture but the first waits for the gate."""
+    opened = threading.Event()
+
+    def carry_out(order: Order, settings: Settings, **files: Path) -> Iterator[Drawn]:
+        for index, seed in enumerate(order.seeds):
+            if index:
+                opened.wait(10)
+            if order.prompt == "bad":
+                raise ValueError("no such\nword")
+            yield Drawn(f"{seed:06d}.png", Image.new("RGB", (4, 4)), {"seed": seed})
+
+    monkeypatch.setattr(drawings, "load_settings", lambda: settings)
+    monkeypatch.setattr(drawings.orders, "carry_out", carry_out)
+    return opened
+
+
+@pytest.fixture
+def queue(gate: threading.Event) -> Iterator[Drawings]:
+    with ThreadPoolExecutor(1) as worker:
+        yield Drawings(worker)
+        gate.set()
+
+
+def until(queue: Drawings, key: str, **expected: Any) -> dict[str, Any]:
+    """Wait until a drawing has these facts."""
+    for _ in range(2_000):
+        found = queue.find(key)
+        if all((len(found[name]) if name == "pictures" else found[name]) == value for name, value in expected.items()):
+            return found
+        threading.Event().wait(0.005)
+    raise AssertionError(f"{found} never had {expected}")
+
+
+def test_drawings_follow_one_another_and_come_picture_by_picture(queue: Drawings, gate: threading.Event) -> None:
+    first, second = (queue.ask(Order(prompt="a dog", number=2, seed=seed), None, None)["id"] for seed in (0, 5))
+    assert until(queue, first, state="drawing", pictures=1)["pictures"] == [{"name": "000000.png", "facts": {"seed": 0}}]
+    assert queue.find(second)["state"] == "queued"
+    gate.set()
+    until(queue, second, state="done", pictures=2)
+    assert [path.name for path in sorted((DRAWINGS / second).glob("*.png"))] == ["000005.png", "000006.png"]
+    assert picture_of(queue, second, "000005.png") == DRAWINGS / second / "000005.png"
+    assert picture_of(queue, second, "../recipe.json") is None
+
+
+def test_a_cancelled_drawing_ends_and_the_next_begins(queue: Drawings, gate: threading.Event) -> None:
+    first, second, third = (queue.ask(Order(prompt="a dog", number=3), None, None)["id"] for _ in range(3))
+    until(queue, first, state="drawing", pictures=1)
+    for key in (first, second):
+        queue.cancel(key)
+    gate.set()
+    until(queue, third, state="done", pictures=3)
+    assert (queue.find(first)["state"], len(queue.find(first)["pictures"])) == ("cancelled", 1)
+    assert (queue.find(second)["state"], queue.find(second)["pictures"]) == ("cancelled", [])
+
+
+def test_an_error_is_one_line_and_stops_nothing(queue: Drawings, gate: threading.Event) -> None:
+    gate.set()
+    bad, good = (queue.ask(Order(prompt=prompt, number=1), None, None)["id"] for prompt in ("bad", "good"))
+    until(queue, good, state="done")
+    assert (queue.find(bad)["state"], queue.find(bad)["error"]) == ("failed", "no such word")
+
+
+def test_a_watcher_is_told_what_changed_since(queue: Drawings, gate: threading.Event) -> None:
+    gate.set()
+    first = queue.ask(Order(prompt="a dog", number=1), None, None)["id"]
+    seen = until(queue, first, state="done")["change"]
+    assert queue.latest(seen) == []
+    second = queue.ask(Order(prompt="a cat", number=1), None, None)["id"]
+    until(queue, second, state="done")
+    assert [one["id"] for one in queue.latest(seen)] == [second]
+    assert [one["id"] for one in queue.latest()] == [first, second]
+
+
+def test_drawings_outlive_the_app(queue: Drawings, gate: threading.Event) -> None:
+    gate.set()
+    done = queue.ask(Order(prompt="a dog", number=1), None, None)["id"]
+    until(queue, done, state="done")
+    artifacts.write_json(DRAWINGS / "20990101" / "recipe.json", queue.find(done) | {"id": "20990101", "state": "drawing"})
+    with ThreadPoolExecutor(1) as worker:
+        again = Drawings(worker)
+    assert again.find(done)["order"]["prompt"] == "a dog" and again.find(done)["state"] == "done"
+    assert again.find("20990101")["state"] == "cancelled"
+
+
+def test_old_drawings_are_forgotten(queue: Drawings, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawings, "KEPT", 2)
+    gate.set()
+    keys = []
+    for _ in range(4):
+        keys.append(queue.ask(Order(prompt="a dog", number=1), None, None)["id"])
+        until(queue, keys[-1], state="done")
+    assert [one["id"] for one in queue.latest()] == keys[2:]
+    assert sorted(path.name for path in DRAWINGS.iterdir()) == keys[2:]
