@@ -1,14 +1,13 @@
 """What a build of this catalog does, for whoever watches it from another process: .cache/building.jsonl, a line for each event of the last build."""
 
 import json
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tasks.artifacts import CACHE, write_bytes
-from tasks.pipeline.device import build_is_running
+from tasks.pipeline.device import running_build
 
 EVENTS = CACHE / "building.jsonl"
 LATER = 0.25  # s; the steps between are not told
@@ -20,7 +19,7 @@ def begin(concepts: list[str]) -> None:
     """Start a new record, for a build of these concepts; one that has nothing to build leaves the last record as it is."""
     told.clear()
     if concepts:
-        write_bytes(EVENTS, line("begin", concepts=concepts, pid=os.getpid()))
+        write_bytes(EVENTS, line("begin", concepts=concepts))
 
 
 def tell(event: str, **facts: Any) -> None:
@@ -43,12 +42,12 @@ def line(event: str, **facts: Any) -> bytes:
 
 
 def last_build(path: Path = EVENTS) -> dict[str, Any]:
-    """Return {running, pid, begun, ended, concepts} of the build that is running or was the last one.
+    """Return {running, begun, ended, concepts} of the build that is running or was the last one.
 
     begun, ended: times, or None. `ended` is None too for a build that was interrupted. concepts: concept -> {state, stage, step, steps, error},
     where the state is waiting, working, built or failed.
     """
-    build: dict[str, Any] = {"running": build_is_running(), "pid": None, "begun": None, "ended": None, "concepts": {}}
+    build: dict[str, Any] = {"running": running_build() is not None, "begun": None, "ended": None, "concepts": {}}
     for text in path.read_bytes().splitlines() if path.exists() else ():
         try:
             event = json.loads(text)
@@ -56,7 +55,7 @@ def last_build(path: Path = EVENTS) -> dict[str, Any]:
             continue
         match event["event"]:
             case "begin":
-                build |= {"pid": event["pid"], "begun": event["at"], "concepts": {concept: {"state": "waiting"} for concept in event["concepts"]}}
+                build |= {"begun": event["at"], "concepts": {concept: {"state": "waiting"} for concept in event["concepts"]}}
             case "end":
                 build["ended"] = event["at"]
             case "stage" | "step":

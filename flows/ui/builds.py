@@ -11,7 +11,7 @@ from typing import Any
 from flows import watching
 from tasks import artifacts
 from tasks.pipeline import fingerprints, repository
-from tasks.pipeline.device import build_is_running
+from tasks.pipeline.device import running_build
 from tasks.settings import Settings
 
 LOG = artifacts.CACHE / "build.log"
@@ -25,7 +25,7 @@ def start(concepts: Sequence[str], settings: Settings) -> None:
         ValueError: a concept is not in params.yaml, or a build is running.
     """
     settings.chosen(list(concepts))
-    if build_is_running():
+    if running_build() is not None:
         raise ValueError("a build of this catalog is running; wait until it has ended")
     command = [sys.executable, "-P", "-m", "flows.cli.main", "build", *concepts]  # -P: never the code that lies in the catalog's folder
     artifacts.write_bytes(LOG, b"")
@@ -45,14 +45,10 @@ def cancel() -> None:
     Raises:
         ValueError: none is running here.
     """
-    pid = watching.last_build()["pid"]
     starting = next((process.pid for process in STARTED if process.poll() is None), None)
-    if build_is_running() and pid:
-        os.kill(pid, signal.SIGTERM)
-    elif starting:
-        os.kill(starting, signal.SIGTERM)
-    else:
+    if not (at_work := running_build() or starting):
         raise ValueError("no build is running")
+    os.kill(at_work, signal.SIGTERM)
 
 
 def watched() -> dict[str, Any]:
@@ -70,7 +66,7 @@ def stale(settings: Settings) -> dict[str, dict[str, list[str]]]:
     """
     current = fingerprints.fingerprints_of(list(settings.concepts))
     changed = fingerprints.changed(current)
-    if build_is_running():
+    if running_build() is not None:
         return {concept: {} for concept in changed}
     with ASKING:
         key = fingerprints.digest_of({concept: current[concept] for concept in changed})

@@ -1,15 +1,17 @@
 """Builds take turns: in a catalog, and on a GPU, which has the same name in every process."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from filelock import FileLock, Timeout
 
-from tasks.artifacts import CACHE, machine_lock
+from tasks.artifacts import CACHE, machine_lock, write_bytes
 
 log = logging.getLogger(__name__)
 BUILD = CACHE / "build.lock"
+HOLDER = CACHE / "build.pid"
 
 
 @contextmanager
@@ -22,18 +24,20 @@ def catalog_turn() -> Iterator[None]:
         log.warning("a build of this catalog is at work; this command goes on when it has ended")
         lock.acquire()
     try:
+        write_bytes(HOLDER, str(os.getpid()).encode())
         yield
     finally:
+        HOLDER.unlink(missing_ok=True)
         lock.release()
 
 
-def build_is_running() -> bool:
-    """Tell whether a process builds this catalog."""
+def running_build() -> int | None:
+    """Return the number of the process that builds this catalog, or None; 0 is one that has not written its number yet."""
     try:
         with FileLock(BUILD, timeout=0):
-            return False
+            return None
     except Timeout:
-        return True
+        return int(HOLDER.read_bytes()) if HOLDER.exists() else 0
 
 
 def gpu_name(device: str) -> str | None:
