@@ -78,6 +78,10 @@ class Drawings:
         if self.find(key)["state"] in OPEN:
             self.update(key, state="cancelled")
 
+    def cancel_all(self) -> None:
+        for recipe in self.latest():
+            self.cancel(recipe["id"])
+
     def carry_out(self, key: str, order: Order) -> None:
         """Draw, unless the drawing was cancelled while it waited."""
         if self.find(key)["state"] != "queued":

@@ -48,8 +48,11 @@ def serve(access: Access, port: int, open_browser: bool, say: Callable[[str], ob
         try:
             settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False)
             uvicorn.Server(settings).run(sockets=[listening])
+        except KeyboardInterrupt:
+            pass  # Ctrl-C is how an app ends
         finally:
             RUNNING.unlink(missing_ok=True)
+            app.state.drawings.cancel_all()
             worker.shutdown(wait=False, cancel_futures=True)
 
 
@@ -60,6 +63,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # who asks before the app is ready waits instead of being refused
     except OSError as error:
         listening.close()
         raise ValueError(f"{host}:{port} cannot be used ({error.strerror}); choose another with --port, 0 takes any free one") from error
