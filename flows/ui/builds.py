@@ -62,13 +62,13 @@ def watched() -> dict[str, Any]:
 def stale(settings: Settings) -> dict[str, dict[str, list[str]]]:
     """Return concept -> stage -> why it is stale, of the stale concepts, as `wordmint status` does.
 
-    DVC is asked only about what changed since it was asked last, and not while a build writes: the reasons are empty then.
+    DVC is asked only about what changed since it was asked last, and not while a build writes or another thread asks: the reasons are empty then.
     """
     current = fingerprints.fingerprints_of(list(settings.concepts))
     changed = fingerprints.changed(current)
-    if running_build() is not None:
+    if running_build() is not None or not ASKING.acquire(blocking=False):
         return {concept: {} for concept in changed}
-    with ASKING:
+    try:
         key = fingerprints.digest_of({concept: current[concept] for concept in changed})
         if changed and key not in ANSWERS:
             found: dict[str, dict[str, list[str]]] = {}
@@ -79,6 +79,8 @@ def stale(settings: Settings) -> dict[str, dict[str, list[str]]]:
             ANSWERS.clear()
             ANSWERS[key] = found
         return ANSWERS[key] if changed else {}
+    finally:
+        ASKING.release()
 
 
 ASKING = threading.Lock()

@@ -84,7 +84,7 @@ def states(settings: Settings) -> dict[str, dict[str, str]]:
             found[key] = {"state": "failed", "why": seen["error"]}
         elif key in stale:
             reasons = [f"{stage}: {', '.join(why)}" for stage, why in stale[key].items() if why != ["never built"]]
-            found[key] = {"state": "stale", "why": "; ".join(reasons)} if reasons else {"state": "new", "why": "it was never built"}
+            found[key] = {"state": "stale", "why": "; ".join(reasons)} if reasons or record else {"state": "new", "why": "it was never built"}
         else:
             found[key] = special or {"state": "up to date", "why": ""}
     return found

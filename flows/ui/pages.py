@@ -44,8 +44,15 @@ def gallery_page(request: Request) -> HTMLResponse:
     settings = load_settings()
     cards = gallery.cards(settings)
     shown = [name for name in SCORES if any(name in card["scores"] for card in cards)]
-    kinds = {card["key"]: card["kind"] for card in cards}
-    return page(request, "gallery", cards=cards, shown=shown, planes=gallery.planes(settings), kinds=kinds)
+    return page(request, "gallery", cards=cards, shown=shown)
+
+
+@pages.get("/plane")
+def plane(request: Request) -> HTMLResponse:
+    """Answer with the plane of all concepts, a part of the gallery that comes after its first paint."""
+    settings = load_settings()
+    kinds = {key: one.kind for key, one in settings.concepts.items()}
+    return page(request, "plane", planes=gallery.planes(settings), kinds=kinds)
 
 
 @pages.get("/concepts/{key}")

@@ -39,10 +39,21 @@ async function states() {
 
 ["search", "kind", "state"].forEach(name => fields[name].addEventListener("input", show));
 fields.order.addEventListener("input", sort);
-for (const point of document.querySelectorAll("a.point")) {
-  const card = cards.find(one => point.getAttribute("href") === `/concepts/${one.dataset.key}`);
-  ["mouseenter", "focus"].forEach(event => point.addEventListener(event, () => card?.classList.add("seen")));
-  ["mouseleave", "blur"].forEach(event => point.addEventListener(event, () => card?.classList.remove("seen")));
+async function plane() {
+  const answer = await fetch("/plane"), byKey = new Map(cards.map(card => [card.dataset.key, card]));
+  if (!answer.ok) return;
+  document.querySelector("#plane").innerHTML = await answer.text();
+  for (const point of document.querySelectorAll("a.point")) {
+    const card = byKey.get(point.getAttribute("href").split("/").at(-1));
+    ["mouseenter", "focus"].forEach(event => point.addEventListener(event, () => card?.classList.add("seen")));
+    ["mouseleave", "blur"].forEach(event => point.addEventListener(event, () => card?.classList.remove("seen")));
+  }
 }
-states();
-setInterval(states, 3000);
+
+async function watch() {
+  await states();
+  setTimeout(watch, 2000);
+}
+
+watch();
+plane();
