@@ -21,6 +21,7 @@ def cards(settings: Settings) -> list[dict[str, Any]]:
     found = []
     for key, concept in settings.concepts.items():
         card = artifacts.read_json(artifacts.card(key)) if artifacts.card(key).exists() else {}
+        scores = card.get("scores") or (artifacts.read_json(artifacts.scores(key)) if artifacts.scores(key).exists() else {})
         registered = artifacts.read_json(artifacts.registered(key)) if artifacts.registered(key).exists() else {}
         cover = f"concepts/{key}/{card['cover']['src']}" if card.get("cover") else None
         found.append(
@@ -31,7 +32,7 @@ def cards(settings: Settings) -> list[dict[str, Any]]:
                 "cover": cover,
                 "pixel_art": bool(cover and card["cover"]["pixel_art"]),
                 "pictures": [] if cover else list(pictures_of(key))[:COVERS],
-                "scores": {name: placed(card["scores"][name]) for name in SCORES if name in card.get("scores", {})},
+                "scores": {name: placed(scores[name]) for name in SCORES if scores.get(name)},
                 "version": registered.get("version"),
                 "aliases": registered.get("aliases", []),
                 "notice": notice(registered),
