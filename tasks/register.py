@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks import artifacts
 from tasks.concepts.rights import read_rights
 from tasks.judging.judge import headline
-from tasks.judging.sheets import draw_sheets
+from tasks.judging.sheets import draw_published
 from tasks.pipeline.door import run_stage
 from tasks.registry import connection, lifecycle, publishing
 from tasks.registry.connection import tracking_uri
@@ -55,7 +55,7 @@ def register(concept: str, settings: Settings) -> Path:
             manifest=artifacts.manifest(concept),
             pictures=pictures,
             rules=settings.register,
-            sheets=draw_sheets(artifacts.samples(concept), Path(sheets)),
+            sheets=draw_published(concept, artifacts.samples(concept), word.placeholder_token, Path(sheets)),
         )
     record |= lifecycle.settle(concept, record["version"], settings.register)
     artifacts.write_json(artifacts.registered(concept), record)

@@ -1,17 +1,17 @@
 """Publish a learned embedding as a version of `concept.<key>`, with its scores and where it came from."""
 
-import json
-import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import artifacts
 from tasks.faults import point
 from tasks.registry import connection, lifecycle, reading, writing
+from tasks.registry.creating import create_version
 from tasks.registry.curves import log_curves
 from tasks.registry.database import put
+from tasks.registry.description import NOTE, describe_run, describe_version, described_again
 from tasks.registry.model_folder import save_folder
 from tasks.registry.promotion import LAST
 from tasks.settings import Register
@@ -19,7 +19,7 @@ from tasks.words.embedding_file import files_of
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Param
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 
@@ -65,50 +65,27 @@ def publish(
             number = int(version.version)
         else:
             model = log_concept(
-                concept, embedding, params=params, metrics=metrics, model_config=model_config, manifest=manifest, pictures=pictures, sheets=sheets
+                concept,
+                embedding,
+                tags=tags,
+                params=params,
+                metrics=metrics,
+                model_config=model_config,
+                manifest=manifest,
+                pictures=pictures,
+                sheets=sheets,
             )
             verify(str(model.artifact_location), embedding)
             point("model logged, not registered")
-            number = create_version(entry, model, tags | origin | lifecycle.foreseen(entry, tags, rules))
+            number = create_version(entry, model, tags | origin | lifecycle.foreseen(entry, tags, rules), metrics)
     return {"name": connection.model_name(concept), "version": number, "digest": digest}
-
-
-def create_version(entry: reading.Entry, model: "LoggedModel", tags: Mapping[str, str]) -> int:
-    """Create the version of a concept that a model becomes, and return its number, or that of an older version with the same bytes.
-
-    The tags are created with the version, so a version with a digest has them all.
-    """
-    import mlflow
-
-    client, name = mlflow.MlflowClient(), connection.model_name(entry.concept)
-    if not entry.exists:
-        create_model(name)
-    written = {key: value for key, value in tags.items() if value}  # an empty one stands for a score that is not measured
-    number = int(client.create_model_version(name, f"models:/{model.model_id}", model.source_run_id, tags=written).version)
-    point("version created, no alias")
-    if number > entry.newest + 1 and (twin := reading.find_version(entry.concept, tags["digest"])) and twin.version != number:
-        client.delete_model_version(name, str(number))  # another machine published it meanwhile
-        return int(twin.version)
-    client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": number}])})
-    return number
-
-
-def create_model(name: str) -> None:
-    """Create a registered model, unless another machine has created it meanwhile."""
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        mlflow.MlflowClient().create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
 
 
 def log_concept(
     concept: str,
     embedding: Path,
     *,
+    tags: Mapping[str, str],
     params: Mapping[str, Any],
     metrics: Mapping[str, float],
     model_config: Mapping[str, Any],
@@ -118,25 +95,24 @@ def log_concept(
 ) -> "LoggedModel":
     """Log one run with its model, scores, picture set, manifest and sample sheets; return the model. Nothing is registered yet."""
     import mlflow
-    from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Param
+    from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Param, RunTag
 
-    client, name, tags = mlflow.MlflowClient(), connection.model_name(concept), connection.who()
-    run_id = client.create_run(experiment := connection.experiment_id(client), tags=tags, run_name=name).info.run_id
+    client, name, who = mlflow.MlflowClient(), connection.model_name(concept), connection.who()
+    run_id = client.create_run(experiment := connection.experiment_id(client), tags=who, run_name=name).info.run_id
     try:
         texts = {key: str(value) for key, value in params.items()}
-        model = client.create_logged_model(experiment, name.replace(".", "-"), run_id, tags, texts)  # MLflow allows no dot here
+        model = client.create_logged_model(experiment, name.replace(".", "-"), run_id, who, texts)  # MLflow allows no dot here
         with tempfile.TemporaryDirectory() as folder:
             save_folder(Path(folder) / "model", embedding, model_config, model)
             client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
-            (logged := Path(folder) / "run").mkdir()
-            shutil.copy(manifest, logged / MANIFEST)
-            client.log_artifacts(run_id, str(logged))
+        client.log_artifact(run_id, str(manifest))
         log_sheets(client, run_id, sheets)
         log_curves(client, run_id, embedding)
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
         put(client.log_inputs, run_id, [DatasetInput(Dataset(**pictures), [InputTag("mlflow.data.context", "training")])])
         texts |= {key: str(value) for key, value in model_config.items()}
-        log_metrics(client, run_id, model.model_id, metrics, pictures, [Param(key, value) for key, value in texts.items()])
+        rows, note = [Param(*pair) for pair in texts.items()], RunTag(NOTE, describe_run(concept, tags, model.model_id, run_id))
+        log_metrics(client, run_id, model.model_id, metrics, pictures, params=rows, tags=[note])
         client.finalize_logged_model(model.model_id, "READY")
     except BaseException:
         client.set_terminated(run_id, "FAILED")
@@ -151,21 +127,21 @@ def log_metrics(
     model_id: str,
     metrics: Mapping[str, float],
     pictures: Mapping[str, str] | None = None,
-    params: Sequence["Param"] = (),
+    **others: Any,
 ) -> None:
-    """Log metrics on a LoggedModel, whose run shows them too, and with them the run's parameters."""
+    """Log metrics on a LoggedModel, whose run shows them too, in one request with the run's `params` and `tags`."""
     from mlflow.entities import Metric
     from mlflow.utils.time import get_current_time_millis
 
     source = {"dataset_name": pictures["name"], "dataset_digest": pictures["digest"]} if pictures else {}
     now = get_current_time_millis()
     rows = [Metric(key, value, now, 0, model_id=model_id, run_id=run_id, **source) for key, value in metrics.items()]
-    client.log_batch(run_id, metrics=rows, params=params)
+    client.log_batch(run_id, metrics=rows, **others)
 
 
 def log_sheets(client: "MlflowClient", run_id: str, sheets: Path | None) -> None:
     if sheets and any(sheets.iterdir()):
-        client.log_artifacts(run_id, str(sheets), reading.SHEETS)
+        client.log_artifacts(run_id, str(sheets))
 
 
 def seal(version: "ModelVersion", origin: Mapping[str, str], manifest: Path) -> None:
@@ -233,9 +209,12 @@ def update_scores(version: "ModelVersion", tags: Mapping[str, str], metrics: Map
     changed = {key: value for key, value in tags.items() if version.tags.get(key, "") != value}
     if not changed:
         return
-    run_id = str(client.get_logged_model(reading.model_id(version)).source_run_id)
+    model_id = reading.model_id(version)
+    run_id = str(client.get_logged_model(model_id).source_run_id)
     log_sheets(client, run_id, sheets)
-    log_metrics(client, run_id, reading.model_id(version), metrics)
+    log_metrics(client, run_id, model_id, metrics)
+    now = describe_version(version.name.removeprefix(connection.PREFIX), {**version.tags, **tags}, metrics, model_id, run_id)
+    client.update_model_version(version.name, version.version, described_again(version.description, now))
     for key, value in [(LAST, ""), *((key, value) for key, value in changed.items() if key != LAST), (LAST, tags[LAST])]:
         put(client.set_model_version_tag, version.name, version.version, key, value)
         point("one score written, the next not")

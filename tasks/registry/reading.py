@@ -33,8 +33,8 @@ class Entry:
     """Alias -> the version that it reaches, sorted."""
     newest: int
     """The greatest number among its versions; 0 if it has none."""
-    exists: bool
-    """Whether it has a model, which may have no version yet."""
+    description: str | None
+    """The text on its model's page; None if it has no model, which a first version creates."""
 
     @property
     def revocation(self) -> dict[str, Any] | None:
@@ -63,9 +63,10 @@ def entry(concept: str) -> Entry:
 
     model = next(pages(mlflow.MlflowClient().search_registered_models, f"name = '{model_name(concept)}'"), None)
     if model is None:
-        return Entry(concept, {}, {}, 0, exists=False)
+        return Entry(concept, {}, {}, 0, None)
     reached = {alias: int(number) for alias, number in sorted(model.aliases.items())}
-    return Entry(concept, dict(model.tags), reached, max((int(version.version) for version in model.latest_versions), default=0), exists=True)
+    newest = max((int(version.version) for version in model.latest_versions), default=0)
+    return Entry(concept, dict(model.tags), reached, newest, model.description or "")
 
 
 def find_version(concept: str, digest: str) -> "ModelVersion | None":
