@@ -24,8 +24,8 @@ def create_version(entry: reading.Entry, model: "LoggedModel", tags: Mapping[str
         describe_model(entry, describe_concept(entry.concept, tags, run_id))
     description = describe_version(entry.concept, tags, metrics, model.model_id, run_id)
     written = {key: value for key, value in tags.items() if value}  # an empty one stands for a score that is not measured
-    source = f"models:/{model.model_id}"
-    number = int(client.create_model_version(name, source, run_id, tags=written, description=description).version)
+    source = {"source": f"models:/{model.model_id}", "model_id": model.model_id, "run_id": run_id}
+    number = int(client.create_model_version(name, **source, tags=written, description=description).version)
     point("version created, no alias")
     if number > entry.newest + 1 and (twin := reading.find_version(entry.concept, tags["digest"])) and int(twin.version) != number:
         client.delete_model_version(name, str(number))  # another machine published it meanwhile
