@@ -70,7 +70,7 @@ def written(folder: Path, plan: Plan) -> bool:
 def publish(folder: Path, plan: Plan, parts: dict[Path, list[Cell]], uri: str, command: str) -> None:
     """Write the page and its numbers, and log the cells that are not logged yet."""
     from tasks.registry import connection
-    from tasks.registry.publishing import log_cells
+    from tasks.registry.study_runs import log_cells
     from tasks.study.comparisons import Result
     from tasks.study.page import write
     from tasks.study.results import results

@@ -10,9 +10,9 @@ from prefect.cache_policies import NO_CACHE
 from tasks import artifacts
 from tasks.concepts.rights import read_rights
 from tasks.judging.judge import headline
-from tasks.judging.sheets import draw_sheets
+from tasks.judging.sheets import draw_published
 from tasks.pipeline.door import run_stage
-from tasks.registry import connection, lifecycle, publishing, reading
+from tasks.registry import connection, lifecycle, publishing
 from tasks.registry.connection import tracking_uri
 from tasks.registry.promotion import evidence
 from tasks.settings import Settings
@@ -35,10 +35,9 @@ def register(concept: str, settings: Settings) -> Path:
         raise ValueError(f"{artifacts.scores(concept)} scores embedding {scores['embedding_digest']}, but {embedding} is {digest}; score it again")
     word, base, pictures, rights = settings.concept(concept), train["base"], picture_set(concept), read_rights(concept)
     connection.connect(tracking_uri(settings))
-    reading.refuse_revoked(concept)
     with tempfile.TemporaryDirectory() as sheets:
         record = publishing.publish(
-            connection.model_name(concept),
+            concept,
             embedding,
             tags={
                 "placeholder_token": word.placeholder_token,
@@ -55,7 +54,8 @@ def register(concept: str, settings: Settings) -> Path:
             model_config=model_config(word.placeholder_token, base, samples),
             manifest=artifacts.manifest(concept),
             pictures=pictures,
-            sheets=draw_sheets(artifacts.samples(concept), Path(sheets)),
+            rules=settings.register,
+            sheets=draw_published(concept, artifacts.samples(concept), word.placeholder_token, Path(sheets)),
         )
     record |= lifecycle.settle(concept, record["version"], settings.register)
     artifacts.write_json(artifacts.registered(concept), record)

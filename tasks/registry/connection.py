@@ -119,7 +119,7 @@ def who() -> dict[str, str]:
     """Return the tags in which MLflow would write the name of this machine's user and the path of the program, which may have it too."""
     from mlflow.utils.credentials import read_mlflow_creds
 
-    return {"mlflow.user": read_mlflow_creds().username or "unknown", "mlflow.source.name": "wordmint"}
+    return {"mlflow.user": read_mlflow_creds().username or "unknown", "mlflow.source.name": "wordmint", "mlflow.source.type": "LOCAL"}
 
 
 def pages(search: Any, condition: str) -> Iterator[Any]:

@@ -42,7 +42,7 @@ def write(concept: str, number: int, scores: Mapping[str, Mapping[str, float | N
         publishing.log_metrics(client, str(client.get_logged_model(model_id).source_run_id), model_id, metrics)
         client.set_logged_model_tags(model_id, {RATERS: str(raters)})
         said = [f"{name} {score['value']:.3f}" for name, score in scores.items()] + [f"{raters} rater{'' if raters == 1 else 's'}"]
-        writing.add_event(concept, event="answers", version=number, numbers=metrics, reason=", ".join(said))
+        writing.add_event(reading.entry(concept), event="answers", version=number, numbers=metrics, reason=", ".join(said))
         writing.set_tags(concept, number, changed)
 
 

@@ -5,6 +5,7 @@ complete and says why. An interrupted move is completed by repeating it.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,25 +26,36 @@ def settle(concept: str, version: int, rules: Register) -> dict[str, Any]:
     Raises:
         ValueError: the concept is revoked.
     """
+    held_back = {}
     with connection.one_writer():
-        reading.refuse_revoked(concept)
-        aliases = reading.aliases(concept)
-        if CHAMPION not in aliases:
-            decision = weigh(concept, version, None, floor=rules.floor)
-            write_decision(concept, version, decision)
-            writing.set_alias(concept, CHAMPION if decision.promote else CHALLENGER, version)
-            if decision.promote and CHALLENGER in aliases:  # it was held back
-                writing.drop_alias(concept, CHALLENGER)
-        elif version not in (aliases[CHAMPION], aliases.get(PREVIOUS)):
-            decision = weigh(concept, version, aliases[CHAMPION])
-            write_decision(concept, version, decision)
-            writing.set_alias(concept, CHALLENGER, version)
-            if decision.promote and rules.promote == "when_better":
-                crown(concept, version)
-        elif version == aliases[CHAMPION] == aliases.get(CHALLENGER):
-            crown(concept, version)
+        entry = reading.entry(concept)
+        entry.refuse_revoked()
+        champion = entry.aliases.get(CHAMPION)
+        if champion is None or version not in (champion, entry.aliases.get(PREVIOUS)):
+            tags = reading.tags(concept, version)
+            decision = weigh(concept, version, tags, champion, floor=rules.floor)
+            write_decision(entry, version, tags, decision)
+            first = champion is None and decision.promote
+            writing.set_alias(entry, CHAMPION if first else CHALLENGER, version)
+            if first and CHALLENGER in entry.aliases:  # it was held back
+                writing.drop_alias(entry, CHALLENGER)
+            elif champion is None and not first:
+                held_back = {"held_back": decision.reason}
+            elif champion is not None and decision.promote and rules.promote == "when_better":
+                crown(entry, version)
+        elif version == champion == entry.aliases.get(CHALLENGER):
+            crown(entry, version)
     point("version settled, record not written")
-    return reading.standing(concept, version)
+    return {"aliases": sorted(alias for alias, number in entry.aliases.items() if number == version), **held_back}
+
+
+def foreseen(entry: reading.Entry, tags: Mapping[str, str], rules: Register) -> dict[str, str]:
+    """Return the tags of the decision on the next version, which will be created with `tags`.
+
+    A version that has them from its creation saves five requests. `settle` decides again and corrects them where they are wrong, as when another
+    machine published a version meanwhile.
+    """
+    return {"decision_at": now(), **tags_of(weigh(entry.concept, entry.newest + 1, tags, entry.aliases.get(CHAMPION), floor=rules.floor))}
 
 
 def promote(concept: str, version: int | None = None, accept: str = "") -> tuple[int, Decision]:
@@ -53,19 +65,21 @@ def promote(concept: str, version: int | None = None, accept: str = "") -> tuple
         ValueError: there is no such version or no challenger, it is champion already, or the concept is revoked.
     """
     with connection.one_writer():
-        reading.refuse_revoked(concept)
-        aliases = reading.aliases(concept)
+        entry = reading.entry(concept)
+        entry.refuse_revoked()
+        aliases = dict(entry.aliases)
         if version is None and CHALLENGER not in aliases:
             existing_version(concept, None)
             raise ValueError(f"concept {concept!r} has no challenger; build one with `wordmint build {concept}`, or name a version with --version")
         number = aliases[CHALLENGER] if version is None else existing_version(concept, version)
         if number == aliases.get(CHAMPION):
-            crown(concept, number)  # an interrupted promotion leaves the challenger's alias behind
+            crown(entry, number)  # an interrupted promotion leaves the challenger's alias behind
             raise ValueError(f"{concept} v{number} is the champion already")
-        decision = weigh(concept, number, aliases.get(CHAMPION), accept)
-        write_decision(concept, number, decision, again=True)
+        tags = reading.tags(concept, number)
+        decision = weigh(concept, number, tags, aliases.get(CHAMPION), accept)
+        write_decision(entry, number, tags, decision, again=True)
         if decision.promote:
-            crown(concept, number)
+            crown(entry, number)
     return number, decision
 
 
@@ -76,20 +90,21 @@ def rollback(concept: str, why: str = "") -> tuple[int, int | None]:
         ValueError: there is no previous champion, or the concept is revoked.
     """
     with connection.one_writer():
-        reading.refuse_revoked(concept)
-        aliases = reading.aliases(concept)
+        entry = reading.entry(concept)
+        entry.refuse_revoked()
+        aliases = dict(entry.aliases)
         version, replaced = aliases.get(PREVIOUS), aliases.get(CHAMPION)
-        moves = [line for line in reading.events(concept) if line["event"] in ("promote", "rollback")]
+        moves = [line for line in entry.events if line["event"] in ("promote", "rollback")]
         if torn := version == replaced and moves and moves[-1]["event"] == "rollback":
             replaced = moves[-1]["against"]  # one alias was moved before an interruption; only the history still knows the other version
         if version is None or version == replaced:
             existing_version(concept, None)
             raise ValueError(f"concept {concept!r} has no previous champion to roll back to; see `wordmint history {concept}`")
         if not torn:
-            writing.add_event(concept, event="rollback", version=version, against=replaced, reason=why)
-        writing.set_alias(concept, CHAMPION, version)
+            writing.add_event(entry, event="rollback", version=version, against=replaced, reason=why)
+        writing.set_alias(entry, CHAMPION, version)
         if replaced is not None:
-            writing.set_alias(concept, PREVIOUS, replaced)
+            writing.set_alias(entry, PREVIOUS, replaced)
     return version, replaced
 
 
@@ -103,14 +118,14 @@ def revoke(concept: str, why: str) -> dict[str, int]:
         raise ValueError('revoking needs a reason; give one with --why "REASON"')
     with connection.one_writer():
         existing_version(concept, None)
-        earlier = reading.revocation(concept)
-        aliases = reading.aliases(concept)
+        entry = reading.entry(concept)
+        earlier, aliases = entry.revocation, dict(entry.aliases)
         taken = (earlier["aliases"] if earlier else {}) | aliases
         # The mark comes first, so that no build gives an alias back.
-        writing.set_revocation(concept, {"at": now(), "why": why, "aliases": taken})
-        writing.add_event(concept, event="revoke", version=taken.get(CHAMPION), reason=why)
+        writing.set_revocation(entry, {"at": now(), "why": why, "aliases": taken})
+        writing.add_event(entry, event="revoke", version=taken.get(CHAMPION), reason=why)
         for alias in aliases:
-            writing.drop_alias(concept, alias)
+            writing.drop_alias(entry, alias)
         for row in reading.described(concept):
             writing.set_tags(concept, row["version"], {REVOKED: why})
     return taken
@@ -123,15 +138,16 @@ def reinstate(concept: str, why: str = "") -> dict[str, int]:
         ValueError: it is not revoked.
     """
     with connection.one_writer():
-        if not (revocation := reading.revocation(concept)):
+        entry = reading.entry(concept)
+        if not (revocation := entry.revocation):
             raise ValueError(f"concept {concept!r} is not revoked; see `wordmint history {concept}`")
-        writing.add_event(concept, event="reinstate", version=revocation["aliases"].get(CHAMPION), reason=why)
+        writing.add_event(entry, event="reinstate", version=revocation["aliases"].get(CHAMPION), reason=why)
         for row in reading.described(concept):
             if REVOKED in row["tags"]:
                 writing.set_tags(concept, row["version"], {REVOKED: None})
         for alias, number in revocation["aliases"].items():
-            writing.set_alias(concept, alias, number)
-        writing.set_revocation(concept, None)
+            writing.set_alias(entry, alias, number)
+        writing.set_revocation(entry, None)
     return revocation["aliases"]
 
 
@@ -148,8 +164,9 @@ def history(concept: str) -> dict[str, Any]:
         | {name: score.as_json() for name, score in score_record(row["version"], row["tags"]).scores.items()}
         for row in reading.described(concept)
     ]
-    revocation = reading.revocation(concept)
-    return {"concept": concept, "revoked": revocation["why"] if revocation else None, "versions": versions, "events": reading.events(concept)}
+    entry = reading.entry(concept)
+    revocation = entry.revocation
+    return {"concept": concept, "revoked": revocation["why"] if revocation else None, "versions": versions, "events": entry.events}
 
 
 def existing_version(concept: str, version: int | None) -> int:
@@ -166,45 +183,45 @@ def existing_version(concept: str, version: int | None) -> int:
     return numbers[-1] if version is None else version
 
 
-def weigh(concept: str, version: int, champion: int | None, accept: str = "", floor: bool = True) -> Decision:
-    """Decide between a version and the champion by their tags."""
+def weigh(concept: str, version: int, tags: Mapping[str, str], champion: int | None, accept: str = "", floor: bool = True) -> Decision:
+    """Decide between a version and the champion by their tags; `tags` are the version's."""
     defender = None if champion is None else score_record(champion, reading.tags(concept, champion))
-    return decide(concept, score_record(version, reading.tags(concept, version)), defender, accept, floor)
+    return decide(concept, score_record(version, tags), defender, accept, floor)
 
 
-def write_decision(concept: str, version: int, decision: Decision, again: bool = False) -> None:
-    """Write a decision into its version's tags and the concept's history; repeat a decision that is there already only if `again`."""
-    new = {
+def tags_of(decision: Decision) -> dict[str, str]:
+    return {
         "decision": decision.verdict,
         "decision_reason": decision.reason,
         "decision_against": "none" if decision.against is None else str(decision.against),
         "decision_numbers": json.dumps(decision.numbers),
     }
-    tags = reading.tags(concept, version)
-    if again or any(tags.get(key) != value for key, value in new.items()):
-        writing.add_event(
-            concept,
-            event="decision",
-            version=version,
-            against=decision.against,
-            verdict=decision.verdict,
-            reason=decision.reason,
-            numbers=decision.numbers,
-        )
-        writing.set_tags(concept, version, {"decision_at": now(), **new})
 
 
-def crown(concept: str, version: int) -> None:
+def write_decision(entry: reading.Entry, version: int, tags: Mapping[str, str], decision: Decision, again: bool = False) -> None:
+    """Write a decision into the concept's history and the tags of its version; repeat a decision that is there already only if `again`.
+
+    tags: those that the version has, which may be of the decision from the version's creation on.
+    """
+    line = {"version": version, "against": decision.against, "verdict": decision.verdict, "reason": decision.reason}
+    new = tags_of(decision)
+    changed = again or any(tags.get(key) != value for key, value in new.items())
+    if changed or not any(line.items() <= event.items() for event in entry.events if event["event"] == "decision"):
+        writing.add_event(entry, event="decision", **line, numbers=decision.numbers)
+    if changed:
+        writing.set_tags(entry.concept, version, {"decision_at": now(), **new})
+
+
+def crown(entry: reading.Entry, version: int) -> None:
     """Make a version champion and the champion that it replaces `previous`."""
-    aliases = reading.aliases(concept)
-    old = aliases.get(CHAMPION)
+    old = entry.aliases.get(CHAMPION)
     if old != version:
-        writing.add_event(concept, event="promote", version=version, against=old)
+        writing.add_event(entry, event="promote", version=version, against=old)
         if old is not None:  # first, so that a rollback works after an interruption
-            writing.set_alias(concept, PREVIOUS, old)
-        writing.set_alias(concept, CHAMPION, version)
-    if aliases.get(CHALLENGER) == version:
-        writing.drop_alias(concept, CHALLENGER)
+            writing.set_alias(entry, PREVIOUS, old)
+        writing.set_alias(entry, CHAMPION, version)
+    if entry.aliases.get(CHALLENGER) == version:
+        writing.drop_alias(entry, CHALLENGER)
 
 
 def now() -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import artifacts
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.entities.model_registry import ModelVersion
 from tasks.registry.connection import EXPERIMENT, PREFIX, model_name, pages
 from tasks.registry.promotion import SCORES
 
@@ -21,24 +22,64 @@ REVOKED = "revoked"  # a tag of a model and of its versions
 FEW = 20  # concepts; asking for each of them is quicker than reading a registry of hundreds
 
 
-def find_version(name: str, digest: str) -> int | None:
-    """Return the oldest version of a model whose learned embedding has this SHA-256."""
+@dataclass(frozen=True)
+class Entry:
+    """What the registry knows of a concept beside its versions, read at once. writing.py keeps it in step with what it writes."""
+
+    concept: str
+    tags: dict[str, str]
+    """The tags of its model: its history, and whether it is revoked."""
+    aliases: dict[str, int]
+    """Alias -> the version that it reaches, sorted."""
+    newest: int
+    """The greatest number among its versions; 0 if it has none."""
+    description: str | None
+    """The text on its model's page; None if it has no model, which a first version creates."""
+
+    @property
+    def revocation(self) -> dict[str, Any] | None:
+        """{at, why, aliases} of a revoked concept, where `aliases` are those that it lost; None if it is not revoked."""
+        return json.loads(self.tags[REVOKED]) if REVOKED in self.tags else None
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of its history, oldest first."""
+        return [json.loads(line) for key, line in sorted(self.tags.items()) if key.startswith(HISTORY)]
+
+    def refuse_revoked(self) -> None:
+        """Stop at a revoked concept.
+
+        Raises:
+            ValueError: the concept is revoked; the text says why.
+        """
+        if mark := self.revocation:
+            why = f"concept {self.concept!r} was revoked on {mark['at'][:10]}: {mark['why']}"
+            raise ValueError(f"{why}; `wordmint reinstate {self.concept}` brings it back")
+
+
+def entry(concept: str) -> Entry:
+    """Read what the registry knows of a concept; a concept without a model has an empty entry."""
     import mlflow
 
-    matches = pages(mlflow.MlflowClient().search_model_versions, f"name = '{name}' and tags.digest = '{digest}'")
-    return min((int(version.version) for version in matches), default=None)
+    model = next(pages(mlflow.MlflowClient().search_registered_models, f"name = '{model_name(concept)}'"), None)
+    if model is None:
+        return Entry(concept, {}, {}, 0, None)
+    reached = {alias: int(number) for alias, number in sorted(model.aliases.items())}
+    newest = max((int(version.version) for version in model.latest_versions), default=0)
+    return Entry(concept, dict(model.tags), reached, newest, model.description or "")
 
 
-def find_model(concept: str) -> "RegisteredModel | None":
+def find_version(concept: str, digest: str) -> "ModelVersion | None":
+    """Return the oldest version of a concept whose learned embedding has this SHA-256."""
     import mlflow
 
-    return next(pages(mlflow.MlflowClient().search_registered_models, f"name = '{model_name(concept)}'"), None)
+    matches = pages(mlflow.MlflowClient().search_model_versions, f"name = '{model_name(concept)}' and tags.digest = '{digest}'")
+    return min(matches, key=lambda version: int(version.version), default=None)
 
 
 def aliases(concept: str) -> dict[str, int]:
     """Return the version that each alias of a concept reaches."""
-    model = find_model(concept)
-    return {alias: int(number) for alias, number in sorted(model.aliases.items())} if model else {}
+    return entry(concept).aliases
 
 
 def tags(concept: str, version: int) -> dict[str, str]:
@@ -49,19 +90,17 @@ def tags(concept: str, version: int) -> dict[str, str]:
 
 def standing(concept: str, version: int) -> dict[str, Any]:
     """Return {aliases} of a version, sorted, with `revoked` and why, or with `held_back` and why it is no champion where there is none."""
-    reached = aliases(concept)
-    found: dict[str, Any] = {"aliases": [alias for alias, number in reached.items() if number == version]}
-    if gone := revocation(concept):
+    known = entry(concept)
+    found: dict[str, Any] = {"aliases": [alias for alias, number in known.aliases.items() if number == version]}
+    if gone := known.revocation:
         found["revoked"] = gone["why"]
-    elif CHAMPION not in reached and reached.get(CHALLENGER) == version:
+    elif CHAMPION not in known.aliases and known.aliases.get(CHALLENGER) == version:
         found["held_back"] = tags(concept, version).get("decision_reason", "")
     return found
 
 
 def revocation(concept: str) -> dict[str, Any] | None:
-    """Return {at, why, aliases} of a revoked concept, where `aliases` are those that it lost; None if it is not revoked."""
-    model = find_model(concept)
-    return json.loads(model.tags[REVOKED]) if model and REVOKED in model.tags else None
+    return entry(concept).revocation
 
 
 def revoked(concepts: Sequence[str]) -> dict[str, str]:
@@ -78,9 +117,7 @@ def filters(concepts: Sequence[str]) -> list[str]:
 
 
 def events(concept: str) -> list[dict[str, Any]]:
-    """Return the lines of a concept's history, oldest first."""
-    model = find_model(concept)
-    return [json.loads(line) for key, line in sorted(model.tags.items()) if key.startswith(HISTORY)] if model else []
+    return entry(concept).events
 
 
 def moment(milliseconds: int) -> str:
@@ -145,13 +182,8 @@ def rows(models: str) -> list[dict[str, Any]]:
 
 
 def refuse_revoked(concept: str) -> None:
-    """Stop at a revoked concept.
-
-    Raises:
-        ValueError: the concept is revoked; the text says why.
-    """
-    if mark := revocation(concept):
-        raise ValueError(f"concept {concept!r} was revoked on {mark['at'][:10]}: {mark['why']}; `wordmint reinstate {concept}` brings it back")
+    """Stop at a revoked concept, as `Entry.refuse_revoked` does."""
+    entry(concept).refuse_revoked()
 
 
 def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]]:

@@ -9,7 +9,7 @@ from tasks import artifacts
 from tasks.diffusion.base_model import load_base_model
 from tasks.drawing.samples import draw
 from tasks.judging.judge import headline, judge
-from tasks.judging.sheets import draw_sheets
+from tasks.judging.sheets import draw_published
 from tasks.registry import connection, lifecycle, publishing, reading
 from tasks.registry.connection import tracking_uri
 from tasks.registry.promotion import evidence, measured
@@ -48,7 +48,7 @@ def rescore(concept: str, settings: Settings, version: int | None = None) -> dic
         draw(concept, embedding, samples, settings)
         scores = judge(concept, samples, settings)
         sheets.mkdir()
-        draw_sheets(samples, sheets)
+        draw_published(concept, samples, word.placeholder_token, sheets)
         scored_on = artifacts.folder_digest(artifacts.curated(concept), "*.png")
         new_tags = evidence(scores, artifacts.read_json(samples / "samples.json"), tags.get("pictures_sha256", ""), scored_on)
         publishing.rescored(concept, number, new_tags, headline(scores), sheets)

@@ -65,7 +65,7 @@ def test_the_numbers_are_on_the_versions_that_raters_saw(record: dict[str, Any])
 
 
 def test_a_version_counts_the_raters_who_saw_it(record: dict[str, Any], asked: Settings) -> None:
-    writing.drop_alias("fox", "champion")  # v1 is in the first questionnaire only
+    writing.drop_alias(reading.entry("fox"), "champion")  # v1 is in the first questionnaire only
     later = artifacts.read_json(write_questionnaire([], asked, 2, 0, 0, None).record)
     assert "v1" not in later["candidates"]["fox"]
     found = facts(answer(record, "a"), answer(later, "b"), answer(later, "c"))["concepts"]["fox"]

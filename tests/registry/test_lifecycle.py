@@ -128,7 +128,7 @@ def test_half_written_scores_are_no_evidence(settings: Settings, monkeypatch: py
             with pytest.raises(RuntimeError, match="the power went"):
                 record(settings)
         assert reading.tags("fox", 1)["prompt_suite"] == ""
-        assert lifecycle.weigh("fox", 2, 1).verdict == "rescore"
+        assert lifecycle.weigh("fox", 2, reading.tags("fox", 2), 1).verdict == "rescore"
     record(settings)
     tags = reading.tags("fox", 1)
     assert (tags["prompt_suite"], tags["reconstruction"], tags["scorer_weights_sha256"]) == ("object", "0.5", "e" * 64)
@@ -153,7 +153,7 @@ def test_history_keeps_its_order_when_the_clock_goes_back(settings: Settings, mo
     monkeypatch.setattr(writing, "datetime", clock)
     before = reading.events("fox")
     for number in range(3):
-        writing.add_event("fox", event="told", version=1, reason=str(number))
+        writing.add_event(reading.entry("fox"), event="told", version=1, reason=str(number))
     after = reading.events("fox")
     assert after[: len(before)] == before and [line["reason"] for line in after[len(before) :]] == ["0", "1", "2"]
     assert after[-1]["at"].startswith("2000-01-01")

@@ -72,8 +72,9 @@ def test_the_same_embedding_is_one_version(settings: Settings) -> None:
     assert first == second
     assert json.loads(first) == {"name": "concept.fox", "version": 1, "digest": digest, "aliases": ["champion"]}
     assert [row["version"] for row in reading.versions("fox")] == [1]
-    assert reading.find_version("concept.fox", digest) == 1
-    assert reading.find_version("concept.fox", "0" * 64) is None
+    found = reading.find_version("fox", digest)
+    assert found and found.version == 1
+    assert reading.find_version("fox", "0" * 64) is None
 
 
 def test_a_second_embedding_challenges_the_champion(settings: Settings) -> None:
@@ -163,6 +164,34 @@ def test_new_scores_of_the_same_embedding_update_its_version(settings: Settings)
     assert latest.value == 0.5
 
 
+def test_the_pages_of_mlflow_say_what_a_word_is(settings: Settings, tmp_path: Path) -> None:
+    mint(0)
+    record(settings)
+    client = mlflow.MlflowClient()
+    run_id = str(logged_model(1).source_run_id)
+    page, text = client.get_registered_model("concept.fox").description, client.get_model_version("concept.fox", "1").description
+    notes = [client.get_run(run_id).data.tags["mlflow.note.content"], logged_model(1).tags["mlflow.note.content"]]
+    assert "models:/concept.fox@champion" in page and "- **reconstruction 0.750** [0.700, 0.800]" in text
+    for said in (page, text, *notes):
+        assert "`<fox>` is a word for an object." in said and run_id in said and str(tmp_path) not in said
+    assert {entry.path for entry in client.list_artifacts(run_id)} == {"manifest.json", "overview.jpg", "samples"}
+
+    client.update_model_version("concept.fox", "1", f"{text}\n\nBen likes it.")
+    client.update_registered_model("concept.fox", "Our mascot.")
+    mint(0, reconstruction=0.5)
+    record(settings)
+    again = client.get_model_version("concept.fox", "1").description
+    assert "- **reconstruction 0.500** [0.450, 0.550]" in again and again.endswith("Ben likes it.")
+    assert client.get_registered_model("concept.fox").description == "Our mascot."
+
+
+def test_the_example_of_a_version_is_a_prompt(settings: Settings) -> None:
+    mint(0)
+    record(settings)
+    place = mlflow.artifacts.download_artifacts("models:/concept.fox/1")
+    assert mlflow.models.Model.load(place).load_input_example(place) == ["a photo of <fox>"]
+
+
 def registering_killed_after(writes: int, settings: Settings) -> bool:
     """Register in a process that is killed right after its n-th write to the database; tell whether it lived to the end."""
     if pid := os.fork():
@@ -232,7 +261,7 @@ def test_registering_survives_a_kill_after_any_write(
         monkeypatch.chdir(home)
         if lived:
             break
-    assert writes > 15
+    assert writes > 10
 
 
 def test_a_crash_leaves_nothing_to_reach_and_the_next_run_completes_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,9 +286,9 @@ def test_a_crash_leaves_nothing_to_reach_and_the_next_run_completes_it(settings:
 @pytest.mark.parametrize(
     ("write", "read"),
     [
-        (lambda: writing.set_alias("fox", "champion", 1), lambda: reading.aliases("fox")["champion"]),
+        (lambda: writing.set_alias(reading.entry("fox"), "champion", 1), lambda: reading.aliases("fox")["champion"]),
         (lambda: writing.set_tags("fox", 1, {"decision": "better"}), lambda: reading.tags("fox", 1)["decision"]),
-        (lambda: writing.set_revocation("fox", {"why": "rights"}), lambda: reading.revocation("fox")),
+        (lambda: writing.set_revocation(reading.entry("fox"), {"why": "rights"}), lambda: reading.revocation("fox")),
     ],
     ids=["alias", "tag", "revocation"],
 )
@@ -375,8 +404,9 @@ def test_nothing_that_is_published_has_a_path_of_this_machine(settings: Settings
     assert str(tmp_path) not in json.dumps(told)
     place = Path(mlflow.artifacts.download_artifacts("models:/concept.fox/1", dst_path=str(tmp_path / "copy")))
     texts = [path.read_text(encoding="utf-8") for path in place.rglob("*") if path.name == "MLmodel"]
-    config = yaml.safe_load(texts[0])["flavors"]["python_function"]["config"]
-    assert str(tmp_path) not in json.dumps(config)
+    flavor = yaml.safe_load(texts[0])["flavors"]["python_function"]
+    assert str(tmp_path) not in json.dumps(flavor)
+    assert flavor["model_code_path"] == "registered_model.py"
 
 
 @pytest.mark.slow
