@@ -48,6 +48,10 @@ def facts(key: str, settings: Settings) -> dict[str, Any]:
         "registered": artifacts.registered(key),
     }
     found = {name: artifacts.read_json(path) if path.exists() else None for name, path in paths.items()}
+    try:
+        versions, unreachable = history(key, settings), ""
+    except OSError as error:  # the rest of the page needs no registry
+        versions, unreachable = None, str(error)
     return {
         "key": key,
         **concept.model_dump(),
@@ -57,7 +61,8 @@ def facts(key: str, settings: Settings) -> dict[str, Any]:
         "prompts": prompts(key, found["samples"], found["score"]),
         "curve": loss_plot(read_curves(artifacts.embeddings(key) / TRAINING), found["train"]) if found["train"] else None,
         "bullets": plots.bullets(found["score"]) if found["score"] else {},
-        "history": history(key, settings),
+        "history": versions,
+        "unreachable": unreachable,
     }
 
 

@@ -1,0 +1,84 @@
+"""The page of a concept, and what it does to it."""
+
+import io
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from starlette.testclient import TestClient
+
+from flows.ui import concept
+from flows.ui.app import make_app
+from flows.ui.guard import WRITE, Access
+from tasks.register import register
+from tasks.registry import reading
+from tasks.settings import Settings
+from tests.support.minted import mint
+
+
+@pytest.fixture
+def browser(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """A client of a catalog whose fox has a champion and a better challenger."""
+    for module in ("api", "pages", "pictures"):
+        monkeypatch.setattr(f"flows.ui.{module}.load_settings", lambda: settings)
+    monkeypatch.setattr("tasks.versions.records.load_settings", lambda: settings)
+    monkeypatch.setattr("tasks.versions.records.keep_record", lambda key: None)
+    for seed, reconstruction in ((1, 0.6), (2, 0.8)):
+        mint(seed, reconstruction)
+        register.fn("fox", settings)
+    access = Access()
+    return TestClient(make_app(access, ThreadPoolExecutor(1)), base_url="http://127.0.0.1", headers={WRITE: access.write_token})
+
+
+def test_a_person_promotes_and_rolls_back(browser: TestClient) -> None:
+    assert reading.aliases("fox") == {"challenger": 2, "champion": 1}
+    said = browser.post("/api/concepts/fox/promote", json={}).json()["said"]
+    assert said.startswith("v2 is champion: ")
+    assert reading.aliases("fox") == {"champion": 2, "previous": 1}
+    assert browser.post("/api/concepts/fox/rollback", json={"why": "the teeth"}).json()["said"] == "v1 is champion again, v2 is previous"
+    page = browser.get("/concepts/fox").text
+    assert "the teeth" in page and "rollback v1 against v2" in page
+    assert browser.post("/api/concepts/fox/melt", json={}).status_code == 404
+    assert browser.post("/api/concepts/cup/promote", json={}).status_code == 400
+
+
+def test_the_gate_refuses_in_the_app_as_it_does_in_the_command(browser: TestClient) -> None:
+    assert browser.post("/api/concepts/fox/promote", json={"version": 2}).status_code == 200
+    refused = browser.post("/api/concepts/fox/promote", json={"version": 1})
+    assert refused.status_code == 400 and "fox v1 is not promoted: v1 is worse than champion v2" in refused.json()["error"]
+
+
+def test_a_revocation_needs_a_reason_and_is_undone(browser: TestClient) -> None:
+    assert "needs a reason" in browser.post("/api/concepts/fox/revoke", json={"why": " "}).json()["error"]
+    assert browser.post("/api/concepts/fox/revoke", json={"why": "<b>a licence</b>"}).status_code == 200
+    assert reading.aliases("fox") == {}
+    page = browser.get("/concepts/fox").text
+    assert "&lt;b&gt;a licence&lt;/b&gt;" in page and "Reinstate" in page and "<b>a licence" not in page
+    assert browser.post("/api/concepts/fox/reinstate", json={}).status_code == 200
+    assert reading.aliases("fox") == {"challenger": 2, "champion": 1}
+
+
+def test_a_champion_is_exported(browser: TestClient) -> None:
+    answer = browser.get("/api/concepts/fox/export/diffusers")
+    assert (
+        answer.headers["content-disposition"] == 'attachment; filename="learned_embeds.safetensors"' or "fox" in answer.headers["content-disposition"]
+    )
+    assert len(answer.content) > 100
+    packed = browser.get("/api/concepts/fox/export/sd-concepts-library")
+    assert "fox/" in " ".join(zipfile.ZipFile(io.BytesIO(packed.content)).namelist())
+    assert browser.get("/api/concepts/fox/export/exe").status_code == 400
+
+
+def test_two_versions_stand_side_by_side(browser: TestClient) -> None:
+    answer = browser.get("/concepts/fox/compare?one=1&two=2")
+    assert answer.status_code == 200 and "script" not in answer.headers["content-security-policy"]
+    assert browser.get("/concepts/fox/compare?one=1&two=9").status_code == 400
+
+
+def test_without_its_registry_the_page_shows_the_rest(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*arguments: object) -> None:
+        raise ConnectionError("MLflow cannot be used")
+
+    monkeypatch.setattr(concept, "history", away)
+    page = browser.get("/concepts/fox")
+    assert page.status_code == 200 and "The versions cannot be shown: MLflow cannot be used" in page.text
