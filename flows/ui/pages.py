@@ -12,7 +12,6 @@ from flows.ui import concept, gallery
 from tasks import artifacts
 from tasks.registry.promotion import SCORES
 from tasks.settings import load_settings
-from tasks.words.formats import FORMATS
 
 DRAWING = Path(tasks.drawing.__file__).parent  # the report's style and parts, which the app's pages share
 pages = APIRouter()
@@ -57,6 +56,8 @@ def plane(request: Request) -> HTMLResponse:
 
 @pages.get("/concepts/{key}")
 def concept_page(request: Request, key: str) -> HTMLResponse:
+    from tasks.words.formats import FORMATS  # torch takes seconds to import, and the gallery does not need it
+
     settings = load_settings()
     if key not in settings.concepts:
         raise HTTPException(404, f"this catalog has no concept {key}")
