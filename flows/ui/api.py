@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from flows.ui import adding, builds, concept, gallery, uploads
 from flows.ui.adding import NewConcept, SentPicture
+from tasks.pipeline import progress
 from tasks.settings import load_settings
 from tasks.using.orders import order_of
 
@@ -109,7 +110,15 @@ def cancel_build() -> dict[str, str]:
 
 @api.get("/build/events")
 async def build_events(request: Request) -> StreamingResponse:
-    return events(request, lambda last: (watched := builds.watched(), watched != last))
+    """Send the build whenever it changes. A word that is learned is drawn meanwhile, for somebody watches."""
+
+    def look(last: Any) -> tuple[Any, bool]:
+        if not request.app.state.access.read_only:
+            progress.watch()
+        build = builds.watched()
+        return build, build != last
+
+    return events(request, look)
 
 
 @api.get("/drawings")

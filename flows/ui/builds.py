@@ -12,6 +12,7 @@ from flows import watching
 from tasks import artifacts
 from tasks.pipeline import fingerprints, repository
 from tasks.pipeline.device import running_build
+from tasks.pipeline.progress import PREVIEWS
 from tasks.settings import Settings
 
 LOG = artifacts.CACHE / "build.log"
@@ -52,11 +53,13 @@ def cancel() -> None:
 
 
 def watched() -> dict[str, Any]:
-    """Return what `watching.last_build` does, with {starting, log}: whether a build was started that has not begun, and the end of the log."""
+    """Return what `watching.last_build` does, with {starting, log, previews}: whether a build was started that has not
+    begun, the end of the log, and concept -> the names of the samples that were drawn while it was learned."""
     build = watching.last_build()
     starting = not build["running"] and any(process.poll() is None for process in STARTED)
     text = LOG.read_text(encoding="utf-8", errors="replace") if LOG.exists() else ""
-    return build | {"starting": starting, "log": "\n".join(text.splitlines()[-SHOWN:])}
+    previews = {concept: sorted(path.name for path in (PREVIEWS / concept).glob("*.png")) for concept in build["concepts"]}
+    return build | {"starting": starting, "log": "\n".join(text.splitlines()[-SHOWN:]), "previews": previews}
 
 
 def stale(settings: Settings) -> dict[str, dict[str, list[str]]]:

@@ -71,7 +71,7 @@ class Drawings:
             recipe = self.known[key]
             recipe |= facts | {"change": next(self.changes)}
             stored = {name: value for name, value in recipe.items() if name != "change"}
-        artifacts.write_json(DRAWINGS / key / RECIPE, stored)
+            artifacts.write_json(DRAWINGS / key / RECIPE, stored)  # before anybody sees the change
 
     def cancel(self, key: str) -> None:
         """Cancel a drawing that is not finished; one at work ends before its next picture."""

@@ -12,6 +12,7 @@ from flows.ui.gallery import pictures_of
 from flows.ui.uploads import upload
 from tasks import artifacts
 from tasks.pictures.reading import UnusableError, check_file, read_picture
+from tasks.pipeline.progress import PREVIEWS
 from tasks.settings import load_settings
 
 pictures = APIRouter()
@@ -62,6 +63,13 @@ def sprite(key: str, name: str) -> FileResponse:
     if key not in load_settings().concepts:
         raise HTTPException(404, "there is no such concept")
     return known(artifacts.page(key), name, "*.webp")
+
+
+@pictures.get("/pictures/previews/{key}/{name}")
+def preview(key: str, name: str) -> FileResponse:
+    if key not in load_settings().concepts:
+        raise HTTPException(404, "there is no such concept")
+    return known(PREVIEWS / key, name, "*.png")
 
 
 @pictures.get("/pictures/drawings/{key}/{name}")

@@ -1,6 +1,7 @@
 """Picking the published step by score: a small CLIP probe while a word is trained, since the loss says nothing about editability."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from statistics import fmean
 
 from PIL import Image
@@ -31,6 +32,17 @@ FIRST_SEED = 1_000_000  # far from the sample stage's seeds, so a word is not pi
 AT_ONCE = 8  # pictures generated at once
 
 
+@contextmanager
+def decoding(base: BaseModel) -> Iterator[None]:
+    """Keep the autoencoder on the denoiser's device while the block draws; training moves it off a GPU."""
+    vae_device = base.vae.device
+    base.vae.to(base.device)
+    try:
+        yield
+    finally:
+        base.vae.to(vae_device)
+
+
 def probed(base: BaseModel, training: Training, pick: Pick, pictures: Sequence[Image.Image], device: str) -> Training:
     """Let a training probe its scores every few steps; the best rows that were seen are published.
 
@@ -43,13 +55,8 @@ def probed(base: BaseModel, training: Training, pick: Pick, pictures: Sequence[I
     seeds = [FIRST_SEED + number for number in range(pick.pictures)] * (1 + len(edits))
 
     def probe(learned: Learned) -> dict[str, float]:
-        vae_device = base.vae.device  # training moves the autoencoder off a GPU
-        base.vae.to(base.device)
-        try:
-            with taught(base, [learned]) as words:
-                drawn = list(generate(base, prompts, seeds, words, pick.num_inference_steps, pick.guidance_scale, AT_ONCE))
-        finally:
-            base.vae.to(vae_device)
+        with decoding(base), taught(base, [learned]) as words:
+            drawn = list(generate(base, prompts, seeds, words, pick.num_inference_steps, pick.guidance_scale, AT_ONCE))
         of_likeness, *of_edits = scorer.image_features(drawn).split(pick.pictures)
         faithful, editable = reconstruction(of_likeness, likenesses), fmean(map(editability, of_edits, texts))
         score = (max(faithful, 0.0) * max(editable, 0.0)) ** 0.5

@@ -12,6 +12,7 @@ from tasks.inversion.loop import train
 from tasks.inversion.training import Training
 from tasks.pipeline.progress import tell
 from tasks.settings import Settings
+from tasks.training.preview import forget, previews
 from tasks.training.result import adopt, how_it_ended, write_learned
 from tasks.training.start import coarse_word, prepare, recipe_of, training_record
 
@@ -46,8 +47,15 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
         records[training.concept] = training_record(recipe, base) | coarse_word(recipe, training, base)
     digests = {concept: hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() for concept, record in records.items()}
     checkpoints = {concept: artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt" for concept, digest in digests.items()}
-    runtime = settings.runtime
-    for training in train(base, trainings, checkpoints, runtime.checkpoint_every, runtime.concepts_per_batch, tell_step):
+    runtime, draw_preview = settings.runtime, previews(base, settings.sample.guidance_scale)
+
+    def on_step(training: Training) -> None:
+        tell(training.concept, training.schedule.step, training.schedule.max_train_steps)
+        draw_preview(training)
+
+    for concept in records:
+        forget(concept)
+    for training in train(base, trainings, checkpoints, runtime.checkpoint_every, runtime.concepts_per_batch, on_step):
         concept, learned = training.concept, training.result
         if learned is None:
             yield Inverted(concept, FloatingPointError(training.error))
@@ -57,7 +65,3 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
         yield Inverted(concept)
         for path in checkpoints[concept].parent.glob(f"{checkpoints[concept].stem}.*"):
             path.unlink()
-
-
-def tell_step(training: Training) -> None:
-    tell(training.concept, training.schedule.step, training.schedule.max_train_steps)

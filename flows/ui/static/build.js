@@ -4,7 +4,7 @@ import {ask, doing, element, follow, say} from "./app.js";
 const at = id => document.querySelector(`#${id}`);
 let running = null;
 
-function row(concept, work) {
+function row(concept, work, previews) {
   const total = work.steps ?? 1, done = work.step ?? 0;
   const bar = {
     waiting: () => element("span", {className: "quiet", textContent: "waits for its turn"}),
@@ -14,7 +14,12 @@ function row(concept, work) {
     built: () => element("span", {textContent: "built"}),
     failed: () => element("span", {className: "error-text", textContent: work.error}),
   }[work.state]();
-  return element("tr", {}, element("td", {}, element("a", {href: `/concepts/${concept}`, textContent: concept})), element("td", {textContent: work.stage ?? ""}), element("td", {}, bar));
+  const samples = previews.map(name => element("img", {
+    src: `/pictures/previews/${concept}/${name}`, alt: `${concept} after ${+name.replace(".png", "")} steps`, title: `after ${+name.replace(".png", "")} steps`,
+    onload: event => event.target.classList.toggle("pixel-art", event.target.naturalHeight <= 128),
+  }));
+  return element("tr", {}, element("td", {}, element("a", {href: `/concepts/${concept}`, textContent: concept})), element("td", {textContent: work.stage ?? ""}),
+    element("td", {}, bar, ...(samples.length ? [element("div", {className: "previews"}, ...samples)] : [])));
 }
 
 function headline(build) {
@@ -49,7 +54,7 @@ follow("/api/build/events", build => {
   at("cancel").hidden = !now;
   at("work").hidden = !Object.keys(build.concepts).length;
   at("work-title").textContent = now ? "At work" : "The last build";
-  at("rows").replaceChildren(...Object.entries(build.concepts).map(([concept, work]) => row(concept, work)));
+  at("rows").replaceChildren(...Object.entries(build.concepts).map(([concept, work]) => row(concept, work, build.previews[concept] ?? [])));
   at("logged").hidden = !build.log;
   if (at("log").textContent !== build.log) {
     at("log").textContent = build.log;
