@@ -31,7 +31,7 @@ def start(concepts: Sequence[str], settings: Settings) -> None:
     command = [sys.executable, "-P", "-m", "flows.cli.main", "build", *concepts]  # -P: never the code that lies in the catalog's folder
     artifacts.write_bytes(LOG, b"")
     with LOG.open("ab") as log:  # a session of its own, so that Ctrl-C ends the app and not the build
-        plain = {"NO_COLOR": "1", "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
+        plain = {"NO_COLOR": "1", "COLUMNS": "120", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore::UserWarning"}  # torch warns of itself
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=os.environ | plain)
     STARTED.append(process)
 
