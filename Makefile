@@ -16,19 +16,22 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 # One core for each test process.
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: catalog test test-services check repro study docs wheel lock help
+.PHONY: catalog test test-services test-browser check repro study docs wheel lock help
 
 catalog: .venv/installed  ## build every stale concept and print where the report is
 	@wordmint build
 
-test: .venv/tested  ## run the test suite without the tests of test-services
-	@$(PYTEST) -m "not services"
+test: .venv/tested  ## run the test suite without the tests of test-services and test-browser
+	@$(PYTEST) -m "not services and not browser"
 
 test-services: .venv/tested  ## run the tests with Prefect servers and workers of their own, within 10 minutes
 	@$(PYTEST) --dist loadgroup -m services
 
+test-browser: .venv/tested  ## run the tests in a real browser, the Chromium on PATH, within 5 minutes
+	@OMP_NUM_THREADS=1 python -m pytest -m browser tests/people tests/flows/ui
+
 check: .venv/tested  ## ruff, types and the tests without the slow ones
-	@ruff check . && ruff format --check . && mypy && python -m pytest -m "not slow and not services"
+	@ruff check . && ruff format --check . && mypy && python -m pytest -m "not slow and not services and not browser"
 
 repro: .venv/installed  ## the same build through `dvc repro`, without Prefect
 	@dvc pull --quiet $(wildcard data/images/*.dvc data/imported/*.dvc) && dvc repro

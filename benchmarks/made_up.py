@@ -90,7 +90,8 @@ def subject_of(concept: str) -> str:
 
 
 def leave_curated(concept: str) -> None:
-    artifacts.write_json(artifacts.manifest(concept), {"concept": concept, "resolution": 4, "pictures": [subject_of(concept)]})
+    picture = {"source": "1.png", "sha256": subject_of(concept), "kept": True}
+    artifacts.write_json(artifacts.manifest(concept), {"concept": concept, "resolution": 4, "pictures": [picture]})
     draw(artifacts.curated(concept) / "1.png", subject_of(concept))
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.ui.uploads import upload
+from tasks.concepts.captions import read_captions, read_contexts
 from tasks.concepts.picture_set import read_and_screen
 from tasks.concepts.rights import Rights
 from tasks.inversion.options import FROM_PICTURES
@@ -85,7 +86,17 @@ def add(new: NewConcept, settings: Settings) -> None:
         if captions:
             files.append(Path(folder) / "captions.yaml")
             files[-1].write_text(yaml.safe_dump(captions, allow_unicode=True, sort_keys=False), encoding="utf-8")
+            check_captions(files[-1], list(contexts))
         add_concept(new.name, files, new.word or FROM_PICTURES, new.kind, settings, rights)
+
+
+def check_captions(path: Path, pictures: Sequence[str]) -> None:
+    """Raise a ValueError if the curate stage or a training would refuse a captions.yaml: the app has no page on which it could be mended later."""
+    try:
+        read_captions(path.parent)
+        read_contexts(path.parent, pictures)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{path}: ")) from error
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:

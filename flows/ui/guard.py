@@ -87,10 +87,10 @@ def refusal(request: Request, access: Access) -> Response | None:
     origin = request.headers.get("origin")
     if (origin and urlsplit(origin).netloc != host) or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return refused(403, "this request comes from another site")
-    if not hmac.compare_digest(request.headers.get(WRITE, "").encode(), access.write_token.encode()):
-        return refused(403, "this page is older than the app; load it again")
     if access.read_only:
         return refused(403, "this app only shows the catalog; start `wordmint ui` without --read-only to change it")
+    if not hmac.compare_digest(request.headers.get(WRITE, "").encode(), access.write_token.encode()):
+        return refused(403, "this page is older than the app; load it again")
     return None
 
 

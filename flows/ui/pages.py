@@ -87,5 +87,9 @@ def playground_page(request: Request) -> HTMLResponse:
 
 
 def drawable(key: str) -> bool:
-    """Tell whether a concept has a champion, by its record on this machine."""
-    return artifacts.registered(key).exists() and "champion" in artifacts.read_json(artifacts.registered(key))["aliases"]
+    """Tell whether a concept has a champion, by its record on this machine, which names the aliases of the newest version alone.
+
+    Every concept with versions has a champion, unless it is revoked or its first version is held back.
+    """
+    path = artifacts.registered(key)
+    return path.exists() and gallery.notice(artifacts.read_json(path)) is None

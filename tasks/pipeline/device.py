@@ -1,5 +1,6 @@
 """Builds take turns: in a catalog, and on a GPU, which has the same name in every process."""
 
+import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ def catalog_turn() -> Iterator[None]:
     """Hold the catalog of this folder, for two builds would restore and write the same files. A command that has to wait says so."""
     lock = FileLock(BUILD)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.2)  # s; who looks whether a build is running holds the lock for a moment
     except Timeout:
         log.warning("a build of this catalog is at work; this command goes on when it has ended")
         lock.acquire()
@@ -33,10 +34,13 @@ def catalog_turn() -> Iterator[None]:
 
 def running_build() -> int | None:
     """Return the number of the process that builds this catalog, or None; 0 is one that has not written its number yet."""
+    if not BUILD.exists():
+        return None
     try:
-        with FileLock(BUILD, timeout=0):
+        with BUILD.open("rb") as lock:  # shared, so that two who look do not take each other for a build
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
-    except Timeout:
+    except BlockingIOError:
         return int(HOLDER.read_bytes()) if HOLDER.exists() else 0
 
 

@@ -1,5 +1,7 @@
 """Builds take turns in a catalog and on a GPU, and commands that draw take turns on a GPU too."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -56,6 +58,16 @@ def test_a_build_waits_for_another_of_its_catalog_and_says_so(
                 waiting.result(0.5)
         assert waiting.result(10) == "begun"
     assert "a build of this catalog is at work" in caplog.text
+
+
+def test_who_looks_for_a_build_is_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert device.running_build() is None
+    with device.catalog_turn():
+        assert device.running_build() == os.getpid()
+    with device.BUILD.open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert device.running_build() is None
 
 
 @pytest.mark.parametrize(

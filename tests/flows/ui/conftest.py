@@ -1,0 +1,3 @@
+"""The browser of this package's tests."""
+
+from tests.support.browser import chromium  # noqa: F401
