@@ -24,8 +24,9 @@ from tasks.concepts.rights import read_rights
 from tasks.pictures.names import output_names, picture_files, printable
 from tasks.pictures.reading import UnusableError, check_file, read_picture
 from tasks.settings import Settings, load_settings
-from tasks.using.champions import prompt_folder, words_in
+from tasks.using.champions import words_in
 from tasks.using.exchange import key_of
+from tasks.using.orders import folder_of
 from tasks.words.formats import read_word
 from tests.support.bad_pictures import bytes_of
 from tests.support.bad_words import bad_words
@@ -110,7 +111,7 @@ def test_a_prompt_names_a_folder_inside_its_own(tmp_path: Path, prompt: str) -> 
     outcome(lambda: artifacts.check_prompt(prompt))
     outcome(lambda: artifacts.check_suite((prompt, "a {}")))
     words_in(prompt)
-    folder = tmp_path / prompt_folder(prompt)
+    folder = tmp_path / folder_of(prompt)
     folder.mkdir(exist_ok=True)
     assert folder.parent == tmp_path and folder.name.isprintable() and not set(folder.name) & set(" /.$%&'\"\\<>{}")
 

@@ -80,10 +80,13 @@ def test_what_a_command_lays_out_anew_is_no_change(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text(shipped, encoding="utf-8")
         editor, document = params_with(name, {"kind": "object", "placeholder_token": f"<{name}>", "initializer_token": "cup"}, path)
+        if name == "mug":
+            editor.indent(sequence=2, offset=0)  # as an earlier `wordmint add` laid lists out
         editor.dump(document, path)
         written[name] = path.read_text(encoding="utf-8")
     changed = shipped.replace("a photo of a {} on the beach", "a photo of a {} on a beach").replace("min_side: 48", "min_side: 64")
     assert "\n    - a photo of a {}\n" in written["mug"] and "\n      - a photo of a {}\n" in shipped
+    assert set(shipped.splitlines()) <= set(written["pan"].splitlines()), "a new concept changes no other line"
     text = merged(written["mug"], written["pan"], shipped)
     assert list(yaml.safe_load(text)["concepts"])[-2:] == ["mug", "pan"]
     settings = yaml.safe_load(merged(changed, written["mug"], shipped))
