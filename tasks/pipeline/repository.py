@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.lock import make_lock
 from dvc.repo import Repo
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc_objects.errors import ObjectFormatError
 
-from tasks import faults
+from tasks import artifacts, faults
 from tasks.pipeline import fingerprints, merge_driver
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.pipeline.graph import STAGES, refuse_another_graph
@@ -41,10 +43,33 @@ def open_repo() -> CatalogRepo:
         raise ValueError(
             f"{Path.cwd()} is no DVC repository; run `dvc init` here (with --no-scm outside of Git), or start with `wordmint init`"
         ) from error
+    mend_rwlock(repo)
     if repo.journal.exists():  # of a build that was killed, or that is running
         with repo.lock:
             repo.settle()
     return repo
+
+
+def mend_rwlock(repo: Repo) -> None:
+    """Delete DVC's record of who reads and writes which path, if a process was killed while it wrote it: DVC refuses everything while it is torn."""
+    record = Path(repo.tmp_dir, RWLOCK_FILE)
+    if not is_torn(record):
+        return
+    hardlink = bool(repo.config["core"].get("hardlink_lock", False))
+    with make_lock(str(record.with_name(RWLOCK_LOCK)), tmp_dir=str(repo.tmp_dir), hardlink_lock=hardlink, wait=True):
+        if is_torn(record):  # else another process was writing it
+            record.unlink()
+
+
+def is_torn(file: Path) -> bool:
+    """Tell whether a JSON file exists and is not whole."""
+    try:
+        artifacts.read_json(file)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return False
 
 
 def new_repo(folder: Path, with_git: bool = False) -> None:
