@@ -25,6 +25,7 @@ DRAWINGS = artifacts.CACHE / "drawings"
 RECIPE = "recipe.json"
 KEPT = 200
 """The drawings that are kept; older ones are deleted."""
+AT_ONCE = 8  # pictures; a cancelled drawing ends with its batch
 OPEN = ("queued", "drawing")
 
 
@@ -104,11 +105,12 @@ class Drawings:
     def drawn(self, key: str, order: Order, settings: Settings) -> Generator[dict[str, Any]]:
         """Yield {name, facts} of each picture when its file is written."""
         files = {name: DRAWINGS / key / f"{name}.upload" for name in self.find(key)["files"]}
-        if gpu_name(settings.runtime.device) is None:  # on a CPU pictures that come one by one take little longer than those of a batch
-            settings = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"pictures_per_batch": 1})})
-        for picture in orders.carry_out(order, settings, **files):
-            orders.keep(picture, order, DRAWINGS / key, settings)
-            yield {"name": picture.name, "facts": picture.facts}
+        few = settings.runtime.model_copy(update={"pictures_per_batch": min(AT_ONCE, settings.runtime.pictures_per_batch)})
+        settings = settings.model_copy(update={"runtime": few})
+        for part in parts(order, settings):
+            for picture in orders.carry_out(part, settings, **files):
+                orders.keep(picture, order, DRAWINGS / key, settings)
+                yield {"name": picture.name, "facts": picture.facts}
 
     def forget_old(self) -> None:
         """Delete the oldest drawings beyond those that are kept."""
@@ -125,3 +127,11 @@ def picture_of(drawings: Drawings, key: str, name: str) -> Path | None:
     """Return the file of a drawing's picture by its name, or None if the drawing has none of this name."""
     names = [entry["name"] for entry in drawings.find(key)["pictures"]]
     return DRAWINGS / key / name if name in names else None
+
+
+def parts(order: Order, settings: Settings) -> list[Order]:
+    """Return an order in two parts on a CPU, so that a person sees the first picture before the others are drawn together; else as it is."""
+    together = order.candidates or order.kind == "reimagine" or order.number == 1
+    if together or gpu_name(settings.runtime.device):
+        return [order]
+    return [order.model_copy(update={"number": 1}), order.model_copy(update={"number": order.number - 1, "seed": order.seed + 1})]
