@@ -101,7 +101,7 @@ def no_locks_block(settings: Settings) -> Iterator[str]:
         except Timeout:
             yield f"{path} is still held"
     rwlock = Path(".dvc/tmp/rwlock")
-    locked = artifacts.read_json(rwlock) if rwlock.exists() and rwlock.stat().st_size else {}
+    locked = artifacts.read_json(rwlock) if rwlock.exists() else {}
     holders = [*locked.get("write", {}).values(), *(reader for readers in locked.get("read", {}).values() for reader in readers)]
     if alive := [holder for holder in holders if psutil.pid_exists(holder["pid"])]:  # DVC takes the others' locks away when it needs to
         yield f"{rwlock} still has {alive}"
