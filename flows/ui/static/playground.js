@@ -49,7 +49,7 @@ function recall({order}) {
   form.elements.prompt.focus();
 }
 
-function describe({order, files}) {
+function describe({order}) {
   const parts = order.kind === "reimagine" ? [`reimagined from ${order.concept}`] : [`${order.kind === "edit" ? "edited, " : ""}seed ${order.seed}`];
   if (order.num_inference_steps) parts.push(`${order.num_inference_steps} steps`);
   if (order.guidance_scale && order.kind !== "reimagine") parts.push(`guidance ${order.guidance_scale}`);
