@@ -49,8 +49,6 @@ class NewConcept(BaseModel):
     licence: Line = ""
     consent: Line = ""
     undeclared: Line = ""
-    short: Line = ""
-    """A short caption of the concept."""
 
 
 def judge(pictures: Sequence[SentPicture], settings: Settings) -> dict[str, str]:
@@ -82,10 +80,9 @@ def add(new: NewConcept, settings: Settings) -> None:
             files.append(path)
             if context := " ".join(picture.context.split()):
                 contexts[path.name] = context
-        captions = ({"short": new.short} if new.short else {}) | ({"context": contexts} if contexts else {})
-        if captions:
+        if contexts:
             files.append(Path(folder) / "captions.yaml")
-            files[-1].write_text(yaml.safe_dump(captions, allow_unicode=True, sort_keys=False), encoding="utf-8")
+            files[-1].write_text(yaml.safe_dump({"context": contexts}, allow_unicode=True, sort_keys=False), encoding="utf-8")
             check_captions(files[-1], list(contexts))
         add_concept(new.name, files, new.word or FROM_PICTURES, new.kind, settings, rights)
 

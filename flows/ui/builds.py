@@ -53,8 +53,11 @@ def cancel() -> None:
 
 
 def watched() -> dict[str, Any]:
-    """Return what `watching.last_build` does, with {starting, log, previews}: whether a build was started that has not
-    begun, the end of the log, and concept -> the names of the samples that were drawn while it was learned."""
+    """Return what `watching.last_build` does, and {starting, log, previews}.
+
+    starting: whether a build was started that has not begun. log: its end. previews: concept -> the names of the samples that were drawn
+    while it was learned.
+    """
     build = watching.last_build()
     starting = not build["running"] and any(process.poll() is None for process in STARTED)
     text = LOG.read_text(encoding="utf-8", errors="replace") if LOG.exists() else ""

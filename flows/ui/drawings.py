@@ -57,9 +57,9 @@ class Drawings:
         """Put an order into the queue and return its drawing. picture, mask: ids of uploads."""
         at = datetime.now(UTC)
         key = f"{at:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-        files = {name: str(upload(given)) for name, given in (("picture", picture), ("mask", mask)) if given}
+        files = {name: upload(given) for name, given in (("picture", picture), ("mask", mask)) if given}
         for name, file in files.items():
-            artifacts.write_bytes(DRAWINGS / key / f"{name}.upload", Path(file).read_bytes())
+            artifacts.write_bytes(DRAWINGS / key / f"{name}.upload", file.read_bytes())
         recipe = {"id": key, "at": at.isoformat(timespec="seconds"), "order": order.model_dump(), "files": sorted(files)}
         with self.lock:
             self.known[key] = recipe | {"state": "queued", "pictures": [], "error": None, "change": next(self.changes)}
@@ -95,7 +95,8 @@ class Drawings:
                     if self.find(key)["state"] == "cancelled":
                         return
                     self.update(key, pictures=[*self.find(key)["pictures"], entry])
-            self.update(key, state="done")
+            if self.find(key)["state"] != "cancelled":
+                self.update(key, state="done")
         except MENDABLE as error:
             self.update(key, state="failed", error=" ".join(str(error).split()))
         except Exception as error:  # the app goes on with the next drawing

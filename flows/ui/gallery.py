@@ -16,14 +16,14 @@ COVERS = 4  # pictures on the card of a concept that has no samples yet
 def cards(settings: Settings) -> list[dict[str, Any]]:
     """Return {key, placeholder_token, kind, cover, pictures, scores, version, aliases, notice} of every concept.
 
-    cover: the path of its samples below /report/, or None. pictures: names of its pictures, where it has no samples.
+    cover: the path of its samples below /pictures/report/, or None. pictures: names of its pictures, where it has no samples.
     """
     found = []
     for key, concept in settings.concepts.items():
         card = artifacts.read_json(artifacts.card(key)) if artifacts.card(key).exists() else {}
         scores = card.get("scores") or (artifacts.read_json(artifacts.scores(key)) if artifacts.scores(key).exists() else {})
         registered = artifacts.read_json(artifacts.registered(key)) if artifacts.registered(key).exists() else {}
-        cover = f"concepts/{key}/{card['cover']['src']}" if card.get("cover") else None
+        cover = f"{key}/{card['cover']['src']}" if card.get("cover") else None
         found.append(
             {
                 "key": key,

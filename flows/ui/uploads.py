@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -59,4 +58,4 @@ def forget_old_uploads() -> None:
     """Delete the uploads of earlier days."""
     for path in UPLOADS.glob("*") if UPLOADS.is_dir() else ():
         if time.time() - path.stat().st_mtime > OLD:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)

@@ -13,8 +13,7 @@ from tasks.settings import Sample, Settings, faults
 if TYPE_CHECKING:  # Pillow and torch take seconds to import, and a command whose order another process carries out needs neither
     from PIL import Image
 
-MOST = 10_000
-
+MOST = 10_000  # pictures of an order
 
 Text = Annotated[str, Field(max_length=20_000)]
 
@@ -89,7 +88,7 @@ def carry_out(order: Order, settings: Settings, picture: Path | None = None, mas
         raise ValueError(faults(error)) from error
     needed = {"imagine": {}, "reimagine": {"picture": picture}, "edit": {"picture": picture, "mask": mask}}[order.kind]
     if lacking := [name for name, path in needed.items() if path is None]:
-        raise ValueError(f"to {order.kind} takes a picture{' and a mask' if order.kind == 'edit' else ''}; the {lacking[0]} is missing")
+        raise ValueError(f"{order.kind} needs a picture{' and a mask' if order.kind == 'edit' else ''}; the {lacking[0]} is missing")
     yield from KINDS[order.kind](order, settings, *needed.values())
 
 
@@ -135,7 +134,7 @@ def keep(drawn: Drawn, order: Order, folder: Path, settings: Settings) -> Path:
     from PIL.PngImagePlugin import PngInfo
 
     text, data = PngInfo(), BytesIO()
-    seed = {"seed": f"{drawn.facts['seed']:.0f}"} if "seed" in drawn.facts else {}
+    seed = {"seed": str(drawn.facts["seed"])} if "seed" in drawn.facts else {}
     for name, value in {"prompt": order.prompt, "negative": order.negative, "model": settings.base.model, **seed}.items():
         if value:
             text.add_text(name, value)

@@ -53,6 +53,13 @@ def test_a_picture_says_what_made_it(settings: Settings) -> None:
     assert text == {"prompt": "a dog", "negative": "a cat", "model": "data/base/tiny", "seed": "8"}
 
 
+def test_a_large_seed_is_written_in_full(settings: Settings) -> None:
+    order = order_of(prompt="a dog", number=1, seed=2**62 + 1, num_inference_steps=1)
+    (drawn,) = carry_out(order, settings)
+    text = Image.open(keep(drawn, order, Path("out"), settings)).text  # type: ignore[attr-defined]
+    assert text["seed"] == str(2**62 + 1)
+
+
 def test_guidance_away_from_the_prompt_itself_leads_nowhere(settings: Settings) -> None:
     """u + s (c - u) is c for every scale s where u = c."""
 
