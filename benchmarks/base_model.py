@@ -182,7 +182,7 @@ def main(
 ) -> None:
     """Measure the embedded models against their marks."""
     settings = load_settings()
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     if sheet:
         print("\n".join(contact_sheet(base, sheet)))
         return

@@ -33,7 +33,7 @@ def main(
 ) -> None:
     """Compare tuned words with untuned ones."""
     settings = load_settings()
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     learned = {concept: read_learned(artifacts.learned_embeds(concept)) for concept in settings.concepts}
     tuned = [concept for concept, word in learned.items() if word.adapter and settings.concept(concept).kind == "object"]

@@ -75,7 +75,7 @@ def main(
     art.fetch(art_folder)
     art_folder, sheet, here = art_folder.absolute(), sheet and sheet.absolute(), Path.cwd()
     settings = load_settings()
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     rules, drawn = settings.sample, dict[str, list[Image.Image]]()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "data").mkdir()

@@ -115,7 +115,7 @@ def measure(
     settings: Settings, concepts: Sequence[str], seeds: Sequence[int], pictures: int, steps: int, share: float, sheets: Path | None
 ) -> Iterator[dict[str, Any]]:
     """Yield one row for each method, concept and seed."""
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     word, tuning = round(share * settings.invert.max_train_steps), round(share * settings.invert.options.model_dump()["steps"])
     lora = with_steps({"options": settings.invert.options.model_dump()}, word, tuning)

@@ -19,7 +19,7 @@ from tasks.settings import load_settings
 
 def plain_pipeline(base: BaseModel) -> DiffusionPipeline:
     """Return the base model as diffusers' own pipeline, in the denoiser's float type."""
-    pipeline = DiffusionPipeline.from_pretrained(base.identity["model"], dtype=base.unet.dtype, low_cpu_mem_usage=False)
+    pipeline = DiffusionPipeline.from_pretrained(base.identity["model"], dtype=base.denoiser.dtype, low_cpu_mem_usage=False)
     return pipeline.to(base.device)
 
 

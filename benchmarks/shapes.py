@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+    ZImageTransformer2DModel,
+)
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -32,6 +42,24 @@ UNETS: dict[str, dict[str, Any]] = {
         "projection_class_embeddings_input_dim": 2816,
     },
 }
+SD3 = {"attention_head_dim": 64, "joint_attention_dim": 4096, "pooled_projection_dim": 2048, "qk_norm": "rms_norm"}
+TRANSFORMERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "sd35-medium": (
+        SD3Transformer2DModel,
+        SD3
+        | {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536, "pos_embed_max_size": 384}
+        | {"dual_attention_layers": tuple(range(13))},
+    ),
+    "sd35-large": (
+        SD3Transformer2DModel,
+        SD3 | {"num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432, "pos_embed_max_size": 192},
+    ),
+    "flux-dev": (FluxTransformer2DModel, {"guidance_embeds": True}),
+    "z-image": (ZImageTransformer2DModel, {}),
+}
+"""Shape -> the class of its denoiser, and the configuration that its authors published."""
+SAMPLING = {"sd35-medium": (40, 2), "sd35-large": (28, 2), "flux-dev": (50, 1), "z-image": (9, 1)}
+"""Shape -> the steps of a sample that its model card names, and the passes of a step: one where guidance is distilled. Others have 50 and 2."""
 VIT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "projection_dim": 768}
 BIG_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "projection_dim": 1280}
 PROMPT_LENGTH = 77
@@ -64,18 +92,35 @@ def write_pipeline(shape: str, folder: Path) -> None:
     pipeline.to(torch.float16).save_pretrained(folder)
 
 
-def flops(config: dict[str, Any], backward: bool) -> float:
-    """Count the operations of one picture's pass through a denoiser, and of the backward pass to the prompt, on tensors without data."""
+def inputs_of(denoiser: Any, backward: bool) -> dict[str, Any]:
+    """Return what a denoiser is called with for one picture of 1024 px, or of a UNet's own size; tensors without data."""
+    tokens, width = (512, 4096) if isinstance(denoiser, FluxTransformer2DModel) else (333, 4096)
+    if isinstance(denoiser, UNet2DConditionModel):
+        side, width = denoiser.config.sample_size, denoiser.config.cross_attention_dim
+        xl = denoiser.config.addition_embed_type == "text_time"
+        added = {"text_embeds": torch.empty(1, 1280), "time_ids": torch.empty(1, 6)} if xl else None
+        text = torch.empty(1, PROMPT_LENGTH, width, requires_grad=backward)
+        return {"sample": torch.empty(1, 4, side, side), "timestep": torch.zeros(1), "encoder_hidden_states": text, "added_cond_kwargs": added}
+    if isinstance(denoiser, ZImageTransformer2DModel):
+        text = torch.empty(PROMPT_LENGTH, denoiser.config.cap_feat_dim, requires_grad=backward)
+        return {"x": [torch.empty(16, 1, 128, 128)], "t": torch.zeros(1), "cap_feats": [text]}
+    text = torch.empty(1, tokens, width, requires_grad=backward)
+    shared = {"timestep": torch.zeros(1), "encoder_hidden_states": text}
+    if isinstance(denoiser, FluxTransformer2DModel):
+        places = {"img_ids": torch.zeros(64 * 64, 3), "txt_ids": torch.zeros(tokens, 3), "guidance": torch.ones(1)}
+        return shared | places | {"hidden_states": torch.empty(1, 64 * 64, 64), "pooled_projections": torch.empty(1, 768)}
+    return shared | {"hidden_states": torch.empty(1, 16, 128, 128), "pooled_projections": torch.empty(1, 2048)}
+
+
+def flops(kind: type, config: dict[str, Any], backward: bool) -> tuple[float, float]:
+    """Count the operations of one picture's pass through a denoiser, and of the backward pass to the prompt, and its weights; without data."""
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**config).requires_grad_(False)
-        side, width = unet.config.sample_size, unet.config.cross_attention_dim
-        hidden = torch.empty(1, PROMPT_LENGTH, width, requires_grad=backward)
-        added = {"text_embeds": torch.empty(1, 1280), "time_ids": torch.empty(1, 6)} if unet.config.addition_embed_type == "text_time" else None
+        denoiser = kind(**config).requires_grad_(False)
         with FlopCounterMode(display=False) as counter:
-            output = unet(torch.empty(1, 4, side, side), torch.zeros(1), hidden, added_cond_kwargs=added).sample
+            output = denoiser(**inputs_of(denoiser, backward), return_dict=False)[0]
             if backward:
-                output.sum().backward()
-    return float(counter.get_total_flops())
+                (output[0] if isinstance(output, list) else output).sum().backward()
+    return float(counter.get_total_flops()), float(sum(part.numel() for part in denoiser.parameters()))
 
 
 def main(
@@ -90,11 +135,14 @@ def main(
         write_pipeline(write, folder)
         return
     rows = []
-    for shape, config in UNETS.items():
-        training, forward = flops(config, backward=True), flops(config, backward=False)
+    shapes = {shape: (UNet2DConditionModel, config) for shape, config in UNETS.items()} | TRANSFORMERS
+    for shape, (kind, config) in shapes.items():
+        (training, weights), (forward, _) = flops(kind, config, backward=True), flops(kind, config, backward=False)
+        steps, passes = SAMPLING.get(shape, (SAMPLE_STEPS, 2))
+        rows.append(Row(f"{shape}: 10^9 weights of the denoiser, their GB in bfloat16 beside it", weights / 1e9, 2 * weights / 1e9, "10^9, GB"))
         rows.append(Row(f"{shape}: one picture of a training step, a forward pass beside it", training / 1e12, forward / 1e12, "10^12 operations"))
         for card, peak in PEAKS.items():
-            concept, picture = STEPS * BATCH * training / 1e12, 2 * SAMPLE_STEPS * forward / 1e12
+            concept, picture = STEPS * BATCH * training / 1e12, passes * steps * forward / 1e12
             rows.append(
                 Row(f"{shape} on {card} at {USED:.0%} of its peak: a concept, a sample beside it", concept / peak / USED, picture / peak / USED, "s")
             )

@@ -66,7 +66,7 @@ def train_encoder(
 ) -> Path:
     """Encode a domain's pictures and train an encoder on them; without `pictures` the domain is drawn."""
     settings = load_settings()
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     folder = pictures or embedded_domain(work, art_folder, things, pictures_each)
     return trained_encoder(work, base, encoded_domain(work, folder, base, settings), steps, batch, description, out)
 

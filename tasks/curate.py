@@ -24,7 +24,7 @@ def curate(concept: str, settings: Settings) -> Path:
     Raises:
         ValueError: there are no pictures, or fewer than `curate.min_images` are usable; each dropped file is named.
     """
-    from tasks.diffusion.base_model import base_resolution  # torch takes seconds to import, and most commands do not need it
+    from tasks.diffusion.resolution import base_resolution  # torch takes seconds to import, and most commands do not need it
 
     folder = artifacts.images(concept)
     files = picture_files(folder) if folder.is_dir() else {}
@@ -32,7 +32,7 @@ def curate(concept: str, settings: Settings) -> Path:
         raise ValueError(f"concept {concept!r} has no pictures in {folder}; put some there, or fetch them with `dvc pull {folder}.dvc`")
     read_captions(folder)  # the sample stage needs them; a mistake is reported before a word is trained
     contexts = read_contexts(folder, files)
-    resolution = base_resolution(settings.base.model, settings.base.revision)
+    resolution = base_resolution(settings.base.model, settings.base.revision, settings.base.resolution)
     digests, pictures, dropped = read_and_screen(files, resolution, settings)
     usable = [name for name in files if name not in dropped]
     log.info("%s: %d of %d pictures are usable", concept, len(usable), len(files))

@@ -17,7 +17,7 @@ from tasks.training.start import rounds
 @task(cache_policy=NO_CACHE)
 def invert(concepts: Sequence[str], settings: Settings) -> Iterator[Inverted]:
     """Find the embeddings of many concepts, as many at once as a batch holds, and yield each when it is written or has failed."""
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     failed: set[str] = set()
     for independent in rounds(concepts, settings):
         for inverted in invert_together(independent, settings, base, failed):

@@ -70,9 +70,9 @@ def model_config(placeholder_token: str, base: dict[str, Any], samples: dict[str
         "base_revision": base["revision"],
         "base_weights_sha256": base["weights_sha256"],
         "placeholder_token": placeholder_token,
-        "num_inference_steps": samples["num_inference_steps"],
-        "guidance_scale": samples["guidance_scale"],
-        "sampler": "ddim",
+        **{name: samples[name] for name in ("num_inference_steps", "guidance_scale")},
+        "sampler": samples.get("sampler", "DDIM").lower(),
+        **({"resolution": base["resolution"]} if "resolution" in base else {}),
     }
 
 

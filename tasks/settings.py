@@ -1,6 +1,5 @@
 """params.yaml as frozen types; nothing else reads it."""
 
-import reprlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from tasks.artifacts import check_concept_key, check_prompt, check_suite, read_yaml
 from tasks.inversion.options import FROM_PICTURES, Invert, check_start
-from tasks.inversion.section import SEEDS, Section
-from tasks.pictures.names import printable
-
-BRIEF = reprlib.Repr()  # repr() would write out every copy of what YAML's aliases repeat, which may be billions
-BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 80, 80
-
+from tasks.inversion.section import SEEDS, Section, faults
 
 Prompt = Annotated[str, AfterValidator(check_prompt)]
 Suite = Annotated[tuple[Prompt, ...], Field(min_length=2), AfterValidator(check_suite)]
@@ -26,6 +20,8 @@ class Base(Section):
     """A diffusers folder, a hub id, or `emoji-ldm`, which comes with wordmint."""
     revision: str | None
     """The commit of a hub model, or the first digits of the SHA-256 of a folder's weights; other weights are then refused."""
+    resolution: int | None = Field(default=None, ge=8, le=8192)
+    """The side of the pictures in px; by default the one that the model was trained on, for FLUX.1 and Z-Image 1024."""
     encoder: str | None = None
     """The folder or file of an encoder of the model, or `emoji-encoder`, which comes with wordmint; for words that start from pictures."""
 
@@ -61,7 +57,7 @@ class Prompts(Section):
 
 class Sample(Section):
     num_inference_steps: int = Field(ge=1, le=500)
-    """DDIM steps."""
+    """Steps of the sampler: DDIM, or Euler's for models of rectified flow."""
     guidance_scale: float = Field(ge=1, le=100)
     """Classifier-free guidance; 1 is the plain conditional prediction."""
     pictures_per_prompt: int = Field(ge=1, le=10_000)
@@ -129,7 +125,7 @@ class Runtime(Section):
     pictures_per_batch: int = Field(ge=1, le=10_000)
     """Pictures generated at once; guidance doubles the number inside the denoiser."""
     device: str
-    """auto, cpu, cuda, cuda:1 ..."""
+    """auto, cpu, cuda, cuda:1 ..., or mps, a Mac's GPU."""
     task_runner: Literal["threads", "workers", "ray"]
     """Where concepts are built: threads of this process, the workers of a Prefect work pool, or a Ray cluster."""
     concepts_per_task: int = Field(ge=1, le=1_000_000)
@@ -182,6 +178,11 @@ class Settings(Section):
                 raise ValueError(faults(error, f"concepts.{key}.invert.")) from error
             check_start(key, concept.initializer_token, own.method, self.base.encoder)
         return self
+
+    @property
+    def base_model(self) -> tuple[str, str | None, str, int | None]:
+        """What `load_base_model` takes: model, revision, device, resolution."""
+        return self.base.model, self.base.revision, self.runtime.device, self.base.resolution
 
     def inversion(self, key: str) -> Invert:
         """Return the inversion settings of one concept."""
@@ -239,9 +240,3 @@ def parse_settings(document: Any, path: Path) -> Settings:
         return Settings.model_validate(document)
     except ValidationError as error:
         raise ValueError(f"{path}: {faults(error)}") from error
-
-
-def faults(error: ValidationError, place: str = "") -> str:
-    """Return all that is wrong, on one line; `place` stands before the path of each fault."""
-    named = [(place + ".".join(map(str, fault["loc"])) or "concepts", fault["msg"], BRIEF.repr(fault["input"])) for fault in error.errors()]
-    return printable("; ".join(f"{name}: {message} (got {value:.80})" for name, message, value in named))

@@ -16,6 +16,7 @@ os.environ.update(
 )
 
 import hashlib
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from tasks.registry.database import create_database
 from tasks.settings import Settings
 from tests.support.catalogs import catalog, fill_catalog  # noqa: F401
 from tests.support.services import bucket_server
-from tests.support.tiny import save_tiny_pipeline, save_tiny_scorer
+from tests.support.tiny import FLOWS, RESOLUTION, save_tiny_pipeline, save_tiny_scorer
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +97,7 @@ def fingerprint(model: BaseModel) -> str:
     """Return one digest over all that a test could change: weights, gradients, the embedding's class, the vocabulary and the schedule."""
     embedding = [type(encoder.table).__name__ for encoder in model.text_encoders]
     digest = hashlib.sha256(repr((embedding, len(model.tokenizer), dict(model.noise_scheduler.config))).encode())
-    for part in (*(encoder.model for encoder in model.text_encoders), model.vae, model.unet):
+    for part in (*(encoder.model for encoder in model.text_encoders), model.vae, model.denoiser):
         for name, value in part.state_dict(keep_vars=True).items():
             flags = repr((name, value.requires_grad, value.grad is None, part.training)).encode()
             digest.update(flags + value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -108,11 +109,12 @@ def pytest_unconfigure() -> None:
     logging.raiseExceptions = False
 
 
-@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl", "ldm"])
+@pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl", "ldm", *FLOWS])
 def family_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_pipeline(tmp_path_factory.mktemp(request.param), family=request.param)
 
 
 @pytest.fixture(scope="module")
 def family_base(family_folder: Path) -> BaseModel:
-    return load_base_model.__wrapped__(str(family_folder), None, "cpu")  # past the cache, which holds the other tests' model
+    resolution = None if "sample_size" in json.loads(next(family_folder.glob("[ut][nr]*/config.json")).read_text()) else RESOLUTION
+    return load_base_model.__wrapped__(str(family_folder), None, "cpu", resolution)  # past the cache, which holds the other tests' model

@@ -22,7 +22,13 @@ STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text
 FOREACH = [name for name, stage in STAGES.items() if "foreach" in stage]
 TEMPLATES = {"page": "page.html.j2", "report": "index.html.j2"}
 BANNED = {"utils", "common", "core", "helpers", "manager", "misc", "base_class"}
-METHODS = {"concept": {"concepts"}, "origin": {"concepts"}, "inversion": {"invert", "concepts"}, "prompts": {"sample", "concepts"}}
+METHODS = {
+    "base_model": {"base"},
+    "concept": {"concepts"},
+    "origin": {"concepts"},
+    "inversion": {"invert", "concepts"},
+    "prompts": {"sample", "concepts"},
+}
 """Which sections the methods of Settings read."""
 
 

@@ -1,7 +1,7 @@
 """What a stranger adds in a file of their own works as what comes with wordmint does."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from flows.build_catalog import build_catalog
 from tasks import artifacts
-from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
 from tasks.diffusion.families import FAMILIES, stable_diffusion
-from tasks.diffusion.families.parts import Condition, TextEncoder
+from tasks.diffusion.families.parts import Condition
 from tasks.diffusion.words import encode_prompts, initializer_row
 from tasks.inversion.loop import train
 from tasks.settings import load_settings
@@ -56,10 +56,10 @@ def test_a_strangers_family_learns_and_draws(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ValueError, match=r"is a StrangersPipeline; base\.model in params.yaml takes a StableDiffusionPipeline"):
         load_base_model.__wrapped__(str(folder), None, "cpu")
 
-    def encode(encoders: Sequence[TextEncoder], ids: Sequence[Tensor]) -> Condition:
-        return Condition(encoders[0].model(ids[0], output_hidden_states=True).hidden_states[-2])
+    def encode(base: BaseModel, ids: Sequence[Tensor]) -> Condition:
+        return Condition(base.text_encoders[0].model(ids[0], output_hidden_states=True).hidden_states[-2])
 
-    def load(place: Path) -> StableDiffusionPipeline:
+    def load(place: Path, kinds: Mapping[str, torch.dtype]) -> StableDiffusionPipeline:
         return StableDiffusionPipeline.from_pretrained(place, safety_checker=None, requires_safety_checker=False)
 
     strange = replace(stable_diffusion.FAMILY, encode=encode, load=load, architecture=lambda base: "strange")

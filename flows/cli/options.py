@@ -19,5 +19,5 @@ AnyBase = Annotated[bool, typer.Option("--any-base", help="use words that were l
 Picture = Annotated[Path, typer.Argument(help="a picture; its central square is used")]
 Prompt = Annotated[str, typer.Argument(help='such as "a photo of <teapot>"')]
 Negative = Annotated[str, typer.Option(help="what the pictures should not show")]
-Steps = Annotated[int | None, typer.Option("--steps", help="DDIM steps; sample.num_inference_steps by default")]
+Steps = Annotated[int | None, typer.Option("--steps", help="steps of the sampler; sample.num_inference_steps by default")]
 Guidance = Annotated[float | None, typer.Option("--guidance", help="the guidance scale; sample.guidance_scale by default")]

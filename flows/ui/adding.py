@@ -53,10 +53,10 @@ class NewConcept(BaseModel):
 
 def judge(pictures: Sequence[SentPicture], settings: Settings) -> dict[str, str]:
     """Return id -> why the curate stage would drop a picture of this set, or "" for one that it would keep."""
-    from tasks.diffusion.base_model import base_resolution
+    from tasks.diffusion.resolution import base_resolution
 
     files = {picture.id: upload(picture.id) for picture in pictures}
-    resolution = base_resolution(settings.base.model, settings.base.revision)
+    resolution = base_resolution(settings.base.model, settings.base.revision, settings.base.resolution)
     _, _, dropped = read_and_screen(files, resolution, settings)
     names = {picture.id: picture.name for picture in pictures}
     return {key: told(dropped.get(key, ""), names) for key in files}

@@ -89,6 +89,6 @@ def warm() -> None:
         settings = load_settings()
         if connection.exists(uri := tracking_uri(settings)):
             connection.connect(uri)
-        load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+        load_base_model(*settings.base_model)
     except Exception as error:
         log.warning("the model is not loaded yet: %s", error)

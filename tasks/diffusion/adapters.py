@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.diffusion.changes import Change, Changes, LowRank, change_of, check_layers, each, stacked
-from tasks.diffusion.places import Looking, look
+from tasks.diffusion.places import Looking, look, reading_text
 from tasks.diffusion.strengths import strengths_in, without_strengths
 
 
@@ -47,7 +47,7 @@ class Adapters:
             for layer in dict.fromkeys(layer for layers in changes.values() for layer in layers):
                 owners = {number: layers[layer] for number, layers in enumerate(changes.values()) if layer in layers}
                 handles.append(modules[layer].register_forward_hook(self.hook(owners)))
-            attentions = [module for name, module in modules.items() if name.rpartition(".")[2] == "attn2"] if changes else []
+            attentions = reading_text(denoiser) if changes else []
             handles += [attention.register_forward_hook(self.look, with_kwargs=True) for attention in attentions]
             yield
         finally:
@@ -56,9 +56,9 @@ class Adapters:
                 handle.remove()
 
     def look(self, attention: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Any], output: Tensor) -> None:
-        """Collect the attention of a cross-attention layer where this thread looks at it."""
+        """Collect the attention of a layer that reads the text where this thread looks at it."""
         if looking := getattr(self.thread, "looking", None):
-            look(looking, attention, inputs[0], keywords["encoder_hidden_states"])
+            look(looking, attention, inputs[0] if inputs else keywords["hidden_states"], keywords)
 
     @contextmanager
     def watching(self, looking: Looking) -> Iterator[None]:

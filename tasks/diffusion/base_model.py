@@ -10,17 +10,19 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
-from torch import Tensor
+from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from tasks.diffusion.adapters import Adapters
+from tasks.diffusion.changes import layers_of
 from tasks.diffusion.families import family_of
-from tasks.diffusion.families.parts import Condition, Family, TextEncoder
+from tasks.diffusion.families.parts import Condition, Family, TextEncoder, loaded_encoder
 from tasks.diffusion.group_norm import use_channels_last_norms
 from tasks.diffusion.noise import NoiseProcess, noise_process, scheduler_for
-from tasks.diffusion.per_layer import read_own_parts
+from tasks.diffusion.per_layer import cross_attentions, read_own_parts
 from tasks.diffusion.places import local_prediction
+from tasks.diffusion.resolution import latent_side, pixels_per_latent
 from tasks.shipped import folder_of
 
 
@@ -31,10 +33,13 @@ class BaseModel:
     family: Family
     text_encoders: tuple[TextEncoder, ...]
     vae: AutoencoderKL
-    unet: UNet2DConditionModel
+    denoiser: Any
+    """A UNet or a transformer of diffusers."""
+    latent_side: int
+    """Height and width of a picture's latents."""
     noise_scheduler: SchedulerMixin
-    identity: dict[str, str | None]
-    """model and revision as in params.yaml, and weights_sha256."""
+    identity: dict[str, Any]
+    """model, revision and, where it is set, resolution as in params.yaml, and weights_sha256."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The pipeline's config, which a family may read."""
     adapters: Adapters = field(default_factory=Adapters)
@@ -42,17 +47,17 @@ class BaseModel:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The first tokenizer; a second one has the same words and ids."""
+        """The first tokenizer, which says what a word is."""
         return self.text_encoders[0].tokenizer
 
     @property
     def device(self) -> torch.device:
-        return self.unet.conv_in.weight.device  # `ModelMixin.device` walks over all modules, for a millisecond
+        return next(self.denoiser.parameters()).device  # `ModelMixin.device` walks over all modules, for a millisecond
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one picture's latents."""
-        return self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size
+        return self.vae.config.latent_channels, self.latent_side, self.latent_side
 
     @property
     def architecture(self) -> str:
@@ -62,12 +67,12 @@ class BaseModel:
     @property
     def noise(self) -> NoiseProcess:
         """How noise is added to latents and removed from them."""
-        return noise_process(self.noise_scheduler)
+        return noise_process(self.noise_scheduler, (self.latent_side // self.family.patch) ** 2, self.family.sigmas)
 
     @property
     def resolution(self) -> int:
         """Side of a picture in px."""
-        return self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.latent_side * pixels_per_latent(self.vae.config)
 
     @property
     def widths(self) -> list[int]:
@@ -75,10 +80,30 @@ class BaseModel:
         return [encoder.table.embedding_dim for encoder in self.text_encoders]
 
     @property
+    def parts(self) -> dict[str, int]:
+        """The key of each text encoder in the file of a word -> its embedding dimension."""
+        return {encoder.part.key: encoder.table.embedding_dim for encoder in self.text_encoders}
+
+    @property
+    def first_ids(self) -> Tensor:
+        """The first id of a new word for each text encoder: (text encoders, 1)."""
+        return torch.tensor([[len(encoder.tokenizer)] for encoder in self.text_encoders], device=self.device)
+
+    @property
     def vocabulary(self) -> Tensor:
-        """The frozen embedding tables side by side: (words, dim)."""
-        weights = [encoder.table.weight for encoder in self.text_encoders]
-        return torch.cat(weights, dim=1) if len(weights) > 1 else weights[0]
+        """The frozen embedding tables of the text encoders that have the first one's words, side by side: (words, dim)."""
+        first = self.text_encoders[0].table.weight
+        weights = [encoder.table.weight for encoder in self.text_encoders if len(encoder.tokenizer) == len(self.tokenizer)]
+        return torch.cat(weights, dim=1) if len(weights) > 1 else first
+
+    @property
+    def guidance_is_distilled(self) -> bool:
+        """Whether the guidance scale is an input of the denoiser."""
+        return self.family.distilled(self.denoiser.config)
+
+    def layers(self, targets: str) -> dict[str, nn.Linear | nn.Conv2d]:
+        """Return a set of the denoiser's layers, such as `attention`, by name; none where the family has no such set."""
+        return layers_of(self.denoiser, targets, self.family.layers)
 
     def denoise(self, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
         """Return the denoiser's prediction for noisy latents (batch, channels, height, width), in float32.
@@ -96,14 +121,16 @@ class BaseModel:
 
 
 def pick_device(device: str) -> str:
-    """Resolve `auto` to cuda where there is one, else cpu; on a GPU, every float32 matrix product uses TF32 from here on.
+    """Resolve `auto` to cuda where there is one, else mps, else cpu; on a GPU, every float32 matrix product uses TF32 from here on.
+
+    cuda is also the name of AMD's GPUs in PyTorch for ROCm, and mps that of Apple's.
 
     Raises:
         ValueError: the machine has no such device.
     """
-    gpus = torch.cuda.device_count()
-    devices = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]
-    resolved = ("cuda" if gpus else "cpu") if device == "auto" else device
+    gpus, apple = torch.cuda.device_count(), torch.backends.mps.is_available()
+    devices = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if apple else [])]
+    resolved = ("cuda" if gpus else devices[-1]) if device == "auto" else device
     if resolved not in devices:
         raise ValueError(f"runtime.device is {device}, but this machine has {', '.join(devices)}; take one of these or auto")
     if resolved != "cpu":
@@ -112,11 +139,23 @@ def pick_device(device: str) -> str:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies in bfloat16 without emulating it."""
+    """Return whether a device multiplies in bfloat16 without emulating it. Apple's GPUs are no faster in it than in float32."""
+    if device.type == "mps":
+        return False
     if device.type == "cpu":
         return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
     with torch.cuda.device(device):
         return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def float_types(family: Family, device: torch.device) -> dict[str, torch.dtype]:
+    """Return the parts of a pipeline that a device computes in bfloat16: the denoiser, and text encoders of billions of weights.
+
+    On a CPU all are in float32, in which the results are the same on every processor.
+    """
+    if device.type == "cpu" or not fast_bfloat16(device):
+        return {}
+    return dict.fromkeys([family.denoiser, *(part.model for part in family.text_encoders if part.pieces)], torch.bfloat16)
 
 
 def weights_sha256(folder: Path) -> str:
@@ -129,24 +168,16 @@ def weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def base_resolution(model: str, revision: str | None) -> int:
-    """Return the side of the base model's pictures in px, read from its configs alone."""
-    folder = folder_of(model)
-    model, hub_revision = (str(folder), None) if folder else (model, revision)
-    family = family_of(DiffusionPipeline.load_config(model, revision=hub_revision), model)
-    unet = UNet2DConditionModel.load_config(model, subfolder="unet", revision=hub_revision)
-    vae = AutoencoderKL.load_config(model, subfolder=family.vae, revision=hub_revision)
-    return unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
-
-
 def model_folder(model: str, revision: str | None) -> Path:
     """Return where a base model lies: the folder that it is, or the hub's copy, which is downloaded unless it is there."""
     return folder_of(model) or Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
 
 
 @lru_cache(maxsize=1)
-def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
+def load_base_model(model: str, revision: str | None, device: str, resolution: int | None = None) -> BaseModel:
     """Load a diffusers folder, or a hub id at a revision, frozen and in evaluation mode.
+
+    resolution: the side of its pictures in px; by default the one that it was trained on.
 
     A process loads a base model once, however many concepts it works on.
 
@@ -165,23 +196,25 @@ def load_base_model(model: str, revision: str | None, device: str) -> BaseModel:
         raise ValueError(f"base.revision is {revision}, but the weights in {model} are {weights[:12]}; restore the folder or change params.yaml")
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()
-    pipeline = family.load(folder)
-    device, vae = pick_device(device), getattr(pipeline, family.vae)
-    encoders = tuple(TextEncoder(getattr(pipeline, tokenizer), getattr(pipeline, model)) for tokenizer, model in family.text_encoders)
-    for part in (*(encoder.model for encoder in encoders), vae, pipeline.unet):
+    device = pick_device(device)
+    pipeline = family.load(folder, float_types(family, torch.device(device)))
+    vae, denoiser = getattr(pipeline, family.vae), getattr(pipeline, family.denoiser)
+    present = [part for part in family.text_encoders if getattr(pipeline, part.model) is not None]
+    encoders = tuple(loaded_encoder(pipeline, part, denoiser.config) for part in present)
+    for part in (*(encoder.model for encoder in encoders), vae, denoiser):
         part.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         if device == "cpu":
             use_channels_last_norms(part)
     family.repair(encoders)
-    read_own_parts(pipeline.unet, pipeline.unet.config.cross_attention_dim)
-    if device != "cpu" and fast_bfloat16(torch.device(device)):
-        pipeline.unet.to(torch.bfloat16)
+    if cross_attentions(denoiser):
+        read_own_parts(denoiser, denoiser.config.cross_attention_dim)
     return BaseModel(
         family=family,
         text_encoders=encoders,
         vae=vae,
-        unet=pipeline.unet,
+        denoiser=denoiser,
+        latent_side=latent_side(family, denoiser.config, vae.config, resolution),
         noise_scheduler=scheduler_for(pipeline.scheduler, model),
-        identity={"model": model, "revision": revision, "weights_sha256": weights},
+        identity={"model": model, "revision": revision, "weights_sha256": weights} | ({"resolution": resolution} if resolution else {}),
         config=dict(pipeline.config),
     )

@@ -50,12 +50,17 @@ TARGETS = {
     "linear": r"\.attn[12]\.to_(q|k|v|out\.0)$|\.ff\.net\.(0\.proj|2)$|\.(proj_in|proj_out|time_emb_proj)$",
     "convolutions": r"\.attn[12]\.to_(q|k|v|out\.0)$|\.ff\.net\.(0\.proj|2)$|\.(proj_in|proj_out|time_emb_proj|conv1|conv2|conv_shortcut|conv)$",
 }
-"""Name of a set of layers -> what the names of its layers end with. Each set has those before it."""
+"""Name of a set of a UNet's layers -> what the names of its layers end with. Each set has those before it."""
+JOINT = r"\.attn2?\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)$|attention\.(to_q|to_k|to_v|to_out\.0)$"
+MLP = r"\.(ff|ff_context)\.net\.(0\.proj|2)$|\.single_transformer_blocks\.\d+\.(proj_mlp|proj_out)$|\.feed_forward\.w[123]$"
+TRANSFORMER = {"attention": JOINT, "linear": f"{JOINT}|{MLP}", "convolutions": f"{JOINT}|{MLP}"}
+"""The same sets of a transformer, in which pictures and text attend to one another. Its blocks have no convolutions."""
 
 
-def layers_of(denoiser: nn.Module, targets: str) -> dict[str, nn.Linear | nn.Conv2d]:
-    """Return the layers of a set in `TARGETS` by their names in the denoiser."""
-    layers = {name: module for name, module in denoiser.named_modules() if re.search(TARGETS[targets], name)}
+def layers_of(denoiser: nn.Module, targets: str, sets: Mapping[str, str] = TARGETS) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Return the layers of a set by their names in the denoiser; none where there is no such set."""
+    ends = re.compile(sets.get(targets, "$^"))
+    layers = {name: module for name, module in denoiser.named_modules() if ends.search(f".{name}")}
     return {name: module for name, module in layers.items() if isinstance(module, nn.Linear | nn.Conv2d)}
 
 

@@ -48,6 +48,8 @@ def ddim_sample(
     """
     latents = noise
     in_bfloat16 = base.device.type == "cpu" and fast_bfloat16(base.device)  # on a GPU the weights are already
+    if base.guidance_is_distilled:
+        prompts, guidance_scale = prompts._replace(guidance=torch.full((len(noise),), float(guidance_scale), device=base.device)), 1
     both = nothing.repeat(len(noise)).followed_by(prompts)
     process = base.noise
     for step in process.steps(num_inference_steps):
@@ -66,7 +68,7 @@ def decode(base: BaseModel, latents: Tensor, batch_size: int | None = None) -> l
     """Return the pictures of latents (n, channels, height, width); a batch has by default the pixels of 16 pictures of 256 px."""
     pictures = []
     for part in latents.split(batch_size or max(1, 16 * 256**2 // base.resolution**2)):
-        output = base.vae.decode(part / base.vae.config.scaling_factor).sample
+        output = base.vae.decode(part / base.vae.config.scaling_factor + shift_of(base)).sample
         pixels = (output / 2 + 0.5).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         pictures += [Image.fromarray(picture) for picture in pixels]
     return pictures
@@ -122,10 +124,7 @@ def even_parts(count: int, most: int, multiple: int = 1) -> list[slice]:
 
 @torch.inference_mode()
 def encode(base: BaseModel, pictures: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
-    """Return the means and the standard deviations of pictures' scaled latents, each (n, channels, height, width).
-
-    An autoencoder's shift factor is ignored: no supported family uses one.
-    """
+    """Return the means and the standard deviations of pictures' scaled latents, each (n, channels, height, width)."""
     means, stds = [], []
     for picture in pictures:
         pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8).view(1, picture.height, picture.width, 3)
@@ -133,4 +132,9 @@ def encode(base: BaseModel, pictures: Sequence[Image.Image]) -> tuple[Tensor, Te
         means.append(posterior.mean)
         stds.append(posterior.std)
     scale = base.vae.config.scaling_factor
-    return torch.cat(means) * scale, torch.cat(stds) * scale
+    return (torch.cat(means) - shift_of(base)) * scale, torch.cat(stds) * scale
+
+
+def shift_of(base: BaseModel) -> float:
+    """Return what an autoencoder subtracts from its latents before it scales them; 0 for most."""
+    return base.vae.config.get("shift_factor") or 0.0

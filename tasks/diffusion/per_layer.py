@@ -14,8 +14,8 @@ BLOCKS = ("down_blocks", "mid_block", "up_blocks")
 
 
 def cross_attentions(denoiser: nn.Module) -> dict[str, nn.Module]:
-    """Return the cross-attention layers of a denoiser by name, in the order in which a picture goes through them."""
-    names = [name for name, _ in denoiser.named_modules() if name.rpartition(".")[2] == "attn2"]
+    """Return the cross-attention layers of a UNet by name, in the order in which a picture goes through them; a transformer has none."""
+    names = [name for name, _ in denoiser.named_modules() if name.rpartition(".")[2] == "attn2" and name.partition(".")[0] in BLOCKS]
     return {name: denoiser.get_submodule(name) for name in sorted(names, key=lambda name: BLOCKS.index(name.partition(".")[0]))}
 
 

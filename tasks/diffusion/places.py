@@ -1,12 +1,14 @@
 """Where in a picture a word's adapter acts: where the cross-attention looks at the word (Hertz et al. 2022; Tang et al. 2022)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from tasks.diffusion.per_layer import cross_attentions
 
 if TYPE_CHECKING:  # diffusers takes seconds to import, and reading an adapter's file needs none of it
     from tasks.diffusion.families.parts import Condition
@@ -53,15 +55,36 @@ class Looking(NamedTuple):
     maps: list[Tensor]
 
 
-def look(looking: Looking, attention: Any, hidden: Tensor, text: Tensor) -> None:
-    """Add the attention of some rows of a layer's batch to some tokens of their prompts to what a pass collects."""
-    hidden, text = hidden[looking.rows], text[looking.rows]
+def reading_text(denoiser: nn.Module) -> list[nn.Module]:
+    """Return the attention layers in which places of the picture look at the text as a sequence of its own.
+
+    They are the cross-attention layers of a UNet and the joint attention of a transformer's blocks with two streams.
+    """
+    joint = [module for module in denoiser.modules() if isinstance(getattr(module, "add_k_proj", None), nn.Module)]
+    return joint or list(cross_attentions(denoiser).values())
+
+
+def look(looking: Looking, attention: Any, hidden: Tensor, keywords: Mapping[str, Any]) -> None:
+    """Add the attention of some rows of a layer's batch to some tokens of their prompts to what a pass collects.
+
+    hidden: (rows, places, channels). keywords: the others that the layer was called with.
+    """
+    hidden, text = hidden[looking.rows], keywords["encoder_hidden_states"][looking.rows]
+    joint = isinstance(getattr(attention, "add_k_proj", None), nn.Module)
     # The layers' own weights: calling the layers would put the adapters of other rows on these.
     queries, keys = (
-        F.linear(value, layer.weight, layer.bias).unflatten(2, (attention.heads, -1)).transpose(1, 2)
-        for value, layer in ((hidden, attention.to_q), (text, attention.to_k))
+        F.linear(value, layer.weight, layer.bias).unflatten(2, (attention.heads, -1))
+        for value, layer in ((hidden, attention.to_q), (text, attention.add_k_proj if joint else attention.to_k))
     )
-    attended = (queries @ keys.transpose(2, 3) * attention.scale).softmax(dim=3).mean(dim=1)
+    if joint and attention.norm_q is not None:
+        queries, keys = attention.norm_q(queries), attention.norm_added_k(keys)
+    if (turn := keywords.get("image_rotary_emb")) is not None:  # the text comes first and has the place 0, at which nothing turns
+        from diffusers.models.embeddings import apply_rotary_emb
+
+        queries = apply_rotary_emb(queries, tuple(part[text.shape[1] :] for part in turn), sequence_dim=1)
+    queries, keys = queries.transpose(1, 2), keys.transpose(1, 2)
+    scale = queries.shape[-1] ** -0.5 if joint else attention.scale
+    attended = (queries @ keys.transpose(2, 3) * scale).softmax(dim=3).mean(dim=1)
     looking.maps.append((attended @ looking.tokens.to(attended)[:, :, None]).squeeze(2))
 
 

@@ -6,6 +6,7 @@ from copy import deepcopy
 from itertools import accumulate, pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -46,29 +47,36 @@ def expand(prompt: str, words: Mapping[str, int]) -> str:
 def token_ids(base: BaseModel, prompts: Sequence[str], words: Mapping[str, int]) -> Tensor:
     """Return (prompts, text encoders, length) token ids of prompts that may use new words, padded and cut as the pipelines do.
 
-    `words` maps each placeholder to its number of vectors; their ids start at the end of the vocabulary.
+    `words` maps each placeholder to its number of vectors; their ids start at the end of each vocabulary. After the end of a text encoder
+    whose prompts are shorter than another's the ids are -1.
     """
-    texts, ids = [expand(prompt, words) for prompt in prompts], []
-    for tokenizer, model in base.text_encoders:
-        length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-        extended = extend_tokenizer(tokenizer, words)
-        ids.append(extended(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids)
-    return torch.stack(ids, dim=1)
+    texts, longest = [expand(prompt, words) for prompt in prompts], max(encoder.length for encoder in base.text_encoders)
+    ids = torch.full((len(prompts), len(base.text_encoders), longest), -1)
+    for number, (tokenizer, _, part, length) in enumerate(base.text_encoders):
+        written = [part.written(tokenizer, text) for text in texts]
+        padded = {"padding": "max_length", "padding_side": "right", "truncation": True, "max_length": length}
+        ids[:, number, :length] = extend_tokenizer(tokenizer, words)(written, **padded, return_tensors="pt").input_ids
+    return ids
 
 
 def initializer_row(base: BaseModel, initializer_token: str) -> Tensor:
     """Return the embedding of the coarse word: (dim,), those of several text encoders end to end.
 
+    A text encoder that seldom has whole words gives the mean of the word's pieces.
+
     Raises:
-        ValueError: the word is not exactly one token.
+        ValueError: the word is not exactly one token of a text encoder that has whole words.
     """
-    ids = base.tokenizer(initializer_token, add_special_tokens=False).input_ids
-    if len(ids) != 1:
-        pieces = " ".join(base.tokenizer.convert_ids_to_tokens(ids))
-        raise ValueError(
-            f"initializer_token {initializer_token!r} is {len(ids)} tokens ({pieces}) of {base.identity['model']}; choose a word of one token"
-        )
-    return torch.cat([encoder.table.weight[ids[0]] for encoder in base.text_encoders]).detach().clone()
+    pieces = []
+    for tokenizer, _, part, _ in base.text_encoders:
+        ids = tokenizer(initializer_token, add_special_tokens=False).input_ids
+        if len(ids) != 1 and not (part.pieces and ids):
+            spelled = " ".join(tokenizer.convert_ids_to_tokens(ids))
+            raise ValueError(
+                f"initializer_token {initializer_token!r} is {len(ids)} tokens ({spelled}) of {base.identity['model']}; choose a word of one token"
+            )
+        pieces.append(ids)
+    return torch.cat([encoder.table.weight[ids].mean(dim=0) for encoder, ids in zip(base.text_encoders, pieces, strict=True)]).detach().clone()
 
 
 def initializer_rows(base: BaseModel, phrase: str) -> Tensor:
@@ -86,7 +94,7 @@ def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor) -> Condition
         with ExitStack() as splices:
             for encoder, part in zip(base.text_encoders, of_layer.split(base.widths, dim=1), strict=True):
                 splices.enter_context(spliced(encoder, part))
-            texts.append(base.family.encode(base.text_encoders, ids))
+            texts.append(base.family.encode(base, [part[:, : encoder.length] for encoder, part in zip(base.text_encoders, ids, strict=True)]))
     if len(texts) == 1:
         return texts[0]
     pooled = [text.pooled for text in texts if text.pooled is not None]
@@ -106,26 +114,31 @@ def encode_prompts(base: BaseModel, prompts: Sequence[str], learned: Mapping[str
     learned, width = learned or {}, sum(base.widths)
     plain, strengths = read_strengths(prompts, base.adapters.words)
     for word, rows in learned.items():
-        if rows.shape[1] not in (width, width * len(cross_attentions(base.unet))):
+        if rows.shape[1] not in (width, width * len(cross_attentions(base.denoiser))):
             raise ValueError(
                 f"{word} has vectors of {rows.shape[1]} values, those of {base.identity['model']} have {width}; learn it on this base model"
             )
     rows = joined_rows([rows.to(base.device, torch.float32) for rows in learned.values()] or [torch.zeros(1, width, device=base.device)])
     input_ids = token_ids(base, plain, {word: len(rows) for word, rows in learned.items()})
     condition = encode_tokens(base, input_ids, rows)
-    return condition if strengths is None else condition._replace(strengths=strengths[:, :, None] * tokens_of(base, input_ids, learned))
+    if strengths is None:
+        return condition
+    tokens = tokens_of(base, input_ids, learned)
+    tokens = F.pad(tokens, (0, condition.hidden.shape[1] - tokens.shape[2]))  # of what takes a missing text encoder's place
+    return condition._replace(strengths=strengths[:, :, None] * tokens)
 
 
 def tokens_of(base: BaseModel, input_ids: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
     """Return 1 at the tokens of each word that has an adapter and 0 elsewhere: (prompts, adapters, length), on the CPU.
 
-    input_ids: (prompts, text encoders, length), as of `token_ids`; the first text encoder's places are the others' too.
+    input_ids: (prompts, text encoders, length), as of `token_ids`.
     """
-    ends = accumulate((len(rows) for rows in learned.values()), initial=len(base.tokenizer))
+    ends = accumulate((len(rows) for rows in learned.values()), initial=0)
     spans = dict(zip(learned, pairwise(ends), strict=True))
-    first, nowhere = input_ids[:, 0].cpu(), (0, 0)
-    of_words = [spans.get(word, nowhere) for word in base.adapters.words]
-    return torch.stack([((first >= start) & (first < end)).float() for start, end in of_words], dim=1)
+    read = [number for number, encoder in enumerate(base.text_encoders) if encoder.part.key in base.family.reads]
+    ids = torch.cat([(input_ids - base.first_ids.cpu())[:, number, : base.text_encoders[number].length] for number in read], dim=1)
+    of_words = [spans.get(word, (0, 0)) for word in base.adapters.words]
+    return torch.stack([((ids >= start) & (ids < end)).float() for start, end in of_words], dim=1)
 
 
 def unconditional(base: BaseModel) -> Condition:
@@ -153,7 +166,7 @@ def whole_word(base: BaseModel, token_id: int) -> str | None:
 def nearest_words(base: BaseModel, row: Tensor, count: int) -> list[tuple[str, float]]:
     """Return the `count` whole words of the vocabulary nearest to a row (dim,) and their cosines, nearest first."""
     vocabulary = base.vocabulary[: len(base.tokenizer)]
-    cosines = torch.cosine_similarity(vocabulary, row.to(vocabulary)[None])
+    cosines = torch.cosine_similarity(vocabulary, row.to(vocabulary)[None, : vocabulary.shape[1]])
     special, nearest = set(base.tokenizer.all_special_ids), list[tuple[str, float]]()
     for token_id in cosines.argsort(descending=True).tolist():
         if token_id not in special and (text := whole_word(base, token_id)):

@@ -57,8 +57,8 @@ def card(content: dict[str, Any]) -> dict[str, Any]:
     score, train, samples = content["score"], content["train"], content["samples"]
     made_by = {"base model": train["base"], "scorer": score["scorer"]} | ({"fidelity by": score["scorer"]["fidelity"]} if score["fidelity"] else {})
     facts = {name: f"{portable(model['model'])} @ {model['weights_sha256'][:8]}" for name, model in made_by.items()}
-    facts["samples"] = "DDIM, {num_inference_steps} steps, guidance {guidance_scale:g}, {count} pictures a prompt".format(
-        **samples, count=len(samples["seeds"])
+    facts["samples"] = "{sampler}, {num_inference_steps} steps, guidance {guidance_scale:g}, {count} pictures a prompt".format(
+        **{"sampler": "DDIM"} | samples, count=len(samples["seeds"])
     )
     return {
         **{name: content[name] for name in ("key", "placeholder_token", "kind", "registered")},

@@ -16,7 +16,7 @@ from tasks.words.learned import read_learned, taught
 
 def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> None:
     """Generate the pictures of a concept's embedding into the folder `target`."""
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     rules, seeds, substitutes = settings.sample, seeds_of(settings), stand_ins(concept, settings)
     prompts = {prompt: artifacts.prompt_slug(prompt) for prompt in settings.prompts(concept)}
     info = {"concept": concept, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
@@ -47,6 +47,7 @@ def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> Non
             "base": base.identity,
             "num_inference_steps": rules.num_inference_steps,
             "guidance_scale": rules.guidance_scale,
+            **({} if base.noise.sampler == "DDIM" else {"sampler": base.noise.sampler}),
             "seeds": seeds,
             "prompts": [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()],
             "references": substitutes,

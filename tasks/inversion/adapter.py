@@ -1,5 +1,6 @@
 """Changes of the denoiser as what is trained, beside the rows of their word or with them held fixed."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.changes import Change, Difference, LowRank, each, layers_of
+from tasks.diffusion.changes import Change, Difference, LowRank, each
 from tasks.inversion.data import Data
 from tasks.inversion.rows import Rows
 from tasks.inversion.schedule import Schedule
@@ -93,7 +94,7 @@ def new_lora(base: BaseModel, targets: str, rank: int, seed: int, concept: str) 
     Raises:
         ValueError: the denoiser has no such layers, or the rank is larger than that of one of them.
     """
-    layers, generator = layers_of(base.unet, targets), torch.Generator().manual_seed(seed)
+    layers, generator = base.layers(targets), torch.Generator().manual_seed(seed)
     if not layers:
         raise ValueError(f"invert.options.layers of {concept} is {targets}, and {base.identity['model']} has no such layers; choose others")
     changes: dict[str, Change] = {}
@@ -108,7 +109,9 @@ def new_lora(base: BaseModel, targets: str, rank: int, seed: int, concept: str) 
 
 def new_differences(base: BaseModel) -> dict[str, Change]:
     """Return layer -> a difference of 0 for each layer of the denoiser that has weights."""
-    layers = {name: module for name, module in base.unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm)}
+    kinds = nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm
+    layers = {name: module for name, module in base.denoiser.named_modules() if isinstance(module, kinds) and module.weight is not None}
+    layers = {name: module for name, module in layers.items() if not re.match(base.family.mixed, name)}
 
     def zeros(weight: Tensor | None) -> Tensor | None:
         return None if weight is None else nn.Parameter(torch.zeros(weight.shape, device=base.device))

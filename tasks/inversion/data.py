@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.noise import NoiseProcess
 from tasks.diffusion.words import token_ids
 
 
@@ -40,7 +41,7 @@ class Data:
     stds: Tensor
     batch_size: int
     timesteps: tuple[float, float]
-    """The part of the noise schedule that is trained on, in shares from no noise to pure noise."""
+    """The part of the noise schedule that is trained on, in shares of the timesteps as the model's own training draws them, from no noise on."""
     generator: torch.Generator
     class_word: str | None
     """The ordinary words that the word starts as; None where it starts as another concept or from its pictures."""
@@ -69,7 +70,7 @@ def caption_ids(base: BaseModel, captions: Sequence[str], contexts: Sequence[str
     return token_ids(base, texts, words).unflatten(0, (len(contexts), len(captions)))
 
 
-def draw_batch(data: Data, step: int, num_train_timesteps: int, device: torch.device) -> Batch:
+def draw_batch(data: Data, step: int, process: NoiseProcess, device: torch.device) -> Batch:
     """Draw pictures, captions, noise and timesteps for an optimizer step from the data's own generator."""
     generator, n, input_ids = data.generator, data.batch_size, data.captions(step)
     pictures = torch.randint(len(data.means), (n,), generator=generator)
@@ -80,14 +81,14 @@ def draw_batch(data: Data, step: int, num_train_timesteps: int, device: torch.de
         input_ids=input_ids[pictures % len(input_ids), captions],
         latents=data.means[pictures] + data.stds[pictures] * posterior_noise,
         noise=torch.randn(shape, generator=generator),
-        timesteps=spread_timesteps(data.timesteps, torch.rand(n, generator=generator), num_train_timesteps),
+        timesteps=process.timesteps(spread(data.timesteps, torch.rand(n, generator=generator))),
         weights=torch.full((n,), 1 / n),
     )
-    parts = [own] if data.prior is None else [own, draw_class(data.prior, data, num_train_timesteps)]
+    parts = [own] if data.prior is None else [own, draw_class(data.prior, data, process)]
     return Batch(*(torch.cat([getattr(part, part_of.name) for part in parts]).to(device) for part_of in fields(Batch)))
 
 
-def draw_class(prior: Prior, data: Data, num_train_timesteps: int) -> Batch:
+def draw_class(prior: Prior, data: Data, process: NoiseProcess) -> Batch:
     """Draw as many pictures of the class as of the concept."""
     generator, n = data.generator, data.batch_size
     pictures = torch.randint(len(prior.latents), (n,), generator=generator)
@@ -95,25 +96,24 @@ def draw_class(prior: Prior, data: Data, num_train_timesteps: int) -> Batch:
         input_ids=prior.input_ids[torch.randint(len(prior.input_ids), (n,), generator=generator)],
         latents=prior.latents[pictures],
         noise=torch.randn(prior.latents[pictures].shape, generator=generator),
-        timesteps=spread_timesteps(data.timesteps, torch.rand(n, generator=generator), num_train_timesteps),
+        timesteps=process.timesteps(spread(data.timesteps, torch.rand(n, generator=generator))),
         weights=torch.full((n,), prior.weight / n),
     )
 
 
-def spread_timesteps(bounds: tuple[float, float], shares: Tensor, num_train_timesteps: int) -> Tensor:
-    """Cut a range of the noise schedule into n equal parts and return one timestep from each: (n,).
+def spread(bounds: tuple[float, float], shares: Tensor) -> Tensor:
+    """Cut a range of shares into n equal parts and return one share from each: (n,).
 
-    bounds: the range, in shares of the schedule. shares: (n,) in [0, 1), the position inside each part.
+    bounds: the range. shares: (n,) in [0, 1), the position inside each part.
 
-    The gradient is steadier when a batch covers the range evenly, and every timestep stays equally likely.
+    The gradient is steadier when a batch covers the range evenly, and every timestep stays as likely as it was.
     """
     low, high = bounds
-    spread = (torch.arange(len(shares)) + shares) / len(shares)
-    return ((low + (high - low) * spread) * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
+    return low + (high - low) * ((torch.arange(len(shares)) + shares) / len(shares))
 
 
-def fixed_batch(data: Data, step: int, pictures: int, num_train_timesteps: int, device: torch.device) -> Batch:
+def fixed_batch(data: Data, step: int, pictures: int, process: NoiseProcess, device: torch.device) -> Batch:
     """Return the early stop's batch: the same pictures, noise and captions at every call, with timesteps in the middle of their parts."""
-    batch = draw_batch(replace(data, batch_size=pictures, generator=torch.Generator().manual_seed(0), prior=None), step, num_train_timesteps, device)
-    middles = spread_timesteps(data.timesteps, torch.full((pictures,), 0.5), num_train_timesteps)
+    batch = draw_batch(replace(data, batch_size=pictures, generator=torch.Generator().manual_seed(0), prior=None), step, process, device)
+    middles = process.timesteps(spread(data.timesteps, torch.full((pictures,), 0.5)))
     return replace(batch, timesteps=middles.to(device))

@@ -51,7 +51,7 @@ def train_together(
     """Train concepts in one batch and yield each when its last phase has ended; see `train`."""
     waiting, active, seen, taken = deque(trainings), list[Training](), list[Tensor](), 0
     most = pictures_that_fit(base, trainings[0]) if trainings else 1
-    at_once = at_once or (MOST_ON_A_CPU if base.device.type == "cpu" else max(1, min(MOST_ON_A_GPU, most // trainings[0].data.pictures_per_step)))
+    at_once = at_once or (MOST_ON_A_CPU if base.device.type != "cuda" else max(1, min(MOST_ON_A_GPU, most // trainings[0].data.pictures_per_step)))
     with ThreadPoolExecutor(1) as writer:
         writing: Future | None = None
         while True:
@@ -121,11 +121,11 @@ def watch(base: BaseModel, trainings: Sequence[Training], most: int) -> None:
     """Compute the loss of each training on its fixed batch, and note which may stop."""
     if not trainings:
         return
-    steps, batches = base.noise.num_train_timesteps, []
+    batches = []
     for training in trainings:
         assert training.schedule.early_stop is not None
         pictures, device = training.schedule.early_stop.pictures, training.trainable.rows.device
-        batches.append(fixed_batch(training.data, training.schedule.step, pictures, steps, device))
+        batches.append(fixed_batch(training.data, training.schedule.step, pictures, base.noise, device))
     with torch.no_grad():
         losses = batch_losses(base, trainings, batches, most).tolist()
     for training, loss in zip(trainings, losses, strict=True):

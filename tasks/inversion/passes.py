@@ -20,7 +20,7 @@ FREE_SHARE = 0.8  # of a GPU's free memory that may be filled
 def drawn(base: BaseModel, training: Training) -> Batch:
     """Draw a training's batch for its next step."""
     device = training.trainable.rows.device
-    return draw_batch(training.data, training.schedule.step, base.noise.num_train_timesteps, device)
+    return draw_batch(training.data, training.schedule.step, base.noise, device)
 
 
 def step(base: BaseModel, trainings: Sequence[Training], most: int) -> tuple[Tensor, int]:
@@ -47,7 +47,7 @@ def step(base: BaseModel, trainings: Sequence[Training], most: int) -> tuple[Ten
 
 def joint_batch(base: BaseModel, trainings: Sequence[Training], batches: Sequence[Batch]) -> Batch:
     """Concatenate the trainings' batches."""
-    first_id, shift, input_ids = len(base.tokenizer), 0, []
+    first_id, shift, input_ids = base.first_ids, 0, []
     for training, batch in zip(trainings, batches, strict=True):
         # In its own batch every word's ids start at the end of the vocabulary; here each word's follow those of the word before.
         input_ids.append(torch.where(batch.input_ids >= first_id, batch.input_ids + shift, batch.input_ids))
@@ -70,7 +70,7 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
         latents, noise, timesteps = joint.latents[part], joint.noise[part], joint.timesteps[part]
         condition = encode_tokens(base, joint.input_ids[part], joined_rows([training.trainable.rows for training in trainings]))
         condition = condition._replace(strengths=None if strengths is None else strengths[part])
-        with base.adapters.attached(base.unet, changes):
+        with base.adapters.attached(base.denoiser, changes):
             prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, condition)
             losses = joint.weights[part] * per_picture_loss(prediction, process.target(latents, noise, timesteps))
             if torch.is_grad_enabled():
@@ -94,23 +94,23 @@ def laid_out(base: BaseModel) -> Iterator[None]:
     """Give the denoiser the memory layout for training while the block runs; the autoencoder leaves a GPU, since the pictures are encoded."""
     if base.device.type == "cpu":
         # On a CPU the backward pass of group norms and small convolutions is faster channels first; sampling is faster channels last.
-        base.unet.to(memory_format=torch.contiguous_format)
+        base.denoiser.to(memory_format=torch.contiguous_format)
     else:
         base.vae.to("cpu")
     try:
         yield
     finally:
         base.vae.to(base.device)
-        base.unet.to(memory_format=torch.channels_last)
-        base.unet.disable_gradient_checkpointing()
+        base.denoiser.to(memory_format=torch.channels_last)
+        base.denoiser.disable_gradient_checkpointing()
 
 
 def pictures_that_fit(base: BaseModel, training: Training) -> int:
-    """Return how many pictures fit a forward and a backward pass, measured with one; a CPU sets no limit.
+    """Return how many pictures fit a forward and a backward pass, measured with one; a CPU and Apple's shared memory set no limit.
 
     Where a single training's batch does not fit, activations are recomputed in the backward pass (Chen et al. 2016) instead of stored.
     """
-    if base.device.type == "cpu":
+    if base.device.type != "cuda":
         return 1 << 20
     state, fit = training.data.generator.get_state(), 0
     for _ in range(2):
@@ -120,7 +120,7 @@ def pictures_that_fit(base: BaseModel, training: Training) -> int:
         try:
             batch_losses(base, [training], [drawn(base, training)], most=1)
         except torch.cuda.OutOfMemoryError:
-            if base.unet.is_gradient_checkpointing:
+            if base.denoiser.is_gradient_checkpointing:
                 raise
             fit = 0
         else:
@@ -130,5 +130,5 @@ def pictures_that_fit(base: BaseModel, training: Training) -> int:
         training.data.generator.set_state(state)
         if fit >= training.data.pictures_per_step:
             break
-        base.unet.enable_gradient_checkpointing()
+        base.denoiser.enable_gradient_checkpointing()
     return max(1, fit)

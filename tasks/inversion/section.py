@@ -1,11 +1,16 @@
 """What all sections of params.yaml have in common. Importing it imports no torch."""
 
+import reprlib
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+
+from tasks.pictures.names import printable
 
 SEEDS = 2**63
 """Seeds lie below this: they are counted on from, and torch takes 64 bits."""
+BRIEF = reprlib.Repr()  # repr() would write out every copy of what YAML's aliases repeat, which may be billions
+BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 80, 80
 
 
 class Section(BaseModel):
@@ -21,3 +26,9 @@ class Section(BaseModel):
         if cls.model_fields[str(info.field_name)].annotation is not bool and any(isinstance(part, bool) for part in parts):
             raise ValueError("true and false are neither number nor text")
         return value
+
+
+def faults(error: ValidationError, place: str = "") -> str:
+    """Return all that is wrong, on one line; `place` stands before the path of each fault."""
+    named = [(place + ".".join(map(str, fault["loc"])) or "concepts", fault["msg"], BRIEF.repr(fault["input"])) for fault in error.errors()]
+    return printable("; ".join(f"{name}: {message} (got {value:.80})" for name, message, value in named))

@@ -104,7 +104,7 @@ def evidence(scores: Mapping[str, Any], samples: Mapping[str, Any], pictures_sha
         "scorer_model": str(scorer["model"]),
         "scorer_weights_sha256": str(scorer["weights_sha256"]),
         "fidelity_judge": judge_of_fidelity(scorer),
-        "sampling": f"DDIM, {steps} steps, guidance {guidance:g}, seeds {seeds[0]}-{seeds[-1]}",
+        "sampling": f"{samples.get('sampler', 'DDIM')}, {steps} steps, guidance {guidance:g}, seeds {seeds[0]}-{seeds[-1]}",
         "pictures_sha256": pictures_sha256,
         "scored_on_sha256": scored_on_sha256,
         LAST: str(scorer["prompt_suite"]),

@@ -4,11 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
+def denoiser_of(pipeline: Any) -> Any:
+    """Return the UNet or the transformer of a pipeline."""
+    return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
+
+
 def cross_attentions(unet: Any) -> list[Any]:
-    """Return the cross-attention layers in the order in which a picture goes through them."""
+    """Return the cross-attention layers of a UNet in the order in which a picture goes through them; a transformer has none."""
     blocks = ("down_blocks", "mid_block", "up_blocks")
-    names = [name for name, _ in unet.named_modules() if name.rpartition(".")[2] == "attn2"]
+    names = [name for name, _ in unet.named_modules() if name.rpartition(".")[2] == "attn2" and name.partition(".")[0] in blocks]
     return [unet.get_submodule(name) for name in sorted(names, key=lambda name: blocks.index(name.partition(".")[0]))]
+
+
+def reading_text(denoiser: Any) -> list[Any]:
+    """Return the attention layers in which places of the picture look at the text as a sequence of its own."""
+    return [module for module in denoiser.modules() if getattr(module, "add_k_proj", None) is not None] or cross_attentions(denoiser)
 
 
 def changes_in(tensors: Mapping[str, Any]) -> dict[str, Callable[[Any, Any], Any]]:
@@ -19,7 +29,7 @@ def changes_in(tensors: Mapping[str, Any]) -> dict[str, Callable[[Any, Any], Any
     """
     changes = {}
     for name, tensor in tensors.items():
-        layer, kind = next(((name.removeprefix("unet.").removesuffix(end), end) for end in KINDS if name.endswith(end)), ("", ""))
+        layer, kind = next(((name.partition(".")[2].removesuffix(end), end) for end in KINDS if name.endswith(end)), ("", ""))
         if kind:
             changes[layer] = KINDS[kind](tensors, name, tensor)
         elif not name.endswith((".lora_B.weight", ".diff_b")) and name not in ("key", "metric", "gate"):
@@ -80,61 +90,100 @@ KINDS = {".lora_A.weight": low_rank, ".diff": difference, ".gate.output": gated}
 class Adapter:
     """A word's changes of the denoiser. They act where the plain prediction attends to the word; prompts without the word are unchanged."""
 
-    def __init__(self, unet: Any, tensors: Mapping[str, Any]) -> None:
-        self.strength, self.tokens, self.first, self.maps = 0.0, [False], 0, list[Any]()
+    def __init__(self, denoiser: Any, tensors: Mapping[str, Any]) -> None:
+        self.strength, self.tokens, self.first, self.row, self.maps = 0.0, [False], 0, 0, list[Any]()
+        self.acts, self.alternates, self.passes = False, False, 0  # alternates: every second pass is that of no prompt
         for layer, change in changes_in(tensors).items():
-            unet.get_submodule(layer).register_forward_hook(self.hook(change))
-        for module in cross_attentions(unet):
+            denoiser.get_submodule(layer).register_forward_hook(self.hook(change))
+        for module in reading_text(denoiser):
             module.register_forward_hook(self.watch, with_kwargs=True)
-        self.forward, unet.forward = unet.forward, self.predict
+        self.forward, denoiser.forward = denoiser.forward, self.predict
 
     def hook(self, change: Callable[[Any, Any], Any]) -> Callable[..., Any]:
         """Return the hook that adds a change to the rows of a layer's output from `first` on."""
 
         def add(module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-            if self.strength:
+            if self.acts:
                 output[self.first :] += (self.strength * change(module, inputs[0][self.first :])).to(output)
             return output
 
         return add
 
     def watch(self, attention: Any, inputs: tuple[Any, ...], keywords: Mapping[str, Any], output: Any) -> None:
-        """Keep how much each place of the last plain row attends to the word."""
+        """Keep how much each place of the plain row with the word attends to it."""
         from torch.nn import functional
 
-        if self.strength:
-            hidden, text = inputs[0][self.first - 1], keywords["encoder_hidden_states"][self.first - 1]
-            queries = functional.linear(hidden, attention.to_q.weight, attention.to_q.bias).unflatten(1, (attention.heads, -1)).transpose(0, 1)
-            keys = functional.linear(text, attention.to_k.weight, attention.to_k.bias).unflatten(1, (attention.heads, -1)).transpose(0, 1)
-            attended = (queries @ keys.transpose(1, 2) * attention.scale).softmax(dim=2).mean(dim=0)
-            own = (self.tokens + [False] * len(text))[: len(text)]
-            self.maps.append(attended[:, hidden.new_tensor(own).bool()].sum(dim=1))
+        if not self.acts:
+            return
+        hidden, text = (inputs[0] if inputs else keywords["hidden_states"])[self.row], keywords["encoder_hidden_states"][self.row]
+        joint = getattr(attention, "add_k_proj", None) is not None
+        to_k = attention.add_k_proj if joint else attention.to_k
+        queries = functional.linear(hidden, attention.to_q.weight, attention.to_q.bias).unflatten(1, (attention.heads, -1))
+        keys = functional.linear(text, to_k.weight, to_k.bias).unflatten(1, (attention.heads, -1))
+        if joint and attention.norm_q is not None:
+            queries, keys = attention.norm_q(queries), attention.norm_added_k(keys)
+        if keywords.get("image_rotary_emb") is not None:
+            from diffusers.models.embeddings import apply_rotary_emb
+
+            turn = tuple(part[len(text) :] for part in keywords["image_rotary_emb"])
+            queries = apply_rotary_emb(queries[None], turn, sequence_dim=1)[0]
+        scale = queries.shape[-1] ** -0.5 if joint else attention.scale
+        attended = (queries.transpose(0, 1) @ keys.permute(1, 2, 0) * scale).softmax(dim=2).mean(dim=0)
+        own = (self.tokens + [False] * len(text))[: len(text)]
+        self.maps.append(attended[:, hidden.new_tensor(own).bool()].sum(dim=1))
 
     def place(self, height: int, width: int) -> Any:
-        """Return a mask from 0 to 1 (height, width); a place with at least half of the highest attention belongs wholly to the word."""
+        """Return a mask from 0 to 1 (height, width); a place with at least half of the highest attention belongs wholly to the word.
+
+        It is 1 where the denoiser has no layer that reads the text as a sequence of its own.
+        """
         from torch.nn import functional
 
+        if not self.maps:
+            return 1.0
         finest = max(len(attended) for attended in self.maps)
         mean = sum(attended for attended in self.maps if len(attended) == finest)
         shrunk = round((height * width / finest) ** 0.5)
         share = (mean - mean.min()) / (mean.max() - mean.min()).clamp(min=1e-12) * 2
         return functional.interpolate(share.clamp(max=1).view(1, 1, height // shrunk, width // shrunk), size=(height, width), mode="bilinear")[0, 0]
 
-    def predict(self, sample: Any, timestep: Any, encoder_hidden_states: Any, *rest: Any, return_dict: bool = True, **keywords: Any) -> Any:
-        """Predict the noise as the denoiser does, and once more for the last row with the change on."""
-        import torch
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+    def local(self, plain: Any, changed: Any) -> Any:
+        """Return a picture's plain prediction with the change where the word is; FLUX packs patches of 2 x 2 latents into tokens."""
+        from torch.nn import functional
 
-        if not self.strength:
-            return self.forward(sample, timestep, encoder_hidden_states, *rest, return_dict=return_dict, **keywords)
-        self.first, self.maps = len(sample), []
-        if added := keywords.get("added_cond_kwargs"):
-            keywords["added_cond_kwargs"] = {name: torch.cat([value, value[-1:]]) for name, value in added.items()}
-        sample, text = torch.cat([sample, sample[-1:]]), torch.cat([encoder_hidden_states, encoder_hidden_states[-1:]])
-        *plain, changed = self.forward(sample, timestep, text, *rest, return_dict=False, **keywords)[0]
-        plain[-1] = plain[-1] + self.place(*sample.shape[2:]) * (changed - plain[-1])
-        prediction = torch.stack(plain)
-        return UNet2DConditionOutput(sample=prediction) if return_dict else (prediction,)
+        if plain.dim() != 2:
+            return plain + self.place(*plain.shape[-2:]) * (changed - plain)
+        side = 2 * round(len(plain) ** 0.5)
+        difference = functional.pixel_shuffle((changed - plain).T.unflatten(1, (side // 2, side // 2)), 2)
+        return plain + functional.pixel_unshuffle(self.place(side, side) * difference, 2).flatten(1).T
+
+    def predict(self, *inputs: Any, return_dict: bool = True, **keywords: Any) -> Any:
+        """Predict as the denoiser does, and once more for the row with the word with the change on."""
+        import torch
+        from diffusers.models.modeling_outputs import Transformer2DModelOutput
+
+        self.passes += 1
+        self.acts = bool(self.strength) and not (self.alternates and self.passes % 2 == 0)
+        if not self.acts:
+            return self.forward(*inputs, return_dict=return_dict, **keywords)
+        pictures = inputs[0] if inputs else keywords["hidden_states"]
+        self.first, self.maps = len(pictures), []
+        self.row = 0 if isinstance(pictures, list) else len(pictures) - 1  # Z-Image's pipeline has the prompt before no prompt
+
+        def again(value: Any) -> Any:
+            """Repeat the row of the prompt at the end."""
+            if isinstance(value, Mapping):
+                return {name: again(part) for name, part in value.items()}
+            if isinstance(value, list) and len(value) == self.first:
+                return [*value, value[self.row]]
+            whole = isinstance(value, torch.Tensor) and value.dim() and len(value) == self.first
+            return torch.cat([value, value[self.row : self.row + 1]]) if whole else value
+
+        repeated = {name: value if name in ("img_ids", "txt_ids") else again(value) for name, value in keywords.items()}
+        *plain, changed = self.forward(*map(again, inputs), return_dict=False, **repeated)[0]
+        plain[self.row] = self.local(plain[self.row], changed)
+        prediction = plain if isinstance(pictures, list) else torch.stack(plain)
+        return Transformer2DModelOutput(sample=prediction) if return_dict else (prediction,)
 
 
 def extend(pipeline: Any, path: str, placeholder: str) -> None:
@@ -154,10 +203,10 @@ def extend(pipeline: Any, path: str, placeholder: str) -> None:
     for encoder, part in zip(encoders, rows, strict=True):
         encode_for_each_layer(encoder, part, ids)
     widths = [part.shape[2] for part in rows]
-    for number, layer in enumerate(cross_attentions(pipeline.unet)):
+    for number, layer in enumerate(cross_attentions(denoiser_of(pipeline))):
         layer.register_forward_pre_hook(own_text(number, layers, widths), with_kwargs=True)
-    if pipeline.unet.config.addition_embed_type == "text":
-        pipeline.unet.add_embedding.register_forward_pre_hook(lambda module, inputs: inputs[0].unflatten(-1, (layers, -1)).mean(dim=-2))
+    if denoiser_of(pipeline).config.addition_embed_type == "text":
+        denoiser_of(pipeline).add_embedding.register_forward_pre_hook(lambda module, inputs: inputs[0].unflatten(-1, (layers, -1)).mean(dim=-2))
 
 
 def encode_for_each_layer(encoder: Any, rows: Any, ids: Sequence[int]) -> None:

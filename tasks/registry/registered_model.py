@@ -85,21 +85,59 @@ def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
         layers = int((file.metadata() or {}).get("layers", 1))
     # A word with rows for each cross-attention layer starts as their mean, and is extended later.
     tensors = {name: rows.unflatten(1, (layers, -1)).mean(dim=1) for name, rows in tensors.items()}
-    if "clip_l" in tensors:  # SDXL: a word of two text encoders
-        pipeline.load_textual_inversion(tensors["clip_l"], token=placeholder, text_encoder=pipeline.text_encoder, tokenizer=pipeline.tokenizer)
-        pipeline.load_textual_inversion(tensors["clip_g"], token=placeholder, text_encoder=pipeline.text_encoder_2, tokenizer=pipeline.tokenizer_2)
-        # SDXL's config gives the end token id 2, so transformers pools at the greatest id: the word's, and the text after it would be lost.
-        pipeline.text_encoder_2.text_model.eos_token_id = pipeline.tokenizer_2.eos_token_id
+    for key, (tokenizer, encoder) in text_encoders(pipeline).items():
+        rows = tensors[key if len(tensors) > 1 else placeholder]
+        names = [placeholder, *(f"{placeholder}_{index}" for index in range(1, len(rows)))]
+        if hasattr(pipeline, "load_textual_inversion"):
+            pipeline.load_textual_inversion(rows, token=placeholder, text_encoder=encoder, tokenizer=tokenizer)
+        elif key == "bert":
+            tokenizer.add_tokens(names)
+            table = encoder.get_input_embeddings()
+            encoder.model.embed_tokens = torch.nn.Embedding.from_pretrained(torch.cat([table.weight.detach(), rows]))
+        else:
+            tokenizer.add_tokens(names)
+            if len(tokenizer) > encoder.get_input_embeddings().num_embeddings:
+                encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+            table = encoder.get_input_embeddings().weight
+            with torch.no_grad():
+                table[tokenizer.convert_tokens_to_ids(names)] = rows.to(table)
+        for module in encoder.modules():
+            # CLIP's config may give the end token id 2, so transformers pools at the greatest id: the word's, and the text after it would be lost.
+            if key.startswith("clip") and hasattr(module, "eos_token_id"):
+                module.eos_token_id = tokenizer.eos_token_id
+    if hasattr(pipeline, "maybe_convert_prompt"):
         return str
-    if hasattr(pipeline, "load_textual_inversion"):
-        pipeline.load_textual_inversion(tensors, token=placeholder)
-        return str
-    # The paper's latent diffusion, whose pipeline cannot load new words: the rows are appended to its embedding table.
-    rows, table = tensors[placeholder], pipeline.bert.get_input_embeddings()
-    names = [placeholder, *(f"{placeholder}_{index}" for index in range(1, len(rows)))]
-    pipeline.tokenizer.add_tokens(names)
-    pipeline.bert.model.embed_tokens = torch.nn.Embedding.from_pretrained(torch.cat([table.weight.detach(), rows]))
     return lambda prompt: prompt.replace(placeholder, " ".join(names))
+
+
+def text_encoders(pipeline: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the key of each text encoder in the file of a word -> its tokenizer and itself, in the order of a word's parts."""
+    if getattr(pipeline, "bert", None) is not None:
+        return {"bert": (pipeline.tokenizer, pipeline.bert)}
+    pairs = [(getattr(pipeline, f"tokenizer{number}", None), getattr(pipeline, f"text_encoder{number}", None)) for number in ("", "_2", "_3")]
+    keys, found = {"CLIP": ["clip_l", "clip_g"], "T5En": ["t5xxl"], "Qwen": ["qwen3"]}, {}
+    for tokenizer, encoder in pairs:
+        if encoder is not None:
+            found[keys[type(encoder).__name__[:4]].pop(0)] = (tokenizer, encoder)
+    return found
+
+
+def left_out(index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by which a pipeline is loaded without its safety checker, and without a T5 that its folder lacks."""
+    unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in index else {}
+    third = ("text_encoder_3", "tokenizer_3") if index["_class_name"] == "StableDiffusion3Pipeline" else ()
+    return unused | {name: None for name in third if not index.get(name, [None])[0]}
+
+
+def as_called(pipeline: Any, guidance_scale: float, resolution: int | None) -> dict[str, Any]:
+    """Return the arguments by which a pipeline draws with a guidance scale of which 1 is the plain conditional prediction."""
+    side = {"height": resolution, "width": resolution} if resolution else {}
+    kind = type(pipeline).__name__
+    if kind == "ZImagePipeline":  # counts guidance from 0
+        return {**side, "guidance_scale": guidance_scale - 1}
+    if kind == "FluxPipeline" and not pipeline.transformer.config.guidance_embeds:  # schnell, which was trained on short prompts
+        return {**side, "true_cfg_scale": guidance_scale, "negative_prompt": "", "max_sequence_length": 256}
+    return {**side, "guidance_scale": guidance_scale}
 
 
 STRENGTH = re.compile(r"<([^<>\s:]+):([0-9]*\.?[0-9]+)>")
@@ -118,9 +156,10 @@ class Concept(PythonModel):
 
         # Without use_safetensors, weights in another format could be read, which the hash does not cover.
         folder = find_base(context.model_config)
-        unused = {"safety_checker": None, "requires_safety_checker": False} if "safety_checker" in DiffusionPipeline.load_config(folder) else {}
-        pipeline = DiffusionPipeline.from_pretrained(folder, **unused, use_safetensors=True)
-        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
+        pipeline = DiffusionPipeline.from_pretrained(folder, **left_out(DiffusionPipeline.load_config(folder)), use_safetensors=True)
+        if hasattr(pipeline, "unet"):  # a transformer of rectified flow keeps its own sampler
+            pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
+        self.resolution = context.model_config.get("resolution")
         self.defaults = defaults_of(context.model_config)
         placeholder = context.model_config["placeholder_token"]
         self.expand = teach(pipeline, context.artifacts["learned_embeds"], placeholder)
@@ -128,12 +167,12 @@ class Concept(PythonModel):
         if "registered_adapter" in context.artifacts:
             tuned = module_of(context.artifacts["registered_adapter"])
             changes = context.artifacts.get("pytorch_lora_weights") or context.artifacts.get("denoiser_changes")
-            self.adapter = tuned.Adapter(pipeline.unet, load_file(changes)) if changes else None
+            self.adapter = tuned.Adapter(tuned.denoiser_of(pipeline), load_file(changes)) if changes else None
             tuned.extend(pipeline, context.artifacts["learned_embeds"], placeholder)
         added = pipeline.tokenizer.get_added_vocab()
         self.names = [placeholder, *(name for name in added if name.startswith(f"{placeholder}_"))]
         pipeline.set_progress_bar_config(disable=True)
-        self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 
     def predict(self, model_input, params=None):
         """Return one PNG file as bytes per prompt; the picture of prompt i depends on its words and on seed + i alone.
@@ -152,13 +191,15 @@ class Concept(PythonModel):
                 raise ValueError(
                     f"{prompt!r} sets a strength, which only {self.names[0]} could have, if it changed the denoiser; write the word alone"
                 )
+            look = as_called(self.pipeline, params["guidance_scale"], self.resolution)
             if self.adapter:
+                self.adapter.alternates, self.adapter.passes = look.get("true_cfg_scale", 1) != 1, 0
                 self.adapter.tokens = self.tokens_of(text)
                 self.adapter.strength = strengths.get(self.names[0], 1.0) if any(self.adapter.tokens) else 0.0
             image = self.pipeline(
                 text,
                 num_inference_steps=params["num_inference_steps"],
-                guidance_scale=params["guidance_scale"],
+                **look,
                 generator=torch.Generator("cpu").manual_seed(params["seed"] + index),
             ).images[0]
             buffer = io.BytesIO()
@@ -167,15 +208,22 @@ class Concept(PythonModel):
         return pictures
 
     def tokens_of(self, text: str) -> list[bool]:
-        """Tell which tokens of a prompt are the word's."""
-        tokenizer = self.pipeline.tokenizer
-        if hasattr(self.pipeline, "maybe_convert_prompt"):
-            text = self.pipeline.maybe_convert_prompt(text, tokenizer)
-        ids = tokenizer(text).input_ids
-        own = set(tokenizer.convert_tokens_to_ids(self.names))
-        return [number in own for number in ids]
+        """Tell which tokens that the denoiser reads are the word's."""
+        found, tokens = text_encoders(self.pipeline), list[bool]()
+        for key in READ_AFTER_ONE_ANOTHER.get(type(self.pipeline).__name__, tuple(found)[:1]):
+            tokenizer = found[key][0] if key in found else None
+            if tokenizer is None:
+                continue
+            written = self.pipeline.maybe_convert_prompt(text, tokenizer) if hasattr(self.pipeline, "maybe_convert_prompt") else text
+            own, most = set(tokenizer.convert_tokens_to_ids(self.names)), tokenizer.model_max_length
+            tokens += [number in own for number in tokenizer(written).input_ids[:most]]
+            if key == "clip_l":  # the tokens of T5 come after CLIP's padding
+                tokens += [False] * (min(most, 77) - len(tokens))
+        return tokens
 
 
+READ_AFTER_ONE_ANOTHER = {"StableDiffusion3Pipeline": ("clip_l", "t5xxl"), "FluxPipeline": ("t5xxl",)}
+"""Class of a pipeline -> the keys of the text encoders whose tokens the denoiser reads, if these are not simply the first one's."""
 DEFAULTS = {"seed": 0, "num_inference_steps": 50, "guidance_scale": 4.0}  # for versions from a release that did not record them
 
 

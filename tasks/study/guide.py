@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.ddim import initial_noise
+from tasks.diffusion.ddim import initial_noise, shift_of
 from tasks.diffusion.noise.ddpm import Denoising, to_clean, to_epsilon
 from tasks.diffusion.words import unconditional
 from tasks.settings import Settings
@@ -104,7 +104,7 @@ def clip_guided(base: BaseModel, guide: Guide, text: Tensor, starts: Tensor | No
         with torch.enable_grad():
             prediction = base.denoise(latents, step.timestep, nothing)
             clean = to_clean(prediction, latents, step.before, process.prediction_type)
-            pixels = base.vae.decode(clean / base.vae.config.scaling_factor).sample
+            pixels = base.vae.decode(clean / base.vae.config.scaling_factor + shift_of(base)).sample
             cut = torch.cat([crop(pixels, generator) for _ in range(CUTS)])
             distance = ((guide.image_features(cut) - text).norm(dim=-1) / 2).arcsin().square().mul(2)
             (gradient,) = torch.autograd.grad(distance.sum() / CUTS, latents)

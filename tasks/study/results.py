@@ -21,7 +21,7 @@ from tasks.words.learned import read_learned
 def results(cells: Iterable[Cell], settings: Settings) -> list[Result]:
     """Return the results of the cells; the working directory is the study's catalog."""
     cells = list(cells)
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     measured = [
         Result(
             *cell[:4],

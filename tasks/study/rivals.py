@@ -132,7 +132,7 @@ def rivals_of(base: BaseModel, plan: Plan, settings: Settings) -> dict[str, Call
 
 def measure(plan: Plan, settings: Settings) -> Iterator[Result]:
     """Draw and score what is stale, and yield the result of each rival and thing; the working directory is the study's catalog."""
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     guide, prompts = load_guide(plan, settings), settings.sample.prompts.object
     rules = [plan.guided.guidance_scale, *(part.model_dump(mode="json") for part in (settings.sample, settings.scorer, settings.score))]
     for thing, coarse_word in plan.things.items():

@@ -72,7 +72,7 @@ def adopt(concept: str, settings: Settings, base: BaseModel) -> None:
         lora = artifacts.imported(concept) / word.lora.file
         if not lora.exists() or artifacts.sha256(lora) != word.lora.sha256:
             raise ValueError(f"{lora} is not the LoRA that {concept!r} was imported with; run `dvc pull` or import it again")
-        adapter = read_adapter(lora, base.unet, word.placeholder_token)
+        adapter = read_adapter(lora, base.denoiser, word.placeholder_token)
     # The record names the base model that the word is used with; few files of other tools say which one it was learned on.
     record = {"seed": None, "base": base.identity, "data_sha256": digest, "settings": word.model_dump(exclude=None if word.lora else {"lora"})}
     outcome = {"method": "import", "optimizer_steps": 0, "stopped": "imported", "seconds": 0.0}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tasks.diffusion.base_model import base_resolution, load_base_model
+from tasks.diffusion.base_model import load_base_model
+from tasks.diffusion.resolution import base_resolution
 from tasks.diffusion.words import whole_words
 from tasks.pictures.reading import read_picture
 from tasks.settings import Base, Scorer, Settings
@@ -22,7 +23,7 @@ def nearest_words(pictures: Sequence[Path], settings: Settings, count: int) -> l
     Raises:
         UnusableError: a picture cannot be read.
     """
-    rules, resolution = settings.curate, base_resolution(settings.base.model, settings.base.revision)
+    rules, resolution = settings.curate, base_resolution(settings.base.model, settings.base.revision, settings.base.resolution)
     images = [read_picture(path, resolution, rules.min_side, rules.max_pixels).image for path in pictures]
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     words, phrases = vocabulary(settings.base, settings.scorer, settings.runtime.device)

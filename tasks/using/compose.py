@@ -42,7 +42,7 @@ def compose(concepts: Sequence[str], settings: Settings, on_pair: Callable[[dict
     pairs = [pair for pair in combinations(by_kind, 2) if kinds(pair, settings) in PROMPTS]
     if not pairs:
         raise ValueError(f"a composition takes two concepts that are built, one of them an object; there is {', '.join(chosen) or 'none'}")
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     for one, other in pairs:
         inputs, path = made_of(one, other, base, scorer, settings), artifacts.composition_record(one, other)

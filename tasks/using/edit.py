@@ -28,7 +28,7 @@ def edit_picture(
     Raises:
         ValueError: a file is not a usable picture, the mask has another size or nothing white, or see `champions`.
     """
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     original, drawn_mask = (read_square(path, base.resolution, settings) for path in (picture, mask))
     if drawn_mask.transform.size != original.transform.size:
         sizes = ["{} x {}".format(*read.transform.size) for read in (drawn_mask, original)]
@@ -64,7 +64,7 @@ def reimagine_picture(
         ValueError: the file is not a usable picture, there is no such concept, or see `champions`.
     """
     source = settings.prompts(concept)[0].format(settings.concept(concept).placeholder_token)
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     original = read_square(picture, base.resolution, settings).image
     with champions(words_in(f"{source} {prompt}"), base, settings, any_base) as learned:
         conditions, empty, count = encode_prompts(base, [source, prompt], learned), unconditional(base), settings.sample.num_inference_steps

@@ -63,7 +63,7 @@ def import_word(
             (f"{missing} is no picture file; " if missing else "")
             + f"an imported word is compared with pictures of its concept; give {max(settings.curate.min_images, 3)}-5 of them with --pictures"
         )
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     rows = rows_for(base, word, any_base)
     try:
         for encoder in base.text_encoders:
@@ -76,7 +76,7 @@ def import_word(
         raise ValueError(f"{path} does not say which ordinary word has a similar meaning; give one with --word (the nearest are {near})")
     initializer_rows(base, initializer)
     if lora:
-        read_adapter(lora, base.unet, f"<{key}>")
+        read_adapter(lora, base.denoiser, f"<{key}>")
     elif "lora_sha256" in word.metadata:
         logger.warning("%s was learned with a LoRA and is another word without it; bring it along with --lora", path)
     add_concept(key, files, initializer, kind, settings, rights, word.path, lora)
@@ -107,7 +107,7 @@ def rows_for(base: BaseModel, word: WordFile, any_base: bool) -> Tensor:
     Raises:
         ValueError: the word was learned on another base model.
     """
-    model, layers = str(base.identity["model"]), len(cross_attentions(base.unet))
+    model, layers = str(base.identity["model"]), len(cross_attentions(base.denoiser))
     rows = joined(word, base.widths, model)
     if word.layers not in (1, layers):
         raise ValueError(f"{word.path} has vectors for {word.layers} cross-attention layers, {model} has {layers}; it is another model's word")
@@ -132,7 +132,7 @@ def neighbours(concept: str, settings: Settings, count: int) -> dict[str, Any]:
     definition, path = settings.concept(concept), artifacts.learned_embeds(concept)
     if not path.exists():
         raise ValueError(f"{concept} has no embedding in {path.parent}; run `wordmint build {concept}` or `dvc pull`")
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     row = mean_rows(joined(read_word(path), base.widths, settings.base.model), sum(base.widths)).mean(0)
     catalog = [
         {

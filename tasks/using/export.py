@@ -14,7 +14,7 @@ from tasks.registry import connection, reading
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 from tasks.using.exchange import PICTURES
-from tasks.words.adapter_file import PEFT, adapter_bytes
+from tasks.words.adapter_file import PEFT, adapter_bytes, owner_of
 from tasks.words.embedding_file import ADAPTERS, layers_in
 from tasks.words.formats import FOLDERS, FORMATS, XTI, WordFile, read_word
 from tasks.words.learned import read_learned
@@ -63,11 +63,16 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
         raise ValueError(f"{style} keeps this word in a {Path(name).suffix} file; call it {folder / name}")
     lora = folder / f"{stem}{LORA}"
     if adapter:
-        artifacts.write_bytes(lora, adapter_bytes(adapter, style, xl=len(word.parts) > 1))
+        artifacts.write_bytes(lora, adapter_bytes(adapter, style, architecture_of(word)))
     else:
         lora.unlink(missing_ok=True)  # of an earlier version
     artifacts.write_bytes(folder / name, data)
     return folder / name
+
+
+def architecture_of(word: WordFile) -> str:
+    """Return the base model's name in ModelSpec, as the catalog's own files say it."""
+    return word.metadata.get("modelspec.architecture", "").partition("/")[0]
 
 
 def check_layouts(concept: str, word: WordFile, adapter: Changes, style: str) -> None:
@@ -78,6 +83,8 @@ def check_layouts(concept: str, word: WordFile, adapter: Changes, style: str) ->
     """
     if any(isinstance(change, Gated) for change in adapter.values()):
         raise ValueError(f"{concept} has gated changes, which no other tool reads; `wordmint imagine` and its MLflow version draw it")
+    if style == "kohya" and adapter and owner_of(adapter) == "transformer":
+        raise ValueError(f"{concept} changes a transformer, whose layers kohya's scripts join; export it as --format comfyui or diffusers")
     if style in PEFT and any(isinstance(change, Difference) for change in adapter.values()):
         raise ValueError(
             f"{concept} has the difference of a whole denoiser, for which {style} has no layout; export it as --format {PIPELINE},"
@@ -104,9 +111,10 @@ def write_pipeline(concept: str, embedding: Path, tags: Mapping[str, str], adapt
         raise ValueError(f"{concept} was learned on {tags['base_model']}, and base.model in params.yaml has other weights; set it back")
     if layers_in(embedding) > 1 or any(isinstance(change, Gated) for change in adapter.values()):
         raise ValueError(f"{concept} is more than rows and weights, so a plain pipeline cannot hold it; `wordmint imagine` draws it")
-    pipeline = family_of(DiffusionPipeline.load_config(folder), settings.base.model).load(folder)
+    family = family_of(DiffusionPipeline.load_config(folder), settings.base.model)
+    pipeline = family.load(folder, {})
     for layer, change in adapter.items():
-        merge(pipeline.unet.get_submodule(layer), change)
+        merge(getattr(pipeline, family.denoiser).get_submodule(layer), change)
     teach(pipeline, str(embedding), tags["placeholder_token"])
     with artifacts.new_folder(out) as written:
         pipeline.save_pretrained(written)
@@ -134,7 +142,7 @@ def write_folder(word: WordFile, concept: str, style: str, out: Path, adapter: C
         for name, data in FORMATS[style](word, concept).items():
             artifacts.write_bytes(folder / name, data)
         if adapter:
-            artifacts.write_bytes(folder / ADAPTERS["lora"], adapter_bytes(adapter, style, xl=len(word.parts) > 1))
+            artifacts.write_bytes(folder / ADAPTERS["lora"], adapter_bytes(adapter, style, architecture_of(word)))
         for number, picture in enumerate(sorted(artifacts.curated(concept).glob("*.png"))):
             artifacts.write_bytes(folder / PICTURES / f"{number}.png", picture.read_bytes())
     return out

@@ -21,7 +21,7 @@ def imagine_pictures(prompt: str, seeds: Sequence[int], settings: Settings, any_
     """
     words, rules = words_in(f"{prompt} {negative}"), settings.sample
     owners_of(words, settings)  # an unknown word is an error before the model is loaded
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     look = (rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch)
     with champions(words, base, settings, any_base) as learned:
         yield from generate(base, [prompt] * len(seeds), seeds, learned, *look, negative=negative)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from tasks import artifacts
-from tasks.inversion.section import SEEDS, Section
-from tasks.settings import Sample, Settings, faults
+from tasks.inversion.section import SEEDS, Section, faults
+from tasks.settings import Sample, Settings
 
 if TYPE_CHECKING:  # Pillow and torch take seconds to import, and a command whose order another process carries out needs neither
     from PIL import Image

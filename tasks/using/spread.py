@@ -30,7 +30,7 @@ def spread(
     check_prompt(prompt)
     if len(set(values)) < max(2, len(values)) or "" in values:
         raise ValueError(f"the values {','.join(values)!r} must be two or more words, all different; separate them by commas")
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     ordinary = {concept.placeholder_token: coarse_word(key, settings) or concept.initializer_token for key, concept in settings.concepts.items()}
     rules, scoring, results = settings.sample, settings.score, []

@@ -31,7 +31,7 @@ def rescore(concept: str, settings: Settings, version: int | None = None) -> dic
     if number is None:
         raise ValueError(f"concept {concept!r} has no champion; build it with `wordmint build {concept}`, or name a version with --version")
     embedding, tags = reading.fetch(concept, number)
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     if (learned_on := tags["base_weights_sha256"]) != (present := base.identity["weights_sha256"]):
         raise ValueError(
             f"{concept} v{number} was learned on base {learned_on[:12]}, but base.model {settings.base.model!r} is {present:.12}, where its word "

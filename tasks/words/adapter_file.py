@@ -19,25 +19,33 @@ from tasks.words.embedding_file import in_order
 from tasks.words.kohya_names import kohya_name
 
 SHARED = ("key", "metric", "gate")  # of the gated changes of all layers
-PARTS = re.compile(r"^unet\.(?P<layer>.+)\.(?:lora_(?P<letter>[AB])|lora\.(?P<word>down|up))\.weight$")
+OWNER = re.compile(r"^(unet|transformer)\.")  # the denoiser as a pipeline names it, before the name of a layer
+PARTS = re.compile(r"^(?:unet|transformer)\.(?P<layer>.+)\.(?:lora_(?P<letter>[AB])|lora\.(?P<word>down|up))\.weight$")
+UNET_PARTS = {"conv_in", "time_embedding", "add_embedding", "down_blocks", "mid_block", "up_blocks", "conv_norm_out", "conv_out"}
+SDXL = "stable-diffusion-xl"
 KOHYA = re.compile(r"^lora_unet_(?P<layer>.+)\.(?P<part>lora_down\.weight|lora_up\.weight|alpha)$")
 
 
-def to_peft(changes: Changes, xl: bool = False) -> dict[str, Tensor]:
+def owner_of(changes: Changes) -> str:
+    """Return the denoiser of these layers as its pipeline names it."""
+    return "unet" if any(layer.partition(".")[0] in UNET_PARTS for layer in changes) else "transformer"
+
+
+def to_peft(changes: Changes, architecture: str = "") -> dict[str, Tensor]:
     """Return a file's tensors in the layout that every diffusers pipeline loads; it means alpha = rank, a scale of 1.
 
-    xl: is not looked at, since diffusers names SDXL's layers like all others.
+    architecture: is not looked at, since diffusers names the layers of all families by one rule.
 
     Raises:
         TypeError: a change is of another kind.
     """
-    tensors = {}
+    tensors, owner = {}, owner_of(changes)
     for layer, change in changes.items():
         if not isinstance(change, LowRank):
             raise TypeError(f"{layer} has a change of the kind {type(change).__name__}, which no pipeline of diffusers loads")
         down, up = change
-        tensors[f"unet.{layer}.lora_A.weight"] = down.contiguous()
-        tensors[f"unet.{layer}.lora_B.weight"] = up.reshape(*up.shape, *[1] * (down.dim() - 2)).contiguous()
+        tensors[f"{owner}.{layer}.lora_A.weight"] = down.contiguous()
+        tensors[f"{owner}.{layer}.lora_B.weight"] = up.reshape(*up.shape, *[1] * (down.dim() - 2)).contiguous()
     return tensors
 
 
@@ -57,15 +65,18 @@ def from_peft(tensors: Mapping[str, Tensor]) -> dict[str, LowRank]:
     return whole(factors)
 
 
-def to_kohya(changes: Changes, xl: bool = False) -> dict[str, Tensor]:
+def to_kohya(changes: Changes, architecture: str = "") -> dict[str, Tensor]:
     """Return a file's tensors as kohya's scripts and LyCORIS write them and A1111 and ComfyUI read them, with alpha = rank.
 
-    xl: the denoiser is SDXL's, whose layers have other names in kohya's scripts.
+    architecture: the base model's name in ModelSpec; kohya's scripts name the layers of SDXL in another way. The layers of a transformer are
+    joined in kohya's scripts, so its LoRA stays in diffusers' layout, which ComfyUI reads as well.
 
     Raises:
         TypeError: a change is gated, for which there is no such layout.
     """
-    tensors = dict[str, Tensor]()
+    if owner_of(changes) == "transformer":
+        return to_peft(changes)
+    tensors, xl = dict[str, Tensor](), architecture.startswith(SDXL)
     for layer, change in changes.items():
         name = f"lora_unet_{kohya_name(layer, xl)}"
         if isinstance(change, Difference):
@@ -99,12 +110,12 @@ def from_kohya(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str
 
 def stored(changes: Changes) -> dict[str, Tensor]:
     """Return the tensors of an adapter's own file, which `read_changes` reads."""
-    tensors = to_peft({layer: change for layer, change in changes.items() if isinstance(change, LowRank)})
+    tensors, owner = to_peft({layer: change for layer, change in changes.items() if isinstance(change, LowRank)}), owner_of(changes)
     for layer, change in changes.items():
         if isinstance(change, Difference):
-            tensors |= named_difference(f"unet.{layer}", change)
+            tensors |= named_difference(f"{owner}.{layer}", change)
         elif isinstance(change, Gated):
-            tensors |= {f"unet.{layer}.gate.output": change.output.half(), "key": change.key, "metric": change.metric, "gate": change.gate}
+            tensors |= {f"{owner}.{layer}.gate.output": change.output.half(), "key": change.key, "metric": change.metric, "gate": change.gate}
     return tensors
 
 
@@ -122,7 +133,7 @@ def read_changes(tensors: Mapping[str, Tensor]) -> dict[str, Change]:
     """
     changes, factors = dict[str, Change](), dict[str, Tensor]()
     for name, tensor in tensors.items():
-        layer = name.removeprefix("unet.")
+        layer = OWNER.sub("", name)
         if name.endswith(".diff"):
             bias = tensors.get(f"{name}_b")
             changes[layer.removesuffix(".diff")] = Difference(tensor.float(), None if bias is None else bias.float())
@@ -133,7 +144,7 @@ def read_changes(tensors: Mapping[str, Tensor]) -> dict[str, Change]:
     return changes | from_peft(factors)
 
 
-LAYOUTS: dict[str, Callable[[Changes, bool], dict[str, Tensor]]] = {
+LAYOUTS: dict[str, Callable[[Changes, str], dict[str, Tensor]]] = {
     "diffusers": to_peft,
     "a1111": to_kohya,
     "kohya": to_kohya,
@@ -145,17 +156,17 @@ PEFT = {style for style, layout in LAYOUTS.items() if layout is to_peft}
 """The formats whose tools read a LoRA and no other change."""
 
 
-def adapter_bytes(adapter: Changes, style: str, xl: bool = False) -> bytes:
+def adapter_bytes(adapter: Changes, style: str, architecture: str = "") -> bytes:
     """Return an adapter as the safetensors file that the tools of an export format read; its strength 1 is the strength it was scored with.
 
-    xl: the denoiser is SDXL's.
+    architecture: the base model's name in ModelSpec.
 
     Raises:
         TypeError: those tools have no layout for it.
     """
     ranks = {len(change.down) for change in adapter.values() if isinstance(change, LowRank)} or {1}
     metadata = {"format": "pt", "ss_network_module": "networks.lora", "ss_network_dim": str(max(ranks)), "ss_network_alpha": str(float(max(ranks)))}
-    return in_order(save(LAYOUTS[style](adapter, xl), metadata))
+    return in_order(save(LAYOUTS[style](adapter, architecture), metadata))
 
 
 def read_adapter(path: Path, denoiser: nn.Module, word: str) -> dict[str, LowRank]:
@@ -172,7 +183,7 @@ def read_adapter(path: Path, denoiser: nn.Module, word: str) -> dict[str, LowRan
         raise ValueError(f"{path} is not a safetensors file that can be read ({error}); a LoRA in a pickle is not loaded") from error
     with safe_open(path, "pt") as file:
         described = adapter_metadata(file.metadata() or {})
-    if any(described.get(f"{part}lora_alpha") != described.get(f"{part}r") for part in ("", "unet.")):
+    if any(described.get(f"{part}lora_alpha") != described.get(f"{part}r") for part in ("", "unet.", "transformer.")):
         raise ValueError(f"{path} is scaled by an alpha other than its rank; merge the scale into the factors, or save it with alpha = rank")
     kohya = any(name.startswith("lora_") for name in tensors)
     try:

@@ -1,11 +1,12 @@
 """learned_embeds.safetensors: a word's rows and their description, as diffusers loads them.
 
-A base model with one text encoder has one tensor for a word, named by the placeholder; SDXL has two, `clip_l` and `clip_g`.
+A base model with one text encoder has one tensor for a word, named by the placeholder. One with several has a tensor for each, under
+ComfyUI's names: `clip_l` and `clip_g` for SDXL, and `t5xxl` in newer families.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -13,20 +14,21 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-PARTS = ("clip_l", "clip_g")
+PARTS = ("clip_l", "clip_g", "t5xxl")
+"""The names of several text encoders' tensors, in the order of a learned row's parts."""
 EMBEDDING = "learned_embeds.safetensors"
 ADAPTERS = {"lora": "pytorch_lora_weights.safetensors", "changes": "denoiser_changes.safetensors"}
 """Kind of adapter -> its file beside the embedding: a LoRA under diffusers' name, or what no pipeline of diffusers loads."""
 
 
-def embedding_file(concept: str, rows: Tensor, record: dict, widths: Sequence[int], architecture: str) -> bytes:
+def embedding_file(concept: str, rows: Tensor, record: dict, parts: Mapping[str, int], architecture: str) -> bytes:
     """Return the file of a word's rows (vectors, dim), or (vectors, layers * dim) of a word with rows for each cross-attention layer.
 
-    record: everything that decided the rows. widths: the dimension of each text encoder; they sum to dim.
+    record: everything that decided the rows. parts: the name of each text encoder's tensor -> its dimension; they sum to dim.
     """
-    placeholder = record["settings"]["placeholder_token"]
-    names = [placeholder] if len(widths) == 1 else PARTS
-    of_layers = rows.unflatten(1, (-1, sum(widths))).split(list(widths), dim=2)
+    placeholder, widths = record["settings"]["placeholder_token"], list(parts.values())
+    names = [placeholder] if len(parts) == 1 else parts
+    of_layers = rows.unflatten(1, (-1, sum(widths))).split(widths, dim=2)
     tensors = {name: part.flatten(1).contiguous() for name, part in zip(names, of_layers, strict=True)}
     layers = rows.shape[1] // sum(widths)
     described = metadata(concept, record, rows, architecture) | ({"layers": str(layers)} if layers > 1 else {})
@@ -37,11 +39,17 @@ def read_rows(path: Path) -> dict[str, Tensor]:
     """Return placeholder -> rows, as they were given to `embedding_file`, of a file that `embedding_file` made."""
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-        if set(tensors) == set(PARTS):
+        if names := parts_in(tensors):
             layers = int(file.metadata().get("layers", 1))
-            of_layers = torch.cat([tensors[name].unflatten(1, (layers, -1)) for name in PARTS], dim=2)
+            of_layers = torch.cat([tensors[name].unflatten(1, (layers, -1)) for name in names], dim=2)
             return {file.metadata()["placeholder_token"]: of_layers.flatten(1)}
     return tensors
+
+
+def parts_in(names: Iterable[str]) -> list[str]:
+    """Return the names of several text encoders' tensors in their order; none where the names are others or only one."""
+    found = set(names)
+    return [name for name in PARTS if name in found] if len(found) > 1 and found <= set(PARTS) else []
 
 
 def files_of(embedding: Path) -> list[Path]:

@@ -15,10 +15,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tasks.words.content import MAX_BYTES, read_content
-from tasks.words.embedding_file import PARTS, in_order
+from tasks.words.embedding_file import PARTS, in_order, parts_in
 
 LEARNED = ("learned_embeds.safetensors", "learned_embeds.bin")  # in a folder, in the order in which diffusers looks
 NAMELESS = {"emb_params", "*", *PARTS}  # keys that do not name the word
+ALIASES = {"t5": "t5xxl"}  # OneTrainer's name -> ComfyUI's
 XTI = ("IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "MID", *(f"OUT{number:02}" for number in range(3, 12)))
 """kohya's names of the 16 cross-attention layers of Stable Diffusion 1 and 2, in the order in which a picture goes through them."""
 
@@ -34,6 +35,8 @@ class WordFile(NamedTuple):
     """(vectors, dim) in float32 for each text encoder; (vectors, layers * dim) of an extended word."""
     metadata: dict[str, str]
     """The metadata of a safetensors file; empty for other files."""
+    names: tuple[str, ...] = ()
+    """The name of each part's tensor, where there are several."""
 
     @property
     def layers(self) -> int:
@@ -63,6 +66,7 @@ def read_word(path: Path) -> WordFile:
             raise ValueError(f"{folder} has neither {' nor '.join(LEARNED)}; name the file itself")
         path = files[0]
     content, metadata = read_content(path)
+    content = {ALIASES.get(name, name) if isinstance(name, str) else name: value for name, value in content.items()}
     metadata |= {"layers": str(len(XTI))} if set(content) == set(XTI) else {}
     token, tensors = word_of(content, path)
     identifier = folder / "token_identifier.txt" if folder else None
@@ -73,7 +77,7 @@ def read_word(path: Path) -> WordFile:
     parts = tuple(checked(tensor, path) for tensor in tensors)
     if len({len(part) for part in parts}) > 1:
         raise ValueError(f"{path} has {' and '.join(str(len(part)) for part in parts)} vectors for its text encoders, which must be equally many")
-    return WordFile(path, token or metadata.get("placeholder_token"), parts, metadata)
+    return WordFile(path, token or metadata.get("placeholder_token"), parts, metadata, tuple(parts_in(content)))
 
 
 def short_text(path: Path) -> str:
@@ -98,8 +102,8 @@ def word_of(content: Mapping[str, Any], path: Path) -> tuple[str | None, list[An
             return name if isinstance(name, str) else None, list(rows.values())
     else:
         rows = content
-        if set(rows) == set(PARTS):
-            return None, [rows[name] for name in PARTS]
+        if names := parts_in(rows):
+            return None, [rows[name] for name in names]
         if len(rows) == 1:
             (name,) = rows
             return None if name in NAMELESS or not isinstance(name, str) else name, [rows[name]]
@@ -146,8 +150,8 @@ def sizes(widths: Sequence[float]) -> str:
 
 
 def named_tensors(word: WordFile, name: str) -> bytes:
-    """Return a safetensors file: a single text encoder's vectors under `name`, SDXL's as `clip_l` and `clip_g`."""
-    names = [name] if len(word.parts) == 1 else PARTS
+    """Return a safetensors file: a single text encoder's vectors under `name`, those of several under ComfyUI's names."""
+    names = word.names or (name,)
     metadata = word.metadata | ({"base_model": base_name(word)} if "base_model" in word.metadata else {})
     return in_order(save(dict(zip(names, word.parts, strict=True)), metadata=metadata or None))
 

@@ -44,7 +44,7 @@ class Learned:
             kind = adapter_kind(self.adapter)
             files[ADAPTERS[kind]] = in_order(save(stored(self.adapter), {"format": "pt"}))
             description[f"{kind}_sha256"] = hashlib.sha256(files[ADAPTERS[kind]]).hexdigest()
-        return files | {EMBEDDING: embedding_file(concept, self.rows, description, base.widths, base.architecture)}
+        return files | {EMBEDDING: embedding_file(concept, self.rows, description, base.parts, base.architecture)}
 
 
 def read_learned(embedding: Path) -> Learned:
@@ -73,9 +73,9 @@ def taught(base: "BaseModel", concepts: Sequence[Learned]) -> Iterator[dict[str,
         ValueError: an adapter was learned on another base model.
     """
     adapters = {concept.placeholder_token: concept.adapter for concept in concepts if concept.adapter}
-    with base.adapters.attached(base.unet, {word: on_device(adapter, base) for word, adapter in adapters.items()}):
+    with base.adapters.attached(base.denoiser, {word: on_device(adapter, base) for word, adapter in adapters.items()}):
         yield {concept.placeholder_token: concept.rows for concept in concepts}
 
 
 def on_device(adapter: Changes, base: "BaseModel") -> Changes:
-    return {layer: each(change, lambda part: part.to(base.device, base.unet.dtype)) for layer, change in adapter.items()}
+    return {layer: each(change, lambda part: part.to(base.device, base.denoiser.dtype)) for layer, change in adapter.items()}

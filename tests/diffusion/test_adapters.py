@@ -23,7 +23,7 @@ def changes(base: BaseModel, targets: str, rank: int, seed: int) -> dict[str, Lo
         layer: LowRank(
             torch.randn(rank, *module.weight.shape[1:], generator=generator) / rank, 0.3 * torch.randn(len(module.weight), rank, generator=generator)
         )
-        for layer, module in layers_of(base.unet, targets).items()
+        for layer, module in layers_of(base.denoiser, targets).items()
     }
 
 
@@ -51,8 +51,8 @@ def predict(base: BaseModel, prompts: Sequence[str], denoiser: nn.Module | None 
 @pytest.mark.parametrize("targets", TARGETS)
 def test_an_adapter_is_a_change_of_the_weights_where_its_word_is(base: BaseModel, targets: str) -> None:
     fox, plain = changes(base, targets, 2, 1), predict(base, PROMPTS)
-    expected = predict(base, PROMPTS, merged(base.unet, fox))
-    with base.adapters.attached(base.unet, {"<fox>": fox}):
+    expected = predict(base, PROMPTS, merged(base.denoiser, fox))
+    with base.adapters.attached(base.denoiser, {"<fox>": fox}):
         found = predict(base, PROMPTS)
     torch.testing.assert_close(found[0], expected[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found[2], expected[2], atol=1e-4, rtol=1e-4)
@@ -62,7 +62,7 @@ def test_an_adapter_is_a_change_of_the_weights_where_its_word_is(base: BaseModel
 
 
 def test_each_set_of_layers_has_the_one_before_it(base: BaseModel) -> None:
-    sets = [layers_of(base.unet, targets).keys() for targets in TARGETS]
+    sets = [layers_of(base.denoiser, targets).keys() for targets in TARGETS]
     assert all(smaller < larger for smaller, larger in pairwise(sets))
     assert sets[0]
 
@@ -70,18 +70,18 @@ def test_each_set_of_layers_has_the_one_before_it(base: BaseModel) -> None:
 @pytest.mark.parametrize("ranks", [(2, 2), (1, 3)])
 def test_two_adapters_add_up_in_a_prompt_with_both_words(base: BaseModel, ranks: tuple[int, int]) -> None:
     fox, owl = changes(base, "linear", ranks[0], 1), changes(base, "attention", ranks[1], 2)
-    both = predict(base, PROMPTS, merged(merged(base.unet, fox), owl))
-    with base.adapters.attached(base.unet, {"<owl>": owl, "<fox>": fox}):
+    both = predict(base, PROMPTS, merged(merged(base.denoiser, fox), owl))
+    with base.adapters.attached(base.denoiser, {"<owl>": owl, "<fox>": fox}):
         found = predict(base, PROMPTS)
     torch.testing.assert_close(found[2], both[2], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found[0], predict(base, PROMPTS, merged(base.unet, fox))[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[0], predict(base, PROMPTS, merged(base.denoiser, fox))[0], atol=1e-4, rtol=1e-4)
 
 
 def test_a_prompt_says_how_strongly_a_word_acts(base: BaseModel) -> None:
     fox = changes(base, "attention", 2, 1)
-    with base.adapters.attached(base.unet, {"<fox>": fox}):
+    with base.adapters.attached(base.denoiser, {"<fox>": fox}):
         found, plain = predict(base, ["a photo of a <fox:0.5>", "a photo of a <fox:0>"]), predict(base, ["a photo of a <fox>"])
-    expected = predict(base, ["a photo of a <fox>"], merged(base.unet, fox, 0.5))
+    expected = predict(base, ["a photo of a <fox>"], merged(base.denoiser, fox, 0.5))
     torch.testing.assert_close(found[:1], expected, atol=1e-4, rtol=1e-4)
     assert (found[0] - plain[0]).abs().max() > 1e-4
     torch.testing.assert_close(found[1:], predict(base, ["a photo of a <fox>"]), atol=1e-5, rtol=1e-5)
@@ -91,10 +91,10 @@ def test_the_factors_get_the_gradient_of_the_changed_weights(base: BaseModel) ->
     fox = {layer: LowRank(*(factor.requires_grad_(True) for factor in change)) for layer, change in changes(base, "convolutions", 2, 1).items()}
     rows = {"<fox>": initializer_row(base, "dog")[None]}
     latents = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(5))
-    with base.adapters.attached(base.unet, {"<fox>": fox}):
+    with base.adapters.attached(base.denoiser, {"<fox>": fox}):
         condition = encode_prompts(base, ["a <fox>"], rows)
         base.denoise(latents, 500, condition._replace(hidden=condition.hidden.clone(), strengths=torch.ones(1, 1, 1))).square().sum().backward()
-    other = merged(base.unet, {layer: LowRank(*(factor.detach() for factor in change)) for layer, change in fox.items()}).requires_grad_(True)
+    other = merged(base.denoiser, {layer: LowRank(*(factor.detach() for factor in change)) for layer, change in fox.items()}).requires_grad_(True)
     other(latents, 500, condition.hidden.clone()).sample.square().sum().backward()
     for layer, (down, up) in fox.items():
         gradient = other.get_submodule(layer).weight.grad.flatten(1)
@@ -119,6 +119,6 @@ def test_an_adapter_of_another_base_is_refused(base: BaseModel) -> None:
     for wrong, match in (({layer: LowRank(down[:, 1:], up)}, "has .* there"), ({"nowhere.to_q": LowRank(down, up)}, "has no such layer")):
         with (
             pytest.raises(ValueError, match=rf"the adapter of <fox> changes .*{match}.*build the word again on this one"),
-            base.adapters.attached(base.unet, {"<fox>": wrong}),
+            base.adapters.attached(base.denoiser, {"<fox>": wrong}),
         ):
             pass

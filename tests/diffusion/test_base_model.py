@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 
 from tasks.diffusion import base_model
-from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model, pick_device
+from tasks.diffusion.base_model import BaseModel, float_types, load_base_model, pick_device
 from tasks.diffusion.ddim import decode, encode, generate
+from tasks.diffusion.families import flux, parts, stable_diffusion
+from tasks.diffusion.resolution import base_resolution
 from tasks.registry import registered_model
-from tests.support.tiny import RESOLUTION
+from tests.support.tiny import RESOLUTION, save_tiny_pipeline
 
 
 def test_base_resolution_is_the_side_of_the_pictures(base: BaseModel, tiny_base_folder: Path) -> None:
@@ -33,8 +35,44 @@ def test_encode_is_the_autoencoders_own_posterior(base: BaseModel) -> None:
     torch.testing.assert_close(std, posterior.std * base.vae.config.scaling_factor, atol=1e-5, rtol=1e-4)
 
 
+def test_an_autoencoders_shift_is_taken_off_and_put_back(tmp_path: Path) -> None:
+    shifted = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path, family="sd3")), None, "cpu")
+    picture = Image.effect_noise((RESOLUTION, RESOLUTION), 80).convert("RGB")
+    mean, _ = encode(shifted, [picture])
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, RESOLUTION, RESOLUTION, 3).permute(0, 3, 1, 2) / 127.5 - 1
+    own = shifted.vae.encode(pixels).latent_dist.mean
+    torch.testing.assert_close(mean, (own - 0.06) * 1.5, atol=1e-5, rtol=1e-4)
+    expected = (shifted.vae.decode(own).sample / 2 + 0.5).clamp(0, 1).mul(255).round().byte()[0].permute(1, 2, 0)
+    assert abs(torch.frombuffer(bytearray(decode(shifted, mean)[0].tobytes()), dtype=torch.uint8).view_as(expected).int() - expected.int()).max() <= 1
+
+
+@pytest.mark.parametrize(("asked", "message"), [(18, "a multiple of 4; take 16"), (2, "a multiple of 4; take 4"), (64, "at most 32; lower it")])
+def test_a_resolution_that_a_model_cannot_draw_is_refused(tmp_path: Path, asked: int, message: str) -> None:
+    folder = str(save_tiny_pipeline(tmp_path, family="sd3"))
+    for refused in (lambda: base_resolution(folder, None, asked), lambda: load_base_model.__wrapped__(folder, None, "cpu", asked)):
+        with pytest.raises(ValueError, match=rf"base.resolution is {asked} px, and this base model's pictures have {message}"):
+            refused()
+
+
+def test_another_resolution_is_drawn_and_is_part_of_the_identity(tmp_path: Path) -> None:
+    larger = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path, family="sd3")), None, "cpu", 24)
+    (picture,) = generate(larger, ["a cat"], [0], {}, num_inference_steps=2, guidance_scale=2.0, batch_size=1)
+    assert picture.size == (24, 24) and larger.identity["resolution"] == 24
+
+
+def test_a_gpu_has_large_parts_in_bfloat16_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_model, "fast_bfloat16", lambda device: True)
+    gpu = torch.device("cuda")
+    assert float_types(stable_diffusion.FAMILY, gpu) == {"unet": torch.bfloat16}
+    kinds = float_types(flux.FAMILY, gpu)
+    assert set(kinds) == {"transformer", "text_encoder_2"} and float_types(flux.FAMILY, torch.device("cpu")) == {}
+    pipeline = parts.load_pipeline(save_tiny_pipeline(tmp_path, family="flux-dev"), kinds)
+    assert (pipeline.transformer.dtype, pipeline.text_encoder_2.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert (pipeline.vae.dtype, pipeline.text_encoder.dtype) == (torch.float32, torch.float32)
+
+
 def test_every_part_is_frozen_and_in_evaluation_mode(base: BaseModel) -> None:
-    for part in (base.text_encoders[0].model, base.vae, base.unet):
+    for part in (base.text_encoders[0].model, base.vae, base.denoiser):
         assert not part.training
         assert not any(parameter.requires_grad for parameter in part.parameters())
 
@@ -85,3 +123,12 @@ def test_the_registered_file_hashes_weights_as_we_do(tiny_base_folder: Path, tmp
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(ValueError, match=rf"runtime\.device is {device}, but this machine has cpu.*; take one of these or auto"):
         pick_device(device)
+
+
+def test_a_macs_gpu_is_taken_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert (pick_device("auto"), pick_device("mps"), pick_device("cpu")) == ("mps", "mps", "cpu")
+    assert not base_model.fast_bfloat16(torch.device("mps"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert pick_device("auto") == "cuda"

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
+from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode, generate
+from tasks.diffusion.resolution import base_resolution
 from tasks.diffusion.words import encode_prompts, initializer_row
 from tasks.inversion.loop import train
 from tasks.inversion.training import new_training
 from tasks.registry import registered_model
 from tasks.words.embedding_file import embedding_file, read_rows
-from tests.support.tiny import RESOLUTION, save_tiny_pipeline
+from tests.support.tiny import RESOLUTION, plain_pipeline, save_tiny_pipeline
 
 PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
 RECORD = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": {}, "data_sha256": "", "versions": {}}
@@ -47,7 +47,8 @@ def learn(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
 
 
 def test_resolution_is_read_from_the_configs(family_folder: Path, family_base: BaseModel) -> None:
-    assert base_resolution(str(family_folder), None) == RESOLUTION == family_base.resolution
+    asked = None if "sample_size" in family_base.denoiser.config else RESOLUTION
+    assert base_resolution(str(family_folder), None, asked) == RESOLUTION == family_base.resolution
 
 
 @pytest.mark.parametrize("num_vectors", [1, 2])
@@ -59,18 +60,17 @@ def test_train_save_load_generate(family_folder: Path, family_base: BaseModel, t
         assert (rows[0, width : width + part] - start[width : width + part]).abs().mean() > 0.01
         width += part
     file = tmp_path / "learned_embeds.safetensors"
-    file.write_bytes(embedding_file("fox", rows, RECORD, family_base.widths, family_base.architecture))
+    file.write_bytes(embedding_file("fox", rows, RECORD, family_base.parts, family_base.architecture))
     learned = read_rows(file)
     torch.testing.assert_close(learned["<fox>"], rows)
 
-    pipeline = DiffusionPipeline.from_pretrained(family_folder)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = plain_pipeline(family_folder)
     write = registered_model.teach(pipeline, str(file), "<fox>")
     ours = list(generate(family_base, PROMPTS, [0, 1], learned, num_inference_steps=4, guidance_scale=6.0, batch_size=2))
     for seed, (prompt, picture) in enumerate(zip(PROMPTS, ours, strict=True)):
         generator = torch.Generator().manual_seed(seed)
         side = RESOLUTION if "vae" in pipeline.components else 8 * family_base.latent_shape[1]  # the paper's pipeline divides by eight, come what may
-        theirs = pipeline([write(prompt)], height=side, width=side, num_inference_steps=4, guidance_scale=6.0, generator=generator).images[0]
+        theirs = pipeline([write(prompt)], num_inference_steps=4, generator=generator, **registered_model.as_called(pipeline, 6.0, side)).images[0]
         difference = np.abs(np.asarray(picture, dtype=int) - np.asarray(theirs, dtype=int))
         assert difference.max() <= 2, f"{prompt}: up to {difference.max()} grey levels"
         assert np.asarray(picture).std() > 1
@@ -95,8 +95,8 @@ def test_a_pooled_prompt_does_not_end_at_the_new_training(tmp_path: Path) -> Non
         rows = initializer_row(base, "dog")[None]
         pooled.append(encode_prompts(base, prompts, {"<fox>": rows}).pooled)
         file = tmp_path / "word.safetensors"
-        file.write_bytes(embedding_file("fox", rows, RECORD, base.widths, base.architecture))
-        pipeline = DiffusionPipeline.from_pretrained(folder)
+        file.write_bytes(embedding_file("fox", rows, RECORD, base.parts, base.architecture))
+        pipeline = plain_pipeline(folder)
         write = registered_model.teach(pipeline, str(file), "<fox>")
         pooled.append(torch.cat([pipeline.encode_prompt(write(prompt), do_classifier_free_guidance=False)[2] for prompt in prompts]))
     assert not torch.allclose(pooled[0][0], pooled[0][1], atol=1e-3)
@@ -116,8 +116,8 @@ def test_the_architecture_is_modelspecs(tmp_path: Path) -> None:
 
 
 def test_another_family_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline", "_diffusers_version": "0.42.1"}')
-    with pytest.raises(ValueError, match=r"is a FluxPipeline; base\.model in params\.yaml takes a StableDiffusionPipeline, a "):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "PixArtAlphaPipeline", "_diffusers_version": "0.42.1"}')
+    with pytest.raises(ValueError, match=r"is a PixArtAlphaPipeline; base\.model in params\.yaml takes a StableDiffusionPipeline, a "):
         base_resolution(str(tmp_path), None)
 
 

@@ -24,7 +24,7 @@ def change(base: BaseModel, seed: int) -> dict[str, LowRank]:
     generator = torch.Generator().manual_seed(seed)
     return {
         name: LowRank(torch.randn(2, module.weight.shape[1], generator=generator), torch.randn(len(module.weight), 2, generator=generator))
-        for name, module in layers_of(base.unet, "attention").items()
+        for name, module in layers_of(base.denoiser, "attention").items()
     }
 
 
@@ -39,7 +39,7 @@ def predict(base: BaseModel, words: dict[str, Tensor], everywhere: bool = False,
 
 def test_a_picture_changes_as_much_as_a_place_is_the_words(base: BaseModel, words: dict[str, Tensor]) -> None:
     plain = predict(base, words)
-    with base.adapters.attached(base.unet, {"<fox>": change(base, 1)}):
+    with base.adapters.attached(base.denoiser, {"<fox>": change(base, 1)}):
         local, whole = predict(base, words), predict(base, words, everywhere=True)
     torch.testing.assert_close(local[1], plain[1], atol=1e-5, rtol=1e-5)
     for row in (0, 2):
@@ -53,7 +53,7 @@ def test_a_picture_changes_as_much_as_a_place_is_the_words(base: BaseModel, word
 def test_prompts_without_a_word_are_the_base_models_to_the_bit(base: BaseModel, words: dict[str, Tensor]) -> None:
     prompts = ["a photo of a dog", "a cat on the moon"]
     plain = predict(base, words, prompts=prompts)
-    with base.adapters.attached(base.unet, {"<fox>": change(base, 1)}):
+    with base.adapters.attached(base.denoiser, {"<fox>": change(base, 1)}):
         assert torch.equal(predict(base, words, prompts=prompts), plain)
 
 
@@ -61,9 +61,9 @@ def test_each_of_two_words_acts_in_its_own_place(base: BaseModel, words: dict[st
     plain, fox, owl = predict(base, words), change(base, 1), change(base, 2)
     alone = []
     for word, adapter in (("<fox>", fox), ("<owl>", owl)):
-        with base.adapters.attached(base.unet, {word: adapter}):
+        with base.adapters.attached(base.denoiser, {word: adapter}):
             alone.append(predict(base, words) - plain)
-    with base.adapters.attached(base.unet, {"<owl>": owl, "<fox>": fox}):
+    with base.adapters.attached(base.denoiser, {"<owl>": owl, "<fox>": fox}):
         both = predict(base, words) - plain
     torch.testing.assert_close(both, alone[0] + alone[1], atol=1e-4, rtol=1e-3)
     assert alone[1][0].abs().max() < 1e-4 < alone[1][2].abs().max()  # the first prompt has no owl
@@ -83,9 +83,9 @@ def test_the_maps_are_those_of_diffusers(base: BaseModel, words: dict[str, Tenso
     tokens = torch.zeros(2, condition.hidden.shape[1])
     tokens[0, 5:7] = tokens[1, 2] = 1
     looking = Looking(torch.tensor([0, 2]), tokens, [])
-    with torch.no_grad(), base.adapters.attached(base.unet, {"<fox>": change(base, 1)}), base.adapters.watching(looking):
+    with torch.no_grad(), base.adapters.attached(base.denoiser, {"<fox>": change(base, 1)}), base.adapters.watching(looking):
         base.denoise(latents, 500, condition)
-    attentions = {name: module for name, module in base.unet.named_modules() if name.endswith("attn2")}
+    attentions = {name: module for name, module in base.denoiser.named_modules() if name.endswith("attn2")}
     before = {name: module.processor for name, module in attentions.items()}
     try:
         for module in attentions.values():
@@ -104,7 +104,7 @@ def test_the_maps_are_those_of_diffusers(base: BaseModel, words: dict[str, Tenso
 def test_threads_that_share_the_denoiser_do_not_meet(base: BaseModel, words: dict[str, Tensor]) -> None:
     """Many predictions at once, each of another number of pictures, are what they are alone."""
     latents = torch.randn(3, *base.latent_shape, generator=torch.Generator().manual_seed(5))
-    with base.adapters.attached(base.unet, {"<fox>": change(base, 1)}):
+    with base.adapters.attached(base.denoiser, {"<fox>": change(base, 1)}):
         condition = encode_prompts(base, PROMPTS, words)
 
         def denoise(count: int) -> list[Tensor]:

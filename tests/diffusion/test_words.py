@@ -114,7 +114,7 @@ def test_25_steps_are_25_steps_of_resize_and_restore(base: BaseModel, rows: Tens
 
 
 def test_training_moves_the_rows_and_nothing_else(base: BaseModel, tmp_path: Path) -> None:
-    parts = {"text_encoder": base.text_encoders[0].model, "unet": base.unet, "vae": base.vae}
+    parts = {"text_encoder": base.text_encoders[0].model, "unet": base.denoiser, "vae": base.vae}
     before = {name: {key: value.clone() for key, value in part.state_dict().items()} for name, part in parts.items()}
     latents = torch.randn(2, *base.latent_shape, generator=torch.Generator().manual_seed(0)), torch.zeros(2, *base.latent_shape)
     word = new_training(base, "fox", "<fox>", "dog", "object", ("a photo of a {}",), latents, 1, 2, 5e-3, 5, (0.0, 1.0), average_last=0.0, seed=0)
@@ -191,9 +191,9 @@ def test_two_words_in_one_prompt_read_their_own_rows(base: BaseModel, rows: Tens
 
 def test_a_word_that_no_prompt_can_use_has_no_tokens(base: BaseModel) -> None:
     """An adapter may be on the denoiser for a word that these prompts were not given."""
-    layer, module = next(iter(layers_of(base.unet, "attention").items()))
+    layer, module = next(iter(layers_of(base.denoiser, "attention").items()))
     change = LowRank(torch.ones(1, module.weight.shape[1]), torch.ones(len(module.weight), 1))
-    with base.adapters.attached(base.unet, {"<owl>": {layer: change}, "<fox>": {layer: change}}):
+    with base.adapters.attached(base.denoiser, {"<owl>": {layer: change}, "<fox>": {layer: change}}):
         condition = encode_prompts(base, ["a <fox>"], {"<fox>": initializer_row(base, "dog")[None]})
     assert condition.strengths is not None
     owl, fox = condition.strengths[0]

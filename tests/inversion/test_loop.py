@@ -259,7 +259,7 @@ def test_looking_changes_nothing(base: BaseModel, tmp_path: Path) -> None:
     (rows,) = trained(base, tmp_path / "watched", watched)
     assert torch.equal(rows, trained(base, tmp_path / "alone", make(base))[0])
     assert len(set(watched.schedule.fixed_losses)) == 6
-    one, other = (fixed_batch(watched.data, 6, 3, 1000, base.device) for _ in range(2))
+    one, other = (fixed_batch(watched.data, 6, 3, base.noise, base.device) for _ in range(2))
     assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in vars(one))
     assert one.timesteps.tolist() == [166, 500, 833]
 
@@ -326,7 +326,7 @@ def test_a_checkpoint_that_cannot_be_written_is_heard_of(base: BaseModel, tmp_pa
 
 def test_the_denoiser_may_be_in_halves(base: BaseModel, tmp_path: Path) -> None:
     exact = trained(base, tmp_path / "exact", make(base))[0]
-    halves = replace(base, unet=deepcopy(base.unet).to(torch.bfloat16))
+    halves = replace(base, denoiser=deepcopy(base.denoiser).to(torch.bfloat16))
     word = make(halves)
     rough = trained(halves, tmp_path / "halves", word)[0]
     assert rough.dtype == torch.float32

@@ -159,7 +159,7 @@ def test_a_picture_is_captioned_with_what_else_it_shows(base: BaseModel, name: s
 
 
 def test_an_extended_word_starts_as_the_plain_word_and_each_layer_goes_its_own_way(base: BaseModel, tmp_path: Path) -> None:
-    word, layers, width = make(base, "extended", num_vectors=2), len(cross_attentions(base.unet)), sum(base.widths)
+    word, layers, width = make(base, "extended", num_vectors=2), len(cross_attentions(base.denoiser)), sum(base.widths)
     plain = make(base, "textual_inversion", num_vectors=2)
     latents = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
@@ -174,7 +174,7 @@ def test_an_extended_word_starts_as_the_plain_word_and_each_layer_goes_its_own_w
 
 
 def test_each_cross_attention_layer_reads_its_own_rows(base: BaseModel) -> None:
-    layers, width = list(cross_attentions(base.unet).values()), sum(base.widths)
+    layers, width = list(cross_attentions(base.denoiser).values()), sum(base.widths)
     rows = torch.stack([initializer_row(base, noun) for noun in ("dog", "cat", "moon", "beach")[: len(layers)]])
     read: list[Tensor] = []
 
@@ -199,7 +199,7 @@ def test_dreambooth_reads_as_a_rare_word_and_its_class_and_changes_the_denoiser_
     (learned,) = trained(base, tmp_path, word)
     assert torch.equal(learned, rows)
     changes = word.learned.adapter
-    weights = {name: module for name, module in base.unet.named_modules() if getattr(module, "weight", None) is not None}
+    weights = {name: module for name, module in base.denoiser.named_modules() if getattr(module, "weight", None) is not None}
     assert changes.keys() == weights.keys()
     assert all(change[0].abs().max() > 0 for change in changes.values())
     with pytest.raises(ValueError, match=r"initializer_token 'nobodyknows' is .* choose a word of one token"):
@@ -222,7 +222,7 @@ def test_perfusion_locks_the_keys_to_the_class_and_learns_the_values(base: BaseM
         torch.testing.assert_close(key, own, atol=1e-5, rtol=1e-4)
         assert float(metric @ key) == pytest.approx(1.0, abs=1e-4)
         assert gate.tolist() == pytest.approx([0.75, 0.1])
-        weight = base.unet.get_submodule(name).weight
+        weight = base.denoiser.get_submodule(name).weight
         if name.endswith("to_k"):
             torch.testing.assert_close(output, weight @ of_class, atol=1e-4, rtol=1e-4)
         else:
@@ -240,7 +240,7 @@ def test_alpha_scales_the_rate_of_a_loras_second_factor(base: BaseModel) -> None
 
 @pytest.mark.parametrize("name", ["extended", "perfusion"])
 def test_a_denoiser_without_cross_attention_is_refused_before_any_training(base: BaseModel, name: str) -> None:
-    bare: Any = SimpleNamespace(unet=nn.Sequential(nn.Linear(2, 2)), identity={"model": "a/base"})
+    bare: Any = SimpleNamespace(denoiser=nn.Sequential(nn.Linear(2, 2)), layers=lambda targets: {}, identity={"model": "a/base"})
     chosen = method(name)
     with pytest.raises(ValueError, match=rf"invert\.method {name} .*a/base has none"):
         chosen.prepare(bare, make(base, "textual_inversion"), chosen.Options(**SETTINGS[name]))

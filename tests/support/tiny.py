@@ -11,10 +11,17 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     LDMTextToImagePipeline,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertConfig, LDMBertModel
 from safetensors.torch import save_file
@@ -26,8 +33,16 @@ from transformers import (
     CLIPTokenizer,
     Dinov2Config,
     Dinov2Model,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
     ViTImageProcessor,
 )
+
+from tasks.diffusion.families.parts import left_out
 
 WORDS = (
     "a an the of on in and with style photo picture painting oil pencil sketch cat dog bird fox coffee teapot alien robot cartoon moon beach apple"
@@ -43,6 +58,13 @@ def save_tiny_pipeline(folder: Path, seed: int = 0, family: str = "sd1") -> Path
         torch.manual_seed(seed)
         FAMILIES[family]().save_pretrained(folder)
     return folder
+
+
+def plain_pipeline(folder: Path) -> Any:
+    """Load a folder as a user of diffusers does."""
+    pipeline = DiffusionPipeline.from_pretrained(folder, **left_out(DiffusionPipeline.load_config(folder)))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def tiny_text_config(tokenizer: CLIPTokenizer, width: int = 32) -> CLIPTextConfig:
@@ -74,7 +96,7 @@ def tiny_unet(cross_attention_dim: int = 32, **changes: Any) -> UNet2DConditionM
     )
 
 
-def tiny_vae() -> AutoencoderKL:
+def tiny_vae(**changes: Any) -> AutoencoderKL:
     return AutoencoderKL(
         sample_size=RESOLUTION,
         block_out_channels=(16, 16),
@@ -82,6 +104,7 @@ def tiny_vae() -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * 2,
         latent_channels=4,
         norm_num_groups=4,
+        **changes,
     )
 
 
@@ -140,13 +163,118 @@ def tiny_ldm() -> LDMTextToImagePipeline:
     )
 
 
+def tiny_t5() -> tuple[T5Tokenizer, T5EncoderModel]:
+    """A SentencePiece tokenizer, and an encoder whose table is larger than the vocabulary, as T5-XXL's is."""
+    words = [f"▁{word}" for word in WORDS.split()]
+    special = ["<pad>", "</s>", "<unk>"]
+    pieces = [(piece, 0.0 if piece in special else -float(len(WORDS)) / len(piece)) for piece in [*special, "▁", *words, *LETTERS]]
+    tokenizer = T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512)
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    return tokenizer, T5EncoderModel(T5Config(vocab_size=len(tokenizer) + 28, feed_forward_proj="gated-gelu", **sizes))
+
+
+def tiny_clip_with_projection(width: int) -> CLIPTextModelWithProjection:
+    return CLIPTextModelWithProjection(tiny_text_config(tiny_tokenizer(), width))
+
+
+def tiny_sd3(with_t5: bool = True, dual: bool = False) -> StableDiffusion3Pipeline:
+    """Two CLIPs and T5 before a transformer of two streams. dual: with the second attention and the norms of 3.5."""
+    tokenizer, t5 = tiny_t5() if with_t5 else (None, None)
+    transformer = SD3Transformer2DModel(
+        sample_size=RESOLUTION // 2,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=96,
+        caption_projection_dim=32,
+        pooled_projection_dim=64,
+        pos_embed_max_size=8,
+        dual_attention_layers=(0,) if dual else (),
+        qk_norm="rms_norm" if dual else None,
+    )
+    if t5:
+        t5 = T5EncoderModel(T5Config(**t5.config.to_dict() | {"d_model": 96}))
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=tiny_vae(scaling_factor=1.5, shift_factor=0.06),
+        text_encoder=tiny_clip_with_projection(32),
+        tokenizer=tiny_tokenizer(),
+        text_encoder_2=tiny_clip_with_projection(48),
+        tokenizer_2=tiny_tokenizer(),
+        text_encoder_3=t5,
+        tokenizer_3=tokenizer,
+    )
+
+
+def tiny_flux(guidance_embeds: bool = True) -> FluxPipeline:
+    """CLIP's pooled prompt and T5 before a transformer of two streams that become one. guidance_embeds: dev, else schnell."""
+    tokenizer, t5 = tiny_t5()
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        guidance_embeds=guidance_embeds,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return FluxPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0 if guidance_embeds else 1.0, use_dynamic_shifting=guidance_embeds),
+        vae=tiny_vae(scaling_factor=1.5, shift_factor=0.06),
+        text_encoder=CLIPTextModel(tiny_text_config(tiny_tokenizer())),
+        tokenizer=tiny_tokenizer(),
+        text_encoder_2=t5,
+        tokenizer_2=tokenizer,
+    )
+
+
+def tiny_z_image() -> ZImagePipeline:
+    """A language model before a transformer of one stream."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = [*LETTERS, "Ġ", "Ċ"]
+    merges: list[tuple[str, str]] = []
+    for word in WORDS.split():
+        piece = "Ġ"
+        for letter in word:
+            if (piece, letter) not in merges:
+                merges.append((piece, letter))
+            piece += letter
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*letters, *map("".join, merges), *special]))}
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=merges, chat_template=template, extra_special_tokens=special[1:], model_max_length=512)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    return ZImagePipeline(
+        transformer=ZImageTransformer2DModel(
+            in_channels=4, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=32, axes_dims=[4, 6, 6]
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=tiny_vae(scaling_factor=1.5, shift_factor=0.06),
+        text_encoder=Qwen3Model(Qwen3Config(vocab_size=len(tokenizer) + 20, **sizes)),
+        tokenizer=tokenizer,
+    )
+
+
 FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sd1": tiny_sd,
     "sd2": lambda: tiny_sd("v_prediction", width=48),
     "sd2-wide": lambda: tiny_sd("v_prediction", width=1024),
     "sdxl": tiny_sdxl,
     "ldm": tiny_ldm,
+    "sd3": tiny_sd3,
+    "sd3-without-t5": lambda: tiny_sd3(with_t5=False),
+    "sd35": lambda: tiny_sd3(dual=True),
+    "flux-dev": tiny_flux,
+    "flux-schnell": lambda: tiny_flux(guidance_embeds=False),
+    "z-image": tiny_z_image,
 }
+FLOWS = ("sd3", "sd3-without-t5", "sd35", "flux-dev", "flux-schnell", "z-image")
+"""The families of rectified flow."""
 
 
 def save_tiny_scorer(folder: Path, seed: int = 0) -> Path:

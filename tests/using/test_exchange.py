@@ -127,7 +127,7 @@ def test_an_imported_word_brings_its_lora(catalog: Path, base: BaseModel, layout
     generator = torch.Generator().manual_seed(1)
     changes = {
         layer: LowRank(torch.randn(2, *module.weight.shape[1:], generator=generator), torch.randn(len(module.weight), 2, generator=generator))
-        for layer, module in layers_of(base.unet, "convolutions").items()
+        for layer, module in layers_of(base.denoiser, "convolutions").items()
     }
     save_file(layout(changes), "mug lora.safetensors")
     code, output = command(
@@ -254,7 +254,7 @@ def own_file(path: Path, rows: Tensor, weights: str = "0" * 64) -> Path:
         "data_sha256": "",
         "versions": {},
     }
-    artifacts.write_bytes(path, embedding_file("mug", rows, record, [WIDTH], "stable-diffusion-v1"))
+    artifacts.write_bytes(path, embedding_file("mug", rows, record, {"clip_l": WIDTH}, "stable-diffusion-v1"))
     return path
 
 
@@ -422,7 +422,7 @@ def test_a_format_without_a_layout_is_refused(base: BaseModel, tmp_path: Path, n
     if name == "perfusion":
         learned = Learned("<fox>", learned.rows, {"layer": Gated(*torch.zeros(3, 4), torch.ones(2))})
     path = tmp_path / "learned_embeds.safetensors"
-    path.write_bytes(embedding_file("fox", learned.rows, RECORD, base.widths, "stable-diffusion-v1"))
+    path.write_bytes(embedding_file("fox", learned.rows, RECORD, base.parts, "stable-diffusion-v1"))
     with pytest.raises(ValueError, match=message):
         check_layouts("fox", read_word(path), learned.adapter, style)
 

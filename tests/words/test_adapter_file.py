@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.changes import Change, Difference, Gated, LowRank, layers_of
+from tasks.diffusion.changes import TRANSFORMER, Change, Difference, Gated, LowRank, layers_of
+from tasks.using.export import check_layouts
 from tasks.words.adapter_file import LAYOUTS, adapter_bytes, from_kohya, from_peft, read_adapter, read_changes, stored, to_kohya, to_peft
-from tests.support.tiny import save_tiny_pipeline
+from tasks.words.formats import WordFile
+from tests.support.tiny import plain_pipeline, save_tiny_pipeline
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def changes(base: BaseModel) -> dict[str, LowRank]:
     generator = torch.Generator().manual_seed(0)
     return {
         layer: LowRank(torch.randn(2, *module.weight.shape[1:], generator=generator), torch.randn(len(module.weight), 2, generator=generator))
-        for layer, module in layers_of(base.unet, "convolutions").items()
+        for layer, module in layers_of(base.denoiser, "convolutions").items()
     }
 
 
@@ -32,7 +35,7 @@ def same(one: dict[str, LowRank], other: dict[str, LowRank]) -> bool:
 
 def test_a_round_trip_changes_nothing(base: BaseModel, changes: dict[str, LowRank]) -> None:
     assert same(from_peft(to_peft(changes)), changes)
-    assert same(from_kohya(to_kohya(changes), [name for name, _ in base.unet.named_modules()]), changes)
+    assert same(from_kohya(to_kohya(changes), [name for name, _ in base.denoiser.named_modules()]), changes)
 
 
 def test_diffusers_older_layout_is_read(changes: dict[str, LowRank]) -> None:
@@ -42,7 +45,7 @@ def test_diffusers_older_layout_is_read(changes: dict[str, LowRank]) -> None:
 
 def test_an_alpha_other_than_the_rank_scales_the_change(base: BaseModel, changes: dict[str, LowRank]) -> None:
     tensors = {name: value / 4 if name.endswith(".alpha") else value for name, value in to_kohya(changes).items()}
-    found = from_kohya(tensors, [name for name, _ in base.unet.named_modules()])
+    found = from_kohya(tensors, [name for name, _ in base.denoiser.named_modules()])
     for layer, (down, up) in changes.items():
         assert torch.equal(found[layer].down, down)
         torch.testing.assert_close(found[layer].up, up / 4)
@@ -64,7 +67,7 @@ def test_diffusers_reads_kohyas_layout(changes: dict[str, LowRank], tiny_base_fo
 def test_an_exported_file_is_read_back_and_says_its_rank(base: BaseModel, changes: dict[str, LowRank], style: str, tmp_path: Path) -> None:
     path = tmp_path / "lora.safetensors"
     path.write_bytes(adapter_bytes(changes, style))
-    assert same(read_adapter(path, base.unet, "<fox>"), changes)
+    assert same(read_adapter(path, base.denoiser, "<fox>"), changes)
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["ss_network_dim"]) == 2
 
@@ -74,7 +77,7 @@ def test_another_file_is_refused(base: BaseModel, damage: bytes, tmp_path: Path)
     path = tmp_path / "lora.safetensors"
     path.write_bytes(damage)
     with pytest.raises(ValueError, match=r"is not a safetensors file that can be read .*; a LoRA in a pickle is not loaded"):
-        read_adapter(path, base.unet, "<fox>")
+        read_adapter(path, base.denoiser, "<fox>")
 
 
 @pytest.mark.parametrize(
@@ -90,10 +93,10 @@ def test_another_file_is_refused(base: BaseModel, damage: bytes, tmp_path: Path)
 def test_factors_that_do_not_fit_each_other_are_refused(base: BaseModel, tmp_path: Path, changed: dict[str, Tensor], message: str) -> None:
     parts = {"lora_down.weight": torch.ones(2, 32), "lora_up.weight": torch.ones(32, 2), "alpha": torch.ones(1)} | changed
     path = tmp_path / "lora.safetensors"
-    layer = next(name for name, _ in base.unet.named_modules() if name.endswith("to_q"))
+    layer = next(name for name, _ in base.denoiser.named_modules() if name.endswith("to_q"))
     save_file({f"lora_unet_{layer.replace('.', '_')}.{part}": tensor for part, tensor in parts.items()}, path, {"lora_adapter_metadata": "[" * 9_999})
     with pytest.raises(ValueError, match=message):
-        read_adapter(path, base.unet, "<fox>")
+        read_adapter(path, base.denoiser, "<fox>")
 
 
 def test_numbers_that_are_not_finite_are_refused(base: BaseModel, changes: dict[str, LowRank], tmp_path: Path) -> None:
@@ -101,11 +104,11 @@ def test_numbers_that_are_not_finite_are_refused(base: BaseModel, changes: dict[
     path = tmp_path / "lora.safetensors"
     path.write_bytes(adapter_bytes(changes, "kohya"))
     with pytest.raises(ValueError, match="NaN or infinity, which give black pictures"):
-        read_adapter(path, base.unet, "<fox>")
+        read_adapter(path, base.denoiser, "<fox>")
 
 
 def test_every_kind_of_change_is_kept(base: BaseModel, changes: dict[str, LowRank]) -> None:
-    (plain, first), (gated, second), (low, _), *_ = layers_of(base.unet, "attention").items()
+    (plain, first), (gated, second), (low, _), *_ = layers_of(base.denoiser, "attention").items()
     key, metric = torch.randn(2, second.weight.shape[1]).unbind()
     kept: dict[str, Change] = {
         plain: Difference(torch.randn(first.weight.shape).half().float(), None),
@@ -160,7 +163,7 @@ def test_kohyas_names_of_sdxl_are_those_that_diffusers_reads(tmp_path: Path) -> 
         layer: LowRank(torch.randn(2, *module.weight.shape[1:], generator=generator), torch.randn(len(module.weight), 2, generator=generator))
         for layer, module in layers_of(unet, "convolutions").items()
     }
-    tensors = to_kohya(changes, xl=True)
+    tensors = to_kohya(changes, "stable-diffusion-xl-v1-base")
     assert "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k.lora_down.weight" in tensors
     assert not any("down_blocks" in name or "mid_block" in name or "up_blocks" in name for name in tensors)
     assert same(from_kohya(tensors, [name for name, _ in unet.named_modules()]), changes)
@@ -171,3 +174,25 @@ def test_kohyas_names_of_sdxl_are_those_that_diffusers_reads(tmp_path: Path) -> 
     for layer, (down, up) in changes.items():
         assert torch.equal(loaded[f"{layer}.lora_A.default_0.weight"], down)
         assert torch.equal(loaded[f"{layer}.lora_B.default_0.weight"].flatten(1), up)
+
+
+@pytest.mark.parametrize("family", ["sd35", "flux-dev", "z-image"])
+def test_a_plain_pipeline_loads_the_lora_of_a_transformer(tmp_path: Path, family: str) -> None:
+    folder, generator = save_tiny_pipeline(tmp_path / family, family=family), torch.Generator().manual_seed(0)
+    pipeline: Any = plain_pipeline(folder)
+    changes = {
+        layer: LowRank(torch.randn(2, module.in_features, generator=generator), torch.randn(module.out_features, 2, generator=generator))
+        for layer, module in layers_of(pipeline.transformer, "attention", TRANSFORMER).items()
+    }
+    for style in ("diffusers", "comfyui"):
+        path = tmp_path / f"{style}.safetensors"
+        path.write_bytes(adapter_bytes(changes, style))
+        assert same(read_adapter(path, pipeline.transformer, "<fox>"), changes)
+    pipeline.load_lora_weights(str(tmp_path / "diffusers.safetensors"))
+    loaded = {name: value for name, value in pipeline.transformer.state_dict().items() if "lora_A" in name or "lora_B" in name}
+    assert len(loaded) == 2 * len(changes)
+    for layer, change in changes.items():
+        assert torch.equal(loaded[f"{layer}.lora_A.default_0.weight"], change.down)
+        assert torch.equal(loaded[f"{layer}.lora_B.default_0.weight"], change.up)
+    with pytest.raises(ValueError, match="fox changes a transformer, whose layers kohya's scripts join; export it as --format comfyui or diffusers"):
+        check_layouts("fox", WordFile(path, "<fox>", (), {}), changes, "kohya")

@@ -29,10 +29,14 @@ def random_rows(num_vectors: int, widths: list[int]) -> Tensor:
     return torch.randn(num_vectors, sum(widths), generator=torch.Generator().manual_seed(num_vectors))
 
 
+def parts_of(widths: list[int]) -> dict[str, int]:
+    return dict(zip(("clip_l", "clip_g", "t5xxl"), widths, strict=False))
+
+
 def ours(folder: Path, rows: Tensor, widths: list[int]) -> Path:
     """Write the catalog's own file."""
     path = folder / "learned_embeds.safetensors"
-    path.write_bytes(embedding_file("fox", rows, RECORD, widths, "stable-diffusion-v1"))
+    path.write_bytes(embedding_file("fox", rows, RECORD, parts_of(widths), "stable-diffusion-v1"))
     return path
 
 
@@ -62,6 +66,23 @@ def test_the_diffusers_file_is_the_catalogs_own(tmp_path: Path) -> None:
         rows = random_rows(2, widths)
         path = ours(tmp_path, rows, widths)
         assert FORMATS["diffusers"](read_word(path), "fox") == {"fox.safetensors": path.read_bytes()}
+
+
+@pytest.mark.parametrize("parts", [{"clip_l": 768, "clip_g": 1280, "t5xxl": 4096}, {"clip_l": 768, "t5xxl": 4096}], ids=["sd3", "flux"])
+def test_words_of_t5_come_back_from_every_format(tmp_path: Path, parts: dict[str, int]) -> None:
+    rows, path = random_rows(2, list(parts.values())), tmp_path / "learned_embeds.safetensors"
+    path.write_bytes(embedding_file("fox", rows, RECORD, parts, "flux-1-dev"))
+    for style, write in FORMATS.items():
+        for name, data in write(read_word(path), "mint").items():
+            if name.endswith(".safetensors"):
+                (tmp_path / name).write_bytes(data)
+                assert list(load_file(tmp_path / name)) == sorted(parts), style
+                assert torch.equal(joined(read_word(tmp_path / name), list(parts.values()), "the base"), rows)
+    onetrainers = {name.replace("t5xxl", "t5"): part for name, part in load_file(path).items()}
+    save_file(onetrainers, tmp_path / "onetrainer.safetensors")
+    assert torch.equal(joined(read_word(tmp_path / "onetrainer.safetensors"), list(parts.values()), "the base"), rows)
+    with pytest.raises(ValueError, match=r"has vectors of 768 .* 4096 values, another's have 768 \+ 1280; it is a word of another base model"):
+        joined(read_word(path), SDXL, "another")
 
 
 @pytest.mark.parametrize("style", ["kohya", "comfyui"])
@@ -98,7 +119,7 @@ def test_the_layout_of_the_concepts_library(tmp_path: Path) -> None:
 def test_no_folder_of_this_machine_is_exported(tmp_path: Path) -> None:
     record = RECORD | {"base": {"model": str(tmp_path / "secret" / "base"), "revision": None, "weights_sha256": "0" * 64}}
     path = tmp_path / "x.safetensors"
-    path.write_bytes(embedding_file("fox", random_rows(1, SD), record, SD, "stable-diffusion-v1"))
+    path.write_bytes(embedding_file("fox", random_rows(1, SD), record, parts_of(SD), "stable-diffusion-v1"))
     for style, write in FORMATS.items():
         assert not [name for name, data in write(read_word(path), "fox").items() if b"secret" in data], style
 

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.diffusion.families import latent_diffusion, stable_diffusion, stable_diffusion_xl
+from tasks.diffusion.families import flux, latent_diffusion, stable_diffusion, stable_diffusion_3, stable_diffusion_xl, z_image
 from tasks.diffusion.families.parts import Family
 
 FAMILIES: dict[str, Family] = {
     "StableDiffusionPipeline": stable_diffusion.FAMILY,
     "StableDiffusionXLPipeline": stable_diffusion_xl.FAMILY,
+    "StableDiffusion3Pipeline": stable_diffusion_3.FAMILY,
+    "FluxPipeline": flux.FAMILY,
+    "ZImagePipeline": z_image.FAMILY,
     "LDMTextToImagePipeline": latent_diffusion.FAMILY,
 }
 

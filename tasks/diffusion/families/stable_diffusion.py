@@ -5,18 +5,18 @@ from typing import Any
 
 from torch import Tensor
 
-from tasks.diffusion.families.parts import Condition, Family, TextEncoder, unet_prediction
+from tasks.diffusion.families.parts import CLIP_L, Condition, Family, unet_prediction
 
 WIDTH_OF_2 = 1024
 
 
-def encode(encoders: Sequence[TextEncoder], ids: Sequence[Tensor]) -> Condition:
+def encode(base: Any, ids: Sequence[Tensor]) -> Condition:
     """Return the text encoder's last layer."""
-    return Condition(encoders[0].model(ids[0]).last_hidden_state)
+    return Condition(base.text_encoders[0].model(ids[0]).last_hidden_state)
 
 
 def denoise(base: Any, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
-    return unet_prediction(base.unet, latents, timesteps, condition.hidden)
+    return unet_prediction(base.denoiser, latents, timesteps, condition.hidden)
 
 
 def architecture(base: Any) -> str:
@@ -26,4 +26,4 @@ def architecture(base: Any) -> str:
     return "stable-diffusion-v2-768-v" if base.noise_scheduler.config.prediction_type == "v_prediction" else "stable-diffusion-v2-512"
 
 
-FAMILY = Family(text_encoders=(("tokenizer", "text_encoder"),), encode=encode, denoise=denoise, architecture=architecture)
+FAMILY = Family(text_encoders=(CLIP_L,), encode=encode, denoise=denoise, architecture=architecture)

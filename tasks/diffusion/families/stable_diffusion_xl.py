@@ -6,30 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.diffusion.families.parts import Condition, Family, TextEncoder, unet_prediction
+from tasks.diffusion.families.parts import CLIP_G, CLIP_L, Condition, Family, pool_at_the_end, unet_prediction
 
 
-def encode(encoders: Sequence[TextEncoder], ids: Sequence[Tensor]) -> Condition:
+def encode(base: Any, ids: Sequence[Tensor]) -> Condition:
     """Return the penultimate layers of both encoders, end to end, and the pooled prompt of the second."""
-    outputs = [encoder.model(part, output_hidden_states=True) for encoder, part in zip(encoders, ids, strict=True)]
+    outputs = [encoder.model(part, output_hidden_states=True) for encoder, part in zip(base.text_encoders, ids, strict=True)]
     return Condition(torch.cat([output.hidden_states[-2] for output in outputs], dim=-1), outputs[-1].text_embeds)
 
 
 def denoise(base: Any, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
-    weight, side = base.unet.conv_in.weight, base.resolution
+    weight, side = base.denoiser.conv_in.weight, base.resolution
     assert condition.pooled is not None
     sizes = torch.tensor([[side, side, 0, 0, side, side]], dtype=weight.dtype, device=weight.device)  # original size, crop offset, target size
     added = {"text_embeds": condition.pooled.to(weight.dtype), "time_ids": sizes.expand(len(latents), -1)}
-    return unet_prediction(base.unet, latents, timesteps, condition.hidden, added_cond_kwargs=added)
-
-
-def pool_at_the_end(encoders: Sequence[TextEncoder]) -> None:
-    """Set the end token of the second encoder, at which it pools.
-
-    Its config gives that token the id 2, for which transformers pools at the greatest id. A new word's id is the greatest, so the rest of
-    the prompt would be lost.
-    """
-    encoders[-1].model.text_model.eos_token_id = encoders[-1].tokenizer.eos_token_id
+    return unet_prediction(base.denoiser, latents, timesteps, condition.hidden, added_cond_kwargs=added)
 
 
 def nothing(empty: Condition, config: Mapping[str, Any]) -> Condition:
@@ -40,7 +31,7 @@ def nothing(empty: Condition, config: Mapping[str, Any]) -> Condition:
 
 
 FAMILY = Family(
-    text_encoders=(("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")),
+    text_encoders=(CLIP_L, CLIP_G),
     encode=encode,
     denoise=denoise,
     architecture=lambda base: "stable-diffusion-xl-v1-base",

@@ -1,5 +1,7 @@
 """Noise processes, which families share: how noise is added to latents, what a denoiser predicts, and how a sampler steps."""
 
+from collections.abc import Callable, Sequence
+
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, SchedulerMixin
 
 from tasks.diffusion.noise.ddpm import Denoising
@@ -8,9 +10,9 @@ from tasks.diffusion.noise.flow import Flow
 NoiseProcess = Denoising | Flow
 
 
-def noise_process(scheduler: SchedulerMixin) -> NoiseProcess:
-    """Return the noise process of a model's scheduler."""
-    return Flow(scheduler) if isinstance(scheduler, FlowMatchEulerDiscreteScheduler) else Denoising(scheduler)
+def noise_process(scheduler: SchedulerMixin, tokens: int = 4096, sigmas: Callable[[int], Sequence[float]] | None = None) -> NoiseProcess:
+    """Return the noise process of a model's scheduler; tokens, sigmas: as in `Flow`."""
+    return Flow(scheduler, tokens, sigmas) if isinstance(scheduler, FlowMatchEulerDiscreteScheduler) else Denoising(scheduler)
 
 
 def scheduler_for(scheduler: SchedulerMixin, model: str) -> SchedulerMixin:

@@ -1,6 +1,7 @@
 """The noise of denoising diffusion (Ho et al. 2020), which DDIM removes (Song et al. 2021); a model predicts the noise or v."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from diffusers import DDIMScheduler
 from torch import Tensor
@@ -63,6 +64,7 @@ class Denoising:
     """The noise process of a model with a schedule of alpha_bar. The level of noise is alpha_bar: 1 is no noise."""
 
     scheduler: DDIMScheduler
+    sampler: ClassVar[str] = "DDIM"
 
     @property
     def num_train_timesteps(self) -> int:
@@ -71,6 +73,10 @@ class Denoising:
     @property
     def prediction_type(self) -> str:
         return self.scheduler.config.prediction_type
+
+    def timesteps(self, shares: Tensor) -> Tensor:
+        """Return the timesteps below which these shares of the training lie; all are equally likely."""
+        return (shares * self.num_train_timesteps).long().clamp(max=self.num_train_timesteps - 1)
 
     def level(self, timesteps: Tensor) -> Tensor:
         """Return alpha_bar at timesteps (batch,), so that it broadcasts over latents."""

@@ -25,7 +25,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     from tasks.diffusion.per_layer import cross_attentions
     from tasks.inversion.methods import method
 
-    layers = len(cross_attentions(base.unet))
+    layers = len(cross_attentions(base.denoiser))
     if not layers:
         raise ValueError(f"invert.method extended has a vector for each cross-attention layer, and {base.identity['model']} has none; choose another")
     rows = training.trainable.rows.detach().repeat(1, layers).requires_grad_(True)

@@ -36,7 +36,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     training.trainable = replace(word, rows=torch.cat([word.rows.detach(), picture_rows]).requires_grad_(True), published=num_vectors)
     captions = [f"{template.format(data.placeholder_token)} with {PICTURE_TOKEN}" for template in data.templates]
     input_ids = caption_ids(base, captions, data.contexts, {data.placeholder_token: num_vectors, PICTURE_TOKEN: 1}).expand(pictures, -1, -1, -1)
-    first_id = len(base.tokenizer) + num_vectors
-    input_ids = torch.where(input_ids == first_id, first_id + torch.arange(pictures)[:, None, None, None], input_ids)
+    of_picture = base.first_ids.cpu() + num_vectors
+    input_ids = torch.where(input_ids == of_picture, of_picture + torch.arange(pictures)[:, None, None, None], input_ids)
     data.captions = lambda step: input_ids
     return training

@@ -45,13 +45,12 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     Raises:
         ValueError: the denoiser has no cross-attention layers, or the concept does not start as an ordinary word.
     """
-    from tasks.diffusion.changes import layers_of
     from tasks.diffusion.words import initializer_rows
     from tasks.inversion.adapter import Adapter, tuned_after
     from tasks.inversion.methods import method
     from tasks.inversion.prior import class_word_of
 
-    layers = {name: layer for name, layer in layers_of(base.unet, "cross_attention").items() if name.endswith((".to_k", ".to_v"))}
+    layers = {name: layer for name, layer in base.layers("cross_attention").items() if name.endswith((".to_k", ".to_v"))}
     if not layers:
         raise ValueError(f"invert.method perfusion changes the keys and values of cross-attention, and {base.identity['model']} has none of its own")
     class_rows, data = initializer_rows(base, class_word_of(training.data, training.concept)), training.data

@@ -1,5 +1,7 @@
 """Rectified flow: straight lines are followed exactly, and the steps are those of diffusers' scheduler."""
 
+import math
+
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -48,3 +50,22 @@ def test_noise_is_added_on_a_straight_line(flow: Flow) -> None:
     noisy = flow.add_noise(LATENTS, NOISE, torch.tensor([0, 250]))
     assert torch.equal(noisy[0], LATENTS[0])
     torch.testing.assert_close(noisy[1], 0.75 * LATENTS[1] + 0.25 * NOISE[1])
+
+
+@pytest.mark.parametrize(("tokens", "shift"), [(256, 0.5), (4096, 1.15), (1024, 0.63)])
+def test_a_dynamic_shift_depends_on_the_pictures_tokens(tokens: int, shift: float) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0)
+    flow = noise_process(scheduler, tokens, lambda steps: [1 - index / steps for index in range(steps)])
+    assert isinstance(flow, Flow) and flow.mu == pytest.approx(shift)
+    steps = flow.steps(4)
+    odds = [float(step.before / (1 - step.before)) for step in steps[1:]]
+    assert odds == pytest.approx([flow.shift * even / (1 - even) for even in (0.75, 0.5, 0.25)], rel=1e-4)
+    assert flow.shift == pytest.approx(math.exp(shift))
+
+
+def test_training_sees_the_middle_of_the_schedule_most_often(flow: Flow) -> None:
+    """Logit-normal: the normal distribution's quantiles are the logarithms of the odds, before the shift."""
+    timesteps = flow.timesteps(torch.tensor([0.0, 0.15865525, 0.5, 0.84134475, 1.0]))
+    odds = timesteps / (1000 - timesteps)
+    torch.testing.assert_close((odds[1:4] / flow.shift).log(), torch.tensor([-1.0, 0.0, 1.0]), atol=1e-3, rtol=1e-3)
+    assert 0 < timesteps[0] < timesteps[1] and timesteps[3] < timesteps[4] < 1000

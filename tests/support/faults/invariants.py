@@ -49,7 +49,7 @@ def registry(concept: str) -> dict[str, Any]:
 
 def aliases_draw(settings: Settings) -> Iterator[str]:
     """Every alias reaches a word that loads and draws a picture."""
-    base = load_base_model(settings.base.model, settings.base.revision, settings.runtime.device)
+    base = load_base_model(*settings.base_model)
     for concept in settings.concepts:
         for alias in reading.aliases(concept):
             try:

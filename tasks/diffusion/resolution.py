@@ -1,0 +1,45 @@
+"""The side of a base model's pictures, from its configs alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from diffusers import AutoencoderKL, DiffusionPipeline
+
+from tasks.diffusion.families import family_of
+from tasks.diffusion.families.parts import Family
+from tasks.shipped import folder_of
+
+
+def pixels_per_latent(vae: Mapping[str, Any]) -> int:
+    """Return the side in px of what one latent stands for. vae: the config of an autoencoder."""
+    return 2 ** (len(vae["block_out_channels"]) - 1)
+
+
+def latent_side(family: Family, denoiser: Mapping[str, Any], vae: Mapping[str, Any], resolution: int | None) -> int:
+    """Return height and width of the latents of pictures of a resolution in px, by default the one that the model was trained on.
+
+    Raises:
+        ValueError: the denoiser cannot cut such pictures into its patches.
+    """
+    if resolution is None:
+        return family.latent_side(denoiser)
+    if resolution % (unit := pixels_per_latent(vae) * family.patch):
+        near = resolution // unit * unit or unit
+        raise ValueError(f"base.resolution is {resolution} px, and this base model's pictures have a multiple of {unit}; take {near}")
+    side, most = resolution // pixels_per_latent(vae), denoiser.get("pos_embed_max_size")
+    if most and side // family.patch > most:
+        raise ValueError(f"base.resolution is {resolution} px, and this base model's pictures have at most {most * unit}; lower it")
+    return side
+
+
+def base_resolution(model: str, revision: str | None, resolution: int | None = None) -> int:
+    """Return the side of the base model's pictures in px, read from its configs alone.
+
+    Raises:
+        ValueError: `resolution`, which is asked for, is none of this model.
+    """
+    folder = folder_of(model)
+    model, hub_revision = (str(folder), None) if folder else (model, revision)
+    family = family_of(DiffusionPipeline.load_config(model, revision=hub_revision), model)
+    denoiser, vae = (AutoencoderKL.load_config(model, subfolder=part, revision=hub_revision) for part in (family.denoiser, family.vae))
+    return latent_side(family, denoiser, vae, resolution) * pixels_per_latent(vae)

@@ -1,0 +1,37 @@
+"""A catalog moves to a base model of another family by one line of params.yaml, and is built, published and drawn from."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from flows.build_catalog import build_catalog
+from tasks import artifacts
+from tasks.registry import lifecycle
+from tasks.settings import load_settings
+from tasks.using.imagine import imagine_pictures
+from tests.support.catalogs import edit_params
+from tests.support.tiny import RESOLUTION, save_tiny_pipeline
+
+pytestmark = pytest.mark.slow
+LORA = {"word": "norm_held", "layers": "convolutions", "rank": 2, "learning_rate": 1.0e-3, "steps": 2}
+
+
+@pytest.mark.parametrize("family", ["sd35", "flux-dev", "flux-schnell", "z-image"])
+def test_one_line_changes_the_family(catalog: Path, family: str) -> None:
+    edit_params(
+        base={"model": str(save_tiny_pipeline(Path(f"data/base/{family}"), family=family)), "resolution": RESOLUTION},
+        invert={"method": "lora", "options": LORA, "max_train_steps": 2},
+    )
+    outcome = build_catalog()
+    assert not outcome.failed and "invert" in outcome.ran["fox"] and "register" in outcome.ran["fox"]
+    assert artifacts.read_json(artifacts.samples_record("fox"))["sampler"] == "Euler"
+    registered = artifacts.read_json(artifacts.registered("fox"))
+    if "champion" not in registered["aliases"]:
+        lifecycle.promote("fox", registered["version"], accept="the test needs it")
+    (picture,) = imagine_pictures("a photo of a <fox> and a cat", [0], load_settings())
+    assert picture.size == (RESOLUTION, RESOLUTION)
+    model = mlflow.pyfunc.load_model(f"models:/{registered['name']}/{registered['version']}")
+    assert (model.model_config["resolution"], model.model_config["sampler"]) == (RESOLUTION, "euler")
+    (png,) = model.predict(["a photo of a <fox>"], params={"num_inference_steps": 2})
+    assert png.startswith(b"\x89PNG")
