@@ -16,6 +16,7 @@ from flows.ui.adding import NewConcept, SentPicture
 from tasks.pipeline import progress
 from tasks.settings import load_settings
 from tasks.using.orders import order_of
+from tasks.versions.records import in_registry
 
 api = APIRouter(prefix="/api")
 EVERY = 0.2  # s between two looks at what happens
@@ -43,7 +44,7 @@ def act(key: str, action: str, version: Annotated[int | None, Body()] = None, wh
     load_settings().concept(key)
     if action not in concept.ACTIONS:
         raise HTTPException(404, f"there is no action {action}")
-    with concept.registry(key):
+    with concept.deciding(key):
         return {"said": concept.ACTIONS[action](key, version, why)}
 
 
@@ -52,7 +53,7 @@ def lineage(key: str, version: str = "champion") -> dict[str, Any]:
     from tasks.versions.lineage import trace
 
     load_settings().concept(key)
-    with concept.registry(key, changes=False):
+    with in_registry(key, changes=False):
         return trace(f"{key}@{version}")
 
 

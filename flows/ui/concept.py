@@ -15,7 +15,7 @@ from tasks.drawing import plots
 from tasks.drawing.curve import loss_plot
 from tasks.inversion.curves import TRAINING, read_curves
 from tasks.pipeline.device import device_lock
-from tasks.registry import connection, reading
+from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
 from tasks.versions.records import in_registry
@@ -23,13 +23,13 @@ from tasks.versions.records import in_registry
 COMPARISON_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"  # the page has its style and pictures in it
 )
-ONE_AT_A_TIME = threading.Lock()  # MLflow keeps its connection in the process, not in the thread
+ONE_AT_A_TIME = threading.Lock()  # decisions of two threads could leave the record of the first
 
 
 @contextmanager
-def registry(concept: str, changes: bool = True) -> Iterator[Settings]:
-    """Do what `in_registry` does, after the app's other threads that talk to MLflow."""
-    with ONE_AT_A_TIME, in_registry(concept, changes) as settings:
+def deciding(concept: str) -> Iterator[Settings]:
+    """Do what `in_registry` does, after the app's other threads that change something."""
+    with ONE_AT_A_TIME, in_registry(concept) as settings:
         yield settings
 
 
@@ -97,10 +97,10 @@ def history(key: str, settings: Settings) -> dict[str, Any] | None:
 
     if not connection.exists(tracking_uri(settings)):
         return None
-    with registry(key, changes=False):
-        if not reading.described(key):
-            return None
-        found = lifecycle.history(key)
+    with in_registry(key, changes=False):
+        found = lifecycle.past(key)
+    if not found["versions"]:
+        return None
     return found | {"versions": found["versions"][::-1], "events": found["events"][::-1]}
 
 
@@ -150,7 +150,7 @@ def comparison(key: str, one: int, two: int) -> str:
     """
     from tasks.versions.comparison import compare
 
-    with tempfile.TemporaryDirectory() as folder, registry(key, changes=False):
+    with tempfile.TemporaryDirectory() as folder, in_registry(key, changes=False):
         page = Path(folder) / "comparison.html"
         compare(key, one, two, page)
         return page.read_text(encoding="utf-8")
@@ -160,7 +160,7 @@ def rescore(key: str, version: int | None) -> str:
     """Sample and score a version anew, as `wordmint rescore` does, and return what the scores are."""
     from tasks.versions.rescore import rescore
 
-    with registry(key) as settings, device_lock(settings.runtime.device):
+    with deciding(key) as settings, device_lock(settings.runtime.device):
         rescored = rescore(key, settings, version)
     return f"v{rescored['version']}: " + ", ".join(f"{name} {score['value']:.3f}" for name, score in rescored["scores"].items())
 
@@ -180,8 +180,7 @@ def exported(key: str, style: str, settings: Settings) -> tuple[str, bytes]:
         folder = Path(name) / key
         if style not in FOLDERS:
             folder.mkdir()
-        with ONE_AT_A_TIME:
-            export_word(key, style, folder, settings)
+        export_word(key, style, folder, settings)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if len(files) == 1:
             return files[0].name, files[0].read_bytes()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -13,12 +14,35 @@ from tasks.diffusion.places import Looking, look, reading_text
 from tasks.diffusion.strengths import strengths_in, without_strengths
 
 
-class Acting(NamedTuple):
+class Chosen(NamedTuple):
+    """The rows of a batch that some adapters act on."""
+
+    rows: list[int]
+    which: list[int]
+    """The place of each row's adapter among those adapters."""
+    strengths: Tensor | None
+    """(rows,); None where all are 1."""
+
+
+@dataclass(frozen=True)
+class Acting:
     """The pairs of a row in the batch and an adapter that acts on it."""
 
     rows: list[int]
     adapters: list[int]
     strengths: list[float]
+    known: dict[tuple[int, ...], Chosen] = field(default_factory=dict)
+    """What `chosen` has returned: dozens of layers of a pass have the same adapters."""
+
+    def chosen(self, members: tuple[int, ...], like: Tensor) -> Chosen:
+        """Return the rows that these adapters act on; their strengths are like the tensor."""
+        if members not in self.known:
+            pairs = [index for index, number in enumerate(self.adapters) if number in members]
+            rows, which = [self.rows[index] for index in pairs], [members.index(self.adapters[index]) for index in pairs]
+            strengths = [self.strengths[index] for index in pairs]
+            weakened = any(strength != 1 for strength in strengths)
+            self.known[members] = Chosen(rows, which, like.new_tensor(strengths) if weakened else None)
+        return self.known[members]
 
 
 class Adapters:
@@ -90,36 +114,36 @@ class Adapters:
         kinds: dict[tuple[type, int], list[int]] = {}
         for number, change in owners.items():
             kinds.setdefault((type(change), len(change.down) if isinstance(change, LowRank) else 0), []).append(number)
-        groups = [(members, stacked([owners[number] for number in members])) for members in kinds.values()]
+        groups = [(tuple(members), stacked([owners[number] for number in members])) for members in kinds.values()]
 
         def change_output(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             acting = getattr(self.thread, "acting", self.latest)
             if acting is None:
                 return output
             for members, changes in groups:
-                pairs = [index for index, number in enumerate(acting.adapters) if number in members]
-                if pairs:
-                    rows, which = [acting.rows[index] for index in pairs], [members.index(acting.adapters[index]) for index in pairs]
-                    strengths = torch.tensor([acting.strengths[index] for index in pairs], device=output.device, dtype=output.dtype)
-                    output = add_change(module, inputs[0], output, rows, strengths, changes, which)
+                if (chosen := acting.chosen(members, output)).rows:
+                    output = add_change(module, inputs[0], output, chosen, changes)
             return output
 
         return change_output
 
 
-def add_change(module: nn.Module, inputs: Tensor, output: Tensor, rows: list[int], strengths: Tensor, changes: Change, which: list[int]) -> Tensor:
-    """Add the adapters' changes to some rows of a layer's output. changes, which: as of `change_of`. strengths: one for each of `rows`."""
+def add_change(module: nn.Module, inputs: Tensor, output: Tensor, chosen: Chosen, changes: Change) -> Tensor:
+    """Add the adapters' changes to some rows of a layer's output. changes: as of `change_of`."""
+    rows, which, strengths = chosen
     first, together = rows[0], rows == list(range(rows[0], rows[0] + len(rows)))
-    index = torch.tensor(rows, device=output.device)
-    chosen = inputs[first : first + len(rows)] if together else inputs.index_select(0, index)
-    change = change_of(module, chosen, each(changes, lambda part: part.to(output.dtype)), which).to(output.dtype)
-    change = change * strengths.view(-1, *[1] * (change.dim() - 1))
-    if torch.is_grad_enabled():
-        return output + change if together and len(rows) == len(output) else output.clone().index_add_(0, index, change)
-    if together:  # in place, which keeps the output's memory layout, and with it every bit of the rows that no adapter acts on
+    read = inputs[first : first + len(rows)] if together else inputs.index_select(0, torch.tensor(rows, device=inputs.device))
+    change = change_of(module, read, each(changes, lambda part: part.to(output.dtype)), which).to(output.dtype)
+    if strengths is not None:
+        change = change * strengths.to(change.dtype).view(-1, *[1] * (change.dim() - 1))
+    if together and torch.is_grad_enabled() and len(rows) == len(output):
+        return output + change
+    if together and not torch.is_grad_enabled():
+        # In place, which keeps the output's memory layout, and with it every bit of the rows that no adapter acts on.
         output[first : first + len(rows)] += change
         return output
-    return output.index_add_(0, index, change)
+    output = output.clone() if torch.is_grad_enabled() else output
+    return output.index_add_(0, torch.tensor(rows, device=output.device), change)
 
 
 def read_strengths(prompts: Sequence[str], words: Sequence[str]) -> tuple[list[str], Tensor | None]:

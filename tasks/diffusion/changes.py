@@ -153,19 +153,23 @@ def of_gated(module: Any, inputs: Tensor, changes: Gated) -> Tensor:
 
 def linear(inputs: Tensor, weights: Tensor) -> Tensor:
     """Multiply equally many rows by each weight. inputs: (rows, ..., in). weights: (adapters, out, in). Returns (rows, ..., out)."""
+    if len(weights) == 1:
+        return F.linear(inputs, weights[0])
     rows = inputs.reshape(len(weights), -1, inputs.shape[-1])
     return (rows @ weights.transpose(1, 2)).view(*inputs.shape[:-1], -1)
 
 
 def side_by_side(inputs: Tensor, adapters: int, weight: Tensor, module: nn.Conv2d) -> Tensor:
     """Convolve equally many rows with each adapter's part of `weight` (adapters * out, in, ...): (rows / adapters, adapters * out, ...)."""
+    if adapters == 1:
+        return F.conv2d(inputs, weight, None, module.stride, module.padding, module.dilation)
     blocks = inputs.unflatten(0, (adapters, -1)).transpose(0, 1).flatten(1, 2)
     return F.conv2d(blocks, weight, None, module.stride, module.padding, module.dilation, adapters)
 
 
 def one_below_the_other(blocks: Tensor, adapters: int) -> Tensor:
     """Bring the result of `side_by_side` into the order of its inputs: (rows, out, ...)."""
-    return blocks.unflatten(1, (adapters, -1)).transpose(0, 1).flatten(0, 1)
+    return blocks if adapters == 1 else blocks.unflatten(1, (adapters, -1)).transpose(0, 1).flatten(0, 1)
 
 
 OUTPUTS: dict[type, Callable[..., Tensor]] = {LowRank: of_low_rank, Difference: of_difference, Gated: of_gated}

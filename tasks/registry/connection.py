@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publ
 EXPERIMENT = "wordmint"
 PREFIX = "concept."
 PAGE = 1000  # rows per request
+MOVING = threading.Lock()  # the address and its two environment variables are the process's, not the thread's
 REFUSALS = {
     401: "MLflow does not know this user; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     403: "MLflow does not let this user write; its administrator can, as docs/team.md says",
@@ -33,24 +35,39 @@ def model_name(concept: str) -> str:
 
 
 def connect(uri: str) -> None:
-    """Make `uri` the tracking server and registry of this process; a missing SQLite database is created. Raises what `one_writer` raises."""
+    """Make `uri` the tracking server and registry of this process; a missing SQLite database or experiment is created.
+
+    It waits for writers only where something is missing, so that readers do not queue. Raises what `one_writer` raises.
+    """
     import mlflow
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for each version, among the build's own
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # takes 14 s; MLflow's default of 7 takes four minutes to say that nothing answers
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each of these retries; the error at their end says enough
+    with MOVING:
+        if (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) != (uri, uri):
+            set_address(uri)
+    database = sqlite_file(uri)
+    with plain_errors():
+        if (not database or database.exists()) and mlflow.MlflowClient().get_experiment_by_name(EXPERIMENT):
+            return
+    with one_writer():
+        if database and not database.exists():
+            create_database(database)
+        experiment_id(mlflow.MlflowClient(), (database.parent / "artifacts").as_uri() if database else None)
+
+
+def set_address(uri: str) -> None:
+    """Make `uri` MLflow's address in this process and leave the environment as it is."""
+    import mlflow
+
     exported = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     for name, value in exported.items():  # MLflow exports the addresses, which would overrule params.yaml from then on
         os.environ.pop(name, None)
         os.environ.update({name: value} if value is not None else {})
-    database = sqlite_file(uri)
-    with one_writer():
-        if database and not database.exists():
-            create_database(database)
-        experiment_id(mlflow.MlflowClient(), (database.parent / "artifacts").as_uri() if database else None)
 
 
 def sqlite_file(uri: str) -> Path | None:

@@ -152,19 +152,26 @@ def reinstate(concept: str, why: str = "") -> dict[str, int]:
 
 
 def history(concept: str) -> dict[str, Any]:
-    """Return all that happened to a concept as {concept, revoked, versions, events}, versions and events oldest first.
+    """Return what `past` does.
 
     Raises:
-        ValueError: it has no versions.
+        ValueError: the concept has no versions.
     """
-    existing_version(concept, None)
+    found = past(concept)
+    if not found["versions"]:
+        existing_version(concept, None)
+    return found
+
+
+def past(concept: str) -> dict[str, Any]:
+    """Return all that happened to a concept as {concept, revoked, versions, events}, versions and events oldest first."""
+    entry = reading.entry(concept)
     versions = [
         {key: row[key] for key in ("version", "created", "aliases")}
         | {key: row["tags"].get(key) for key in ("digest", "decision", "decision_reason")}
         | {name: score.as_json() for name, score in score_record(row["version"], row["tags"]).scores.items()}
-        for row in reading.described(concept)
+        for row in reading.descriptions(entry)
     ]
-    entry = reading.entry(concept)
     revocation = entry.revocation
     return {"concept": concept, "revoked": revocation["why"] if revocation else None, "versions": versions, "events": entry.events}
 
@@ -175,7 +182,7 @@ def existing_version(concept: str, version: int | None) -> int:
     Raises:
         ValueError: there is no such version.
     """
-    numbers = [row["version"] for row in reading.described(concept)]
+    numbers = [int(row.version) for row in reading.minted(f"name = '{connection.model_name(concept)}'")]
     if not numbers:
         raise ValueError(f"concept {concept!r} has no versions in the registry; build it with `wordmint build {concept}`")
     if version is not None and version not in numbers:

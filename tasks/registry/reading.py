@@ -61,8 +61,11 @@ def entry(concept: str) -> Entry:
     """Read what the registry knows of a concept; a concept without a model has an empty entry."""
     import mlflow
 
-    model = next(pages(mlflow.MlflowClient().search_registered_models, f"name = '{model_name(concept)}'"), None)
-    if model is None:
+    try:
+        model = mlflow.MlflowClient().get_registered_model(model_name(concept))  # half the time of a search
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return Entry(concept, {}, {}, 0, None)
     reached = {alias: int(number) for alias, number in sorted(model.aliases.items())}
     newest = max((int(version.version) for version in model.latest_versions), default=0)
@@ -126,13 +129,18 @@ def moment(milliseconds: int) -> str:
 
 
 def described(concept: str) -> list[dict[str, Any]]:
-    """Return {version, created, aliases, tags} of every version of a concept, oldest first."""
-    descriptions, reached = [], aliases(concept)
-    for version in minted(f"name = '{model_name(concept)}'"):
+    """Return what `descriptions` does of a concept."""
+    return descriptions(entry(concept))
+
+
+def descriptions(known: Entry) -> list[dict[str, Any]]:
+    """Return {version, created, aliases, tags} of every version of a concept whose entry was read, oldest first."""
+    found = []
+    for version in minted(f"name = '{model_name(known.concept)}'"):
         number = int(version.version)
-        names = [alias for alias, target in reached.items() if target == number]
-        descriptions.append({"version": number, "created": moment(version.creation_timestamp), "aliases": names, "tags": dict(version.tags)})
-    return descriptions
+        names = [alias for alias, target in known.aliases.items() if target == number]
+        found.append({"version": number, "created": moment(version.creation_timestamp), "aliases": names, "tags": dict(version.tags)})
+    return found
 
 
 def minted(models: str) -> list["ModelVersion"]:

@@ -19,6 +19,16 @@ def test_a_writer_keeps_others_of_this_machine_out(settings: Settings) -> None:
         pass  # it is free again
 
 
+def test_a_reader_waits_for_no_writer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.connect(uri := connection.tracking_uri(settings))
+
+    def waits() -> None:
+        raise AssertionError("connecting took the writers' lock")
+
+    monkeypatch.setattr(connection, "one_writer", waits)
+    connection.connect(uri)
+
+
 def test_clones_on_one_machine_share_the_lock_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"ann:secret@127.0.0.1/{tmp_path.name}"
     for folder in ("one", "another"):
