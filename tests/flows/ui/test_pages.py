@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tasks import artifacts
 from tasks.pipeline.device import running_build
 from tests.support.app import running_app
-from tests.support.browser import PATIENCE, PHONE, needs_chromium, opened
+from tests.support.browser import PHONE, needs_chromium, opened, serious_faults
 from tests.support.catalogs import ROOT, draw_picture, edit_params, run
 from tests.support.services import started
 
@@ -27,7 +26,6 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 ELEMENT = "<img src=x onerror=alert(1)>\u202egnp"
 EVIL = ELEMENT + "{{7*7}}"
 """Text that must stay text: an element with a script, a change of the reading direction, and a template's expression."""
-expect.set_options(timeout=PATIENCE)
 
 
 class App:
@@ -309,13 +307,7 @@ def test_a_read_only_app_shows_and_changes_nothing(app: App) -> None:
     assert artifacts.registered("fox").read_bytes() == before
 
 
-PATHS = ("/", "/concepts/fox", "/concepts/mug", "/add", "/build", "/playground", "/concepts/nobody")
-
-
-def faults_of(page: Page) -> list[str]:
-    """Return what axe finds serious or critical in a page as it is now."""
-    found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
-    return [f"{page.url} {one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+PATHS = ("/", "/concepts/fox", "/concepts/mug", "/add", "/build", "/people", "/playground", "/concepts/nobody")
 
 
 def come_up(page: Page) -> None:
@@ -334,26 +326,26 @@ def test_every_page_fits_and_everyone_can_use_it(app: App, width: int, scheme: A
         for path in PATHS:
             page.goto(app.address + path)
             come_up(page)
-            wrong += faults_of(page)
+            wrong += serious_faults(page)
             if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
                 wrong.append(f"{path} is {wide} px wide")
             assert page.locator("img[src=x]").count() == 0, path
         page.goto(f"{app.address}/concepts/fox")
         page.get_by_role("button", name="Revoke…").click()
-        wrong += faults_of(page)
+        wrong += serious_faults(page)
         page.keyboard.press("Escape")
         page.get_by_role("button", name="lineage").first.click()
         expect(page.locator("#lineage")).to_be_visible()
-        wrong += faults_of(page)
+        wrong += serious_faults(page)
         page.goto(f"{app.address}/add")
         judged(page, lambda: page.set_input_files("#files", [file("0.png", drawn(60)), file("same.png", drawn(60))]))
         expect(page.locator("#sheet .error-text")).to_be_visible()
-        wrong += faults_of(page)
+        wrong += serious_faults(page)
         page.goto(f"{app.address}/playground")
         page.locator(".tabs label", has_text=re.compile("^Edit$")).click()
         page.set_input_files("#file", artifacts.images("fox") / "0.png")
         expect(page.locator("#brush")).to_be_visible()
         page.locator("#prompt").press_sequentially("a <")
         expect(page.locator("#options li").first).to_be_visible()
-        wrong += faults_of(page)
+        wrong += serious_faults(page)
     assert not wrong, "\n".join(wrong)
