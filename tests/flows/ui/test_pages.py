@@ -307,7 +307,7 @@ def test_a_read_only_app_shows_and_changes_nothing(app: App) -> None:
     assert artifacts.registered("fox").read_bytes() == before
 
 
-PATHS = ("/", "/concepts/fox", "/concepts/mug", "/add", "/build", "/people", "/playground", "/concepts/nobody")
+PATHS = ("/", "/concepts/fox", "/concepts/fox/compare?one=1&two=2", "/concepts/mug", "/add", "/build", "/people", "/playground", "/concepts/nobody")
 
 
 def come_up(page: Page) -> None:
