@@ -348,4 +348,6 @@ def test_every_page_fits_and_everyone_can_use_it(app: App, width: int, scheme: A
         page.locator("#prompt").press_sequentially("a <")
         expect(page.locator("#options li").first).to_be_visible()
         wrong += serious_faults(page)
+        page.goto((artifacts.REPORT / "index.html").absolute().as_uri())
+        wrong += serious_faults(page)
     assert not wrong, "\n".join(wrong)
