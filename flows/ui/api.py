@@ -81,9 +81,9 @@ def judge(pictures: Annotated[list[SentPicture], Body(embed=True, max_length=200
 
 
 @api.post("/words")
-def words(pictures: Annotated[list[str], Body(embed=True, max_length=200)]) -> list[dict[str, Any]]:
+def words(pictures: Annotated[list[str], Body(embed=True, min_length=1, max_length=200)]) -> dict[str, Any]:
     with JUDGING:
-        return adding.coarse_words(pictures, load_settings())
+        return adding.suggested_words(pictures, load_settings())
 
 
 @api.post("/concepts")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from tasks import artifacts
 from tasks.pipeline.device import running_build
@@ -126,6 +126,27 @@ def test_a_concept_is_added_built_and_shown(app: App) -> None:
         page.goto(f"{app.address}/concepts/mug")
         expect(page.locator(".thumbs li")).to_have_count(4)
         expect(page.locator(".thumbs")).to_contain_text(f"kept, {ELEMENT}")
+
+
+def test_words_that_clip_sees_in_a_picture_are_suggested(app: App) -> None:
+    """The tiny random CLIP sees nothing in particular, so the test answers in its place."""
+
+    def seen(route: Route) -> None:
+        first, second = route.request.post_data_json["pictures"]
+        route.fulfill(json={"concept": [{"word": "owl", "cosine": 0.6}], "pictures": {first: ["snow", "owl", ELEMENT], second: []}})
+
+    with app.page("/add") as page:
+        page.route("**/api/words", seen)
+        page.fill("[name=word]", "owl")
+        with page.expect_response("**/api/words"):
+            page.set_input_files("#files", [file("0.png", drawn(60)), file("1.png", drawn(61))])
+        chips, context = page.locator(".seen").first.locator("button"), page.locator("#sheet > li").first.get_by_label("What else 0.png shows")
+        expect(chips).to_have_text(["snow", ELEMENT])
+        chips.first.click()
+        page.keyboard.type("in the ")
+        expect(context).to_have_value("in the snow")
+        expect(chips).to_have_text([ELEMENT])
+        expect(page.locator(".seen").nth(1).locator("button")).to_have_count(0)
 
 
 def ask_to_draw(page: Page, prompt: str, **fields: int) -> None:
