@@ -314,12 +314,12 @@ def test_versions_are_compared_traced_and_exported(app: App) -> None:
 def test_a_read_only_app_shows_and_changes_nothing(app: App) -> None:
     before = artifacts.registered("fox").read_bytes()
     with running_app(app.logs / "read-only.log", "--read-only") as (_, address), opened(app.chromium, [403]) as page:
-        for path in ("/", "/concepts/fox", "/build"):
+        for path in ("/", "/concepts/fox", "/build", "/people"):
             page.goto(address + path)
             expect(page.locator("h1")).to_be_visible()
             for button in page.locator("[data-writes]").all():
                 expect(button).to_be_hidden()
-        expect(page.locator("nav")).to_have_text(re.compile(r"^\s*Gallery\s+Build\s*$"))
+        expect(page.locator("nav")).to_have_text(re.compile(r"^\s*Gallery\s+Build\s+People\s*$"))
         page.goto(f"{address}/add")
         page.set_input_files("#files", file("1.png", drawn(1)))
         expect(page.locator("#refused")).to_contain_text("this app only shows the catalog; start `wordmint ui` without --read-only to change it")
