@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows import freshness, watching, workers
 from flows.batches import build_concepts
-from flows.outcome import BuildFailed, Outcome, show
+from flows.outcome import BuildFailed, Outcome, show, show_samples
 from tasks.drawing.redrawing import redraw
 from tasks.pipeline import fingerprints, repository, storage
 from tasks.pipeline.device import catalog_turn
@@ -48,6 +48,7 @@ def build_stale(concepts: list[str] | None) -> Outcome:
         elif stale:
             workers.build_elsewhere(stale, settings, outcome)
         show(outcome, chosen)
+        show_samples(outcome)
         redraw(repo, settings)
         watching.tell("end")
     return outcome

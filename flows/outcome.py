@@ -1,5 +1,6 @@
-"""What a build did, and the table in which Prefect shows it."""
+"""What a build did, and the table and the pictures with which Prefect shows it."""
 
+import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,13 +10,17 @@ from typing import Any
 from uuid import UUID
 
 from prefect import get_client, get_run_logger
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from flows import watching
 from tasks import artifacts
+from tasks.drawing.strips import strip
 from tasks.pipeline.graph import STAGES
 from tasks.registry.promotion import measured
+
+MOST_BYTES = 200_000
+"""The largest page of pictures of a run; Prefect's database keeps every one."""
 
 
 @dataclass
@@ -72,6 +77,22 @@ def show(outcome: Outcome, concepts: Sequence[str]) -> None:
     if len(touched) < len(concepts):
         rows.append({"concept": f"{len(concepts) - len(touched)} others", "skipped": "up to date"})
     create_table_artifact(rows, key="build")
+
+
+def show_samples(outcome: Outcome) -> None:
+    """Publish small samples of the concepts that were built, with as many as MOST_BYTES hold; those that another machine keeps are left out."""
+    built = [concept for concept in outcome.seconds if concept not in outcome.failed and (concept in outcome.ran or concept in outcome.restored)]
+    strips = ((concept, data) for concept in built if (data := strip(artifacts.samples(concept))))
+    parts, size = list[str](), 0
+    for concept, data in strips:
+        part = f"`{concept}`\n\n![samples of {concept}](data:image/webp;base64,{base64.b64encode(data).decode()})"
+        size += len(part)
+        if size > MOST_BYTES:
+            parts.append("The pictures of the others are in the report.")
+            break
+        parts.append(part)
+    if parts:
+        create_markdown_artifact("\n\n".join(parts), key="samples", description="the first sample of each prompt")
 
 
 def row(outcome: Outcome, concept: str) -> dict[str, Any]:

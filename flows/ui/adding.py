@@ -21,6 +21,7 @@ from tasks.settings import Settings
 from tasks.using.add import add_concept
 
 SUFFIXES = {"JPEG": "jpg", "JPEG2000": "jp2", "MPO": "jpg", "TIFF": "tif"}
+COARSE_WORDS, CONTEXT_WORDS = 6, 3  # suggestions for a concept, and for a picture
 Line = Annotated[str, Field(max_length=500)]
 
 
@@ -108,8 +109,13 @@ def suffix(path: Path) -> str:
     return SUFFIXES.get(name, name.lower())
 
 
-def coarse_words(ids: Sequence[str], settings: Settings, count: int = 6) -> list[dict[str, Any]]:
-    """Return {word, cosine} of the words of the vocabulary that CLIP finds nearest to pictures, the nearest first."""
-    from tasks.using.coarse_words import nearest_words
+def suggested_words(ids: Sequence[str], settings: Settings) -> dict[str, Any]:
+    """Return words that CLIP sees in pictures as {concept, pictures}.
 
-    return [{"word": word, "cosine": cosine} for word, cosine in nearest_words([upload(key) for key in ids], settings, count)]
+    concept: {word, cosine} of those nearest to all pictures, the nearest first. pictures: id -> words that tell a picture from the others.
+    """
+    from tasks.using.coarse_words import nearest, seen, telling
+
+    words, cosines = seen([upload(key) for key in ids], settings)
+    common = [{"word": word, "cosine": cosine} for word, cosine in nearest(words, cosines, COARSE_WORDS)]
+    return {"concept": common, "pictures": dict(zip(ids, telling(words, cosines, CONTEXT_WORDS), strict=True))}

@@ -11,8 +11,9 @@ from fastapi import APIRouter, Body, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from flows.ui import adding, builds, concept, gallery, uploads
+from flows.ui import adding, builds, concept, gallery, people, uploads
 from flows.ui.adding import NewConcept, SentPicture
+from flows.ui.people import NewQuestionnaire, SentAnswers
 from tasks.pipeline import progress
 from tasks.settings import load_settings
 from tasks.using.orders import order_of
@@ -81,15 +82,25 @@ def judge(pictures: Annotated[list[SentPicture], Body(embed=True, max_length=200
 
 
 @api.post("/words")
-def words(pictures: Annotated[list[str], Body(embed=True, max_length=200)]) -> list[dict[str, Any]]:
+def words(pictures: Annotated[list[str], Body(embed=True, min_length=1, max_length=200)]) -> dict[str, Any]:
     with JUDGING:
-        return adding.coarse_words(pictures, load_settings())
+        return adding.suggested_words(pictures, load_settings())
 
 
 @api.post("/concepts")
 def add(new: NewConcept) -> dict[str, str]:
     adding.add(new, load_settings())
     return {"said": f"added {new.name}", "concept": new.name}
+
+
+@api.post("/questionnaires")
+def ask(new: NewQuestionnaire) -> dict[str, Any]:
+    return people.write(new, load_settings())
+
+
+@api.post("/answers")
+def answers(sent: SentAnswers) -> dict[str, str]:
+    return {"said": people.keep(sent, load_settings())}
 
 
 @api.get("/stale")

@@ -8,8 +8,9 @@ from fastapi.responses import FileResponse, HTMLResponse
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 import tasks.drawing
-from flows.ui import concept, gallery
+from flows.ui import concept, gallery, people
 from tasks import artifacts
+from tasks.pipeline.door import MENDABLE
 from tasks.registry.promotion import SCORES
 from tasks.settings import load_settings
 
@@ -77,6 +78,41 @@ def add_page(request: Request) -> HTMLResponse:
 @pages.get("/build")
 def build_page(request: Request) -> HTMLResponse:
     return page(request, "build")
+
+
+@pages.get("/people")
+def people_page(request: Request) -> HTMLResponse:
+    return page(request, "people", concepts=people.askable(load_settings()), asked=people.questionnaires())
+
+
+@pages.get("/people/opinions")
+def opinions(request: Request) -> HTMLResponse:
+    """Answer with what people say, a part of the page that comes after its first paint."""
+    try:
+        return page(request, "opinions", facts=people.opinions(load_settings()), why="")
+    except MENDABLE as error:
+        return page(request, "opinions", facts=None, why=str(error))
+
+
+@pages.get("/questionnaires/{key}")
+def questionnaire(request: Request, key: str) -> HTMLResponse:
+    """Answer with a questionnaire's page, which sends its answers to the app, or saves them as a file where the app keeps none."""
+    access = request.app.state.access
+    html = people.opened(questionnaire_file(key), key, "" if access.read_only else access.write_token)
+    return HTMLResponse(html, headers={"Content-Security-Policy": people.policy(html)})
+
+
+@pages.get("/questionnaires/{key}/file")
+def questionnaire_to_send(key: str) -> FileResponse:
+    path = questionnaire_file(key)
+    return FileResponse(path, media_type="text/html", filename=path.name)
+
+
+def questionnaire_file(key: str) -> Path:
+    path = people.page_file(key)
+    if path is None:
+        raise HTTPException(404, f"this folder has no page of questionnaire {key}")
+    return path
 
 
 @pages.get("/playground")

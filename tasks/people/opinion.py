@@ -23,7 +23,21 @@ Rankings = dict[str, list[Ranking]]  # by part
 
 
 def opinion(concepts: Sequence[str], settings: Settings, allowed: float) -> dict[str, Any]:
-    """Return what the kept answers say, and write it on the versions in MLflow.
+    """Fetch the answers that are kept, write what they say on the versions in MLflow, and return it, as `heard` does.
+
+    Raises:
+        ValueError: no answers are kept, or a version in the registry is not the one that was shown.
+    """
+    with repository.open_repo() as repo:
+        answers.complete(repo, [artifacts.answers(concept) for concept in concepts])
+    facts = heard(concepts, settings, allowed)
+    for concept, one in facts["concepts"].items():
+        write(concept, counting(answers.kept(concept), allowed), one["candidates"])
+    return facts
+
+
+def heard(concepts: Sequence[str], settings: Settings, allowed: float) -> dict[str, Any]:
+    """Return what the answers on this machine say.
 
     allowed: the share of the attention checks that a rater may fail. Returns {concepts, agreement, dropped}. concepts: concept -> {raters,
     candidates}, where candidates are name -> metric -> {value, low, high}. agreement: metric -> what it is compared with -> {value, low,
@@ -32,8 +46,6 @@ def opinion(concepts: Sequence[str], settings: Settings, allowed: float) -> dict
     Raises:
         ValueError: no answers are kept, or a version in the registry is not the one that was shown.
     """
-    with repository.open_repo() as repo:
-        answers.complete(repo, [artifacts.answers(concept) for concept in concepts])
     answered = {concept: answers.kept(concept) for concept in concepts}
     if not any(answered.values()):
         raise ValueError("no answers are kept yet; send the page of `wordmint questionnaire` to raters, then run `wordmint answers FILE...`")
@@ -41,13 +53,17 @@ def opinion(concepts: Sequence[str], settings: Settings, allowed: float) -> dict
     opinions, rankings, automatic = dict[str, Any](), dict[str, Rankings](), dict[str, dict[str, dict[str, float]]]()
     bootstrap = Bootstrap(settings.score.bootstrap_samples, settings.score.confidence, settings.score.seed)
     for concept, group in answered.items():
-        if counted := [one for one in group if not careless(one, allowed)]:
+        if counted := counting(group, allowed):
             rankings[concept] = rankings_of(concept, counted)
             measured = {METRICS[part]: preferences(rankings[concept][part], bootstrap) for part in PARTS}
             opinions[concept] = judged(concept, counted, measured)
             automatic[concept] = automatic_scores(concept, counted)
     agreements = {METRICS[part]: agreement(part, rankings, automatic, partial(mean_tau, bootstrap=bootstrap)) for part in PARTS}
     return {"concepts": opinions, "agreement": agreements, "dropped": dropped(answered, allowed)}
+
+
+def counting(group: Sequence[Answered], allowed: float) -> list[Answered]:
+    return [one for one in group if not careless(one, allowed)]
 
 
 def careless(one: Answered, allowed: float) -> bool:
@@ -81,18 +97,22 @@ def candidates_of(concept: str, group: Sequence[Answered]) -> dict[str, dict[str
 
 
 def judged(concept: str, group: Sequence[Answered], measured: Mapping[str, Mapping[str, Interval]]) -> dict[str, Any]:
-    """Write people's numbers on the versions of a concept and return {raters, candidates}."""
+    """Return {raters, candidates} of a concept; the registry must have the versions that raters saw."""
     shown = [facts for one in group for facts in one.record["candidates"][concept].values() if "version" in facts]
     for number, digest in sorted({(facts["version"], facts["digest"]) for facts in shown}):
         human_scores.check_version(concept, number, digest)
-    found: dict[str, dict[str, Any]] = {}
+    found = {
+        name: {metric: rounded(by_name[name]) for metric, by_name in measured.items() if name in by_name} for name in candidates_of(concept, group)
+    }
+    return {"raters": len({one.filled.rater for one in group}), "candidates": found}
+
+
+def write(concept: str, group: Sequence[Answered], scores: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> None:
+    """Write people's numbers on the versions of a concept. scores: candidate -> metric -> {value, low, high}."""
     for name, facts in candidates_of(concept, group).items():
-        scores = {metric: by_name[name] for metric, by_name in measured.items() if name in by_name}
-        found[name] = {metric: rounded(score) for metric, score in scores.items()}
         if "version" in facts:
             raters = {one.filled.rater for one in group if name in one.record["candidates"][concept]}
-            human_scores.write(concept, facts["version"], found[name], len(raters))
-    return {"raters": len({one.filled.rater for one in group}), "candidates": found}
+            human_scores.write(concept, facts["version"], scores[name], len(raters))
 
 
 def rounded(score: Interval) -> dict[str, float | None]:

@@ -79,15 +79,20 @@ def write_questionnaire(concepts: Sequence[str], settings: Settings, items: int,
         paths = {path for item in drawn_up for path in item.paths()}
         side = common_side(paths)
         files = {path: page.encoded(path, side) for path in sorted(paths)}
-    digests = {path: hashlib.sha256(data).hexdigest()[:16] for path, data in files.items()}
+    digests = {path: page.digest(data) for path, data in files.items()}
     facts = {concept: {candidate.name: candidate.facts for candidate in shown} for concept, shown in compared.items()}
     record: dict[str, Any] = {"seed": seed, "candidates": facts, "items": [recorded(item, digests) for item in drawn_up]}
     record = {"id": identity(record), **record}
     html = page.render(record, {digests[path]: data for path, data in files.items()})
-    out = out or Path(f"questionnaire-{record['id']}.html")
+    out = out or page_path(record["id"])
     artifacts.write_json(artifacts.questionnaire(record["id"]), record)
     artifacts.write_bytes(out, html)
     return Written(record["id"], out, artifacts.questionnaire(record["id"]), len(drawn_up), len(html) / 1e6)
+
+
+def page_path(digest: str) -> Path:
+    """Return where a questionnaire's page is written unless another place is named."""
+    return Path(f"questionnaire-{digest}.html")
 
 
 def built(concepts: Sequence[str], settings: Settings) -> list[str]:

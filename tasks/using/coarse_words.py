@@ -1,4 +1,4 @@
-"""Which ordinary words are nearest to pictures of a new concept, as the scorer sees them: suggestions for its coarse word."""
+"""Which ordinary words the scorer sees in the pictures of a new concept: suggestions for its coarse word, and for what else a picture shows."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,10 +15,30 @@ from tasks.similarity.scorer import load_scorer
 
 MOST_WORDS = 5_000  # of the vocabulary, whose frequent words come first
 FRAME = "a photo of a {}"
+NEAREST = 8  # words of a picture among which those are that tell it from the others
+TELLING = 1.5  # standard deviations of a picture's cosines by which such a word is nearer to it than to the others
 
 
-def nearest_words(pictures: Sequence[Path], settings: Settings, count: int) -> list[tuple[str, float]]:
-    """Return the words whose phrase has the highest mean cosine with pictures, with that cosine, the nearest first.
+def nearest(words: Sequence[str], cosines: Tensor, count: int) -> list[tuple[str, float]]:
+    """Return the words with the highest mean cosine, with that cosine. cosines: (pictures, words)."""
+    mean = cosines.mean(dim=0)
+    return [(words[index], round(float(mean[index]), 4)) for index in mean.argsort(descending=True)[:count].tolist()]
+
+
+def telling(words: Sequence[str], cosines: Tensor, count: int) -> list[list[str]]:
+    """Return, for each picture, at most `count` of its nearest words that are much farther from the other pictures. cosines: (pictures, words).
+
+    What all pictures show is the concept itself, and what a single one shows is its context; a single picture has no others to differ from.
+    """
+    if len(cosines) < 2:
+        return [[] for _ in cosines]
+    excess = (cosines - (cosines.sum(dim=0) - cosines) / (len(cosines) - 1)) / cosines.std(dim=1, keepdim=True)
+    order = cosines.argsort(dim=1, descending=True)[:, :NEAREST].tolist()
+    return [[words[index] for index in row if own[index] >= TELLING][:count] for row, own in zip(order, excess, strict=True)]
+
+
+def seen(pictures: Sequence[Path], settings: Settings) -> tuple[list[str], Tensor]:
+    """Return the words of the vocabulary, and the cosine of each picture with each word's phrase: (pictures, words).
 
     Raises:
         UnusableError: a picture cannot be read.
@@ -27,8 +47,7 @@ def nearest_words(pictures: Sequence[Path], settings: Settings, count: int) -> l
     images = [read_picture(path, resolution, rules.min_side, rules.max_pixels).image for path in pictures]
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     words, phrases = vocabulary(settings.base, settings.scorer, settings.runtime.device)
-    cosines = (scorer.image_features(images) @ phrases.T).mean(dim=0)
-    return [(words[index], round(float(cosines[index]), 4)) for index in cosines.argsort(descending=True)[:count].tolist()]
+    return words, scorer.image_features(images) @ phrases.T
 
 
 @lru_cache(maxsize=1)

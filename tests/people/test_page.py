@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -14,7 +13,7 @@ from tasks import artifacts
 from tasks.people.questionnaire import Written, write_questionnaire
 from tasks.settings import Settings
 from tests.support.browser import PHONE, needs_chromium
-from tests.support.people import TASTE
+from tests.support.people import TASTE, fill_in, order, press, shown_item
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -31,38 +30,6 @@ def page(chromium: Browser, written: Written) -> Iterator[Page]:
         page = phone.new_page()
         page.goto(written.page.absolute().as_uri())
         yield page
-
-
-def press(page: Page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
-
-
-def shown_item(page: Page) -> int | None:
-    return page.evaluate("steps[state.at].number ?? null")
-
-
-def order(page: Page) -> list[int]:
-    return page.evaluate(f"state.orders[{shown_item(page)}]")
-
-
-def fill_in(page: Page, record: dict[str, Any], look: bool) -> None:
-    """Go to the end. One who looks taps in the order of TASTE, one who does not presses 1, 2, 3."""
-    while "Done, thank you" not in page.inner_text("body"):
-        number = shown_item(page)
-        if number is not None:
-            names = record["items"][number]["candidates"]
-            places = sorted(range(len(names)), key=lambda place: TASTE.index(names[place])) if look else list(range(len(names)))
-            for place in places[:-1]:
-                if look:
-                    page.locator(".choice").nth(place).tap()
-                else:
-                    press(page, str(place + 1))
-            assert order(page) == places
-        if look:
-            page.tap("#next")
-        else:
-            press(page, "Enter")
 
 
 def saved(page: Page, path: Path) -> Path:

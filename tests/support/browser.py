@@ -7,12 +7,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium or Chrome on PATH, in which the page would be opened")
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 PATIENCE = 120_000  # ms, on a machine that does other things
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,9 @@ def opened(chromium: Browser, refusals: Sequence[int] = (), **options: Any) -> I
         page.on("dialog", dialog)
         yield page
         assert not wrong, wrong
+
+
+def serious_faults(page: Page) -> list[str]:
+    """Return what axe finds serious or critical in a page as it is now."""
+    found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+    return [f"{page.url} {one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]

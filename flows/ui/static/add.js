@@ -23,9 +23,17 @@ async function place(file, id) {
   const item = element("li"), frame = element("div", {className: "frame"}), entry = {id, name: file.name};
   entry.crop = await Crop.of(file, frame, () => send(entry));
   const context = element("input", {placeholder: "on the grass", maxLength: 500, ariaLabel: `What else ${file.name} shows`});
-  entry.context = () => context.value.trim();
+  entry.context = word => {
+    if (word) {
+      context.value = [context.value.trim(), word].filter(Boolean).join(" ");
+      context.focus();
+      context.setSelectionRange(...Array(2).fill(context.value.length - word.length)); // where "on the" goes
+    }
+    return context.value.trim();
+  };
   item.append(frame, ...(entry.crop ? [entry.crop.slider] : []), element("b", {textContent: file.name}), element("p", {className: "hint", textContent: "…"}),
     element("label", {}, element("span", {textContent: "what else it shows"}), context),
+    element("div", {className: "chips seen", role: "group", ariaLabel: `Words that CLIP sees in ${file.name} and not in the others`}),
     element("div", {className: "row"},
       ...(entry.crop ? [element("button", {type: "button", className: "link", textContent: "turn", onclick: () => entry.crop.turn()})] : []),
       element("button", {type: "button", className: "link", textContent: "leave out", onclick: () => {
@@ -56,10 +64,22 @@ async function judge() {
     hint.textContent = reason ? `would be dropped: ${reason}` : "kept";
     hint.classList.toggle("error-text", Boolean(reason));
   }
-  const near = await ask("POST", "/api/words", {pictures: sent.map(({id}) => id)});
+  const kept = sent.map(({id}) => id).filter(id => !verdicts[id]);
+  const near = kept.length ? await ask("POST", "/api/words", {pictures: kept}) : {concept: [], pictures: {}};
   if (turn !== judging) return;
-  document.querySelector("#words").replaceChildren(...near.map(({word}) =>
-    element("button", {type: "button", className: "chip", textContent: word, onclick: () => form.elements.word.value = word})));
+  document.querySelector("#words").replaceChildren(...near.concept.map(({word}) => chip(word, () => form.elements.word.value = word)));
+  const coarse = form.elements.word.value.trim();
+  for (const [item, {id, context}] of pictures) {
+    const words = (near.pictures[id] ?? []).filter(word => word !== coarse);
+    item.querySelector(".seen").replaceChildren(...words.map(word => chip(word, event => {
+      event.target.remove();
+      context(word);
+    })));
+  }
+}
+
+function chip(text, onclick) {
+  return element("button", {type: "button", className: "chip", textContent: text, onclick});
 }
 
 async function add(then) {

@@ -48,10 +48,12 @@ def test_pictures_are_judged_as_curate_would(browser: TestClient, tmp_path: Path
     assert browser.post("/api/judge", json={"pictures": [{"id": "../../etc/passwd", "name": "x"}]}).status_code == 400
 
 
-def test_the_nearest_words_of_the_vocabulary_are_suggested(browser: TestClient, tmp_path: Path) -> None:
+def test_words_of_the_vocabulary_are_suggested(browser: TestClient, tmp_path: Path) -> None:
     ids = [picture["id"] for picture in sent(browser, [50, 51], tmp_path)]
-    near = browser.post("/api/words", json={"pictures": ids}).json()
-    assert len(near) == 6 and near == sorted(near, key=lambda row: -row["cosine"])
+    found = browser.post("/api/words", json={"pictures": ids}).json()
+    assert len(found["concept"]) == 6 and found["concept"] == sorted(found["concept"], key=lambda row: -row["cosine"])
+    assert list(found["pictures"]) == ids and all(len(words) <= 3 for words in found["pictures"].values())
+    assert browser.post("/api/words", json={"pictures": []}).status_code == 422
 
 
 def test_a_concept_is_added_with_its_contexts_and_rights(browser: TestClient, tmp_path: Path) -> None:

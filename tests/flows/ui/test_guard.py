@@ -63,6 +63,7 @@ def test_only_the_apps_own_pages_write(settings: Settings, headers: dict[str, st
 @pytest.mark.parametrize(("method", "path"), [
     ("POST", "/api/build"), ("DELETE", "/api/build"), ("POST", "/api/drawings"), ("POST", "/api/concepts"), ("PUT", "/api/uploads"),
     ("POST", "/api/concepts/fox/promote"), ("POST", "/api/concepts/fox/rescore"), ("POST", "/api/judge"),
+    ("POST", "/api/questionnaires"), ("POST", "/api/answers"),
 ])  # fmt: skip
 def test_a_read_only_app_writes_nothing(settings: Settings, method: str, path: str) -> None:
     access = Access(read_only=True, write_token="secret")
