@@ -71,7 +71,18 @@ def grown(count: int, folder: Path) -> Costs:
     costs["the report's index"] = measured("tasks.report", "--edition", str(edition("report")))
     measured("flows.cli.main", "push")
     costs["push with nothing new"] = measured("flows.cli.main", "push")
+    clone(folder / "clone")
+    costs["pull of everything"] = measured("flows.cli.main", "pull")
+    costs["pull with nothing new"] = measured("flows.cli.main", "pull")
     return costs
+
+
+def clone(folder: Path) -> None:
+    """Commit the catalog and clone it to a folder, which becomes the working directory and has no data yet."""
+    author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    for command in (["add", "--all"], [*author, "commit", "--quiet", "--message", "a catalog"], ["clone", "--quiet", ".", str(folder)]):
+        subprocess.run(["git", *command], check=True)
+    os.chdir(folder)
 
 
 def main(

@@ -157,12 +157,12 @@ def write_lock(params: dict[str, Any]) -> None:
         for concept in params["concepts"] if "foreach" in definition else [""]:
             text = json.dumps(definition.get("do", definition)).replace("${key}", concept)
             declared = json.loads(text)
-            outs = [out for kind in ("outs", "metrics") for out in declared.get(kind, [])]
+            outs = [out for kind in ("outs", "metrics", "plots") for out in declared.get(kind, [])]
             entries[f"{stage}@{concept}" if concept else stage] = {
                 "cmd": declared["cmd"],
                 "deps": [hashed(Path(dep)) for dep in declared["deps"]],
                 "params": {"params.yaml": {name: value_of(params, name) for name in declared["params"]}},
-                "outs": [hashed(Path(out)) for out in outs],
+                "outs": [hashed(Path(*out)) for out in (out if isinstance(out, dict) else [out] for out in outs)],
             }
     document = json.loads(json.dumps({"schema": "2.0", "stages": entries}))  # else YAML writes what entries share as anchors
     Path("dvc.lock").write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False), encoding="utf-8")

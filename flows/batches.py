@@ -14,7 +14,7 @@ from flows.device_slot import device_slot
 from flows.outcome import BuildFailed, Outcome, accounted, show
 from flows.progress import counted, stage_bars
 from tasks.concepts.rights import read_rights
-from tasks.pipeline import repository, sending, storage
+from tasks.pipeline import receiving, repository, sending, storage
 from tasks.pipeline.graph import STAGES
 from tasks.pipeline.transient import transient
 from tasks.registry import connection
@@ -50,7 +50,7 @@ def build_batch(concepts: list[str], push: bool = False) -> Outcome:
     settings, outcome = load_settings(), Outcome()
     settings.chosen(concepts)
     with repository.open_repo() as repo:
-        storage.fetch_inputs(repo, concepts)
+        receiving.fetch_inputs(repo, concepts)
         build_concepts(repo, concepts, settings, outcome)
         built = [concept for concept in concepts if concept not in outcome.failed]
         if push and built:

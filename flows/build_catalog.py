@@ -6,7 +6,7 @@ from flows import freshness, watching, workers
 from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome, show, show_samples
 from tasks.drawing.redrawing import redraw
-from tasks.pipeline import fingerprints, repository, storage
+from tasks.pipeline import fingerprints, receiving, repository
 from tasks.pipeline.device import catalog_turn
 from tasks.settings import load_settings
 
@@ -38,7 +38,7 @@ def build_stale(concepts: list[str] | None) -> Outcome:
     current = fingerprints.fingerprints_of(list(settings.concepts))
     suspects = freshness.suspects(chosen, current, settings)
     with repository.open_repo() as repo:
-        storage.fetch_inputs(repo, suspects)
+        receiving.fetch_inputs(repo, suspects)
         stale = list(dict.fromkeys(name.partition("@")[2] for name in repository.stale_among(repo, suspects, current)))
         outcome.revoked = freshness.revoked_concepts(stale, settings)
         stale = [concept for concept in stale if concept not in outcome.revoked]

@@ -12,7 +12,7 @@ from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome
 from flows.progress import progress
 from tasks import artifacts
-from tasks.pipeline import repository, storage
+from tasks.pipeline import receiving, repository
 from tasks.pipeline.door import one_line_errors
 from tasks.registry.connection import tracking_uri
 from tasks.settings import load_settings
@@ -32,7 +32,7 @@ def study(quick: bool = False) -> Outcome:
     """
     plan, settings, outcome = load_plan(quick), load_settings(), Outcome()
     with repository.open_repo() as repo:
-        storage.fetch(repo, [artifacts.larger(thing) for thing in plan.things])
+        receiving.fetch(repo, [artifacts.larger(thing) for thing in plan.things])
     cells, folder, uri, stale = list(cells_of(plan)), page_folder(quick).absolute(), tracking_uri(settings), []
     parts = {
         catalog_folder(quick): [cell for cell in cells if cell.kind != "guided"],

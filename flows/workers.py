@@ -28,7 +28,7 @@ from prefect.futures import PrefectFuture, as_completed
 from flows.batches import build_batch, build_stages, load_stages
 from flows.outcome import BuildFailed, Outcome, accounted, row, rows_of
 from flows.progress import counted
-from tasks.pipeline import repository, storage
+from tasks.pipeline import receiving, repository
 from tasks.pipeline.graph import STAGES
 from tasks.settings import Runtime, Settings
 
@@ -58,7 +58,7 @@ def take_over(repo: repository.Repo, concepts: list[str], settings: Settings, ou
     """Record here the results that workers built from the same inputs and pushed."""
     stale = repository.stale(repo, concepts)
     if stale:
-        storage.fetch_runs(repo)
+        receiving.fetch_runs(repo)
     for concept in dict.fromkeys(name.partition("@")[2] for name in stale):
         with accounted(outcome, concept):
             for stage in STAGES[:-1]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks import artifacts
 from tasks.people.questionnaire import identity
-from tasks.pipeline import repository, storage
+from tasks.pipeline import receiving, repository, storage
 
 
 class Filled(BaseModel):
@@ -121,7 +121,7 @@ def complete(repo: repository.CatalogRepo, folders: Sequence[Path]) -> None:
     Raises:
         ValueError: they cannot be fetched, or the folder is older than what Git names.
     """
-    storage.fetch(repo, folders)
+    receiving.fetch(repo, folders)
     for folder in folders:
         recorded = storage.recorded_md5(folder)
         missing = [name for name in (storage.recorded_files(repo, recorded) if recorded else ()) if not (folder / name).exists()]

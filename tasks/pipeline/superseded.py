@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from dvc.scm import NoSCM
 
-from tasks.pipeline import run_cache, storage
+from tasks.pipeline import recorded, run_cache, storage
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.registry import connection, reading
 from tasks.settings import Settings
@@ -40,7 +40,7 @@ def superseded(repo: CatalogRepo, settings: Settings) -> list[Path]:
 
 def named(repo: CatalogRepo) -> set[str]:
     """Return every md5 that dvc.lock and the .dvc files name, on disk and in Git."""
-    paths = [Path("dvc.lock"), *storage.pointers(repo.stages().lockfile_data)]
+    paths = [Path("dvc.lock"), *recorded.pointers(repo.stages().lockfile_data)]
     texts = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
     return set(MD5.findall("\n".join(texts if isinstance(repo.scm, NoSCM) else [*texts, committed()])))
 

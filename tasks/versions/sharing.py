@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tasks.drawing.redrawing import redraw
 from tasks.faults import point
-from tasks.pipeline import repository, sending, storage
+from tasks.pipeline import receiving, repository, sending, storage
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
@@ -43,7 +43,7 @@ def pull(settings: Settings) -> Pulled:
     """
     concepts = list(settings.concepts)
     with repository.open_repo() as repo:
-        fetched = storage.receive(repo, concepts)
+        fetched = receiving.receive(repo, concepts)
         point("files fetched, nothing restored")
         restored = [name for name in repository.stale_now(repo, concepts) if repository.restore(repo, name, pull=True)]
         if connection.exists(tracking_uri(settings)):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from tasks import artifacts
 from tasks.concepts.rights import Rights
-from tasks.pipeline import merge_driver, repository, sending, storage
+from tasks.pipeline import merge_driver, receiving, repository, sending, storage
 from tasks.pipeline.graph import STAGES
 from tasks.settings import load_settings
 from tasks.using.add import add_concept
@@ -183,7 +183,7 @@ def test_a_second_clone_has_nothing_to_build(catalog: Path, monkeypatch: pytest.
     repository.open_repo().close()
     git("pull", "--quiet", "--no-rebase", "--no-edit", "origin", "theirs")
     with repository.open_repo() as repo:
-        storage.receive(repo, list(load_settings().concepts))
+        receiving.receive(repo, list(load_settings().concepts))
     assert stale() == {}
 
 

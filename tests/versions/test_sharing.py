@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from tasks import artifacts
-from tasks.pipeline import repository, storage
+from tasks.pipeline import receiving, repository, storage
 from tasks.pipeline.graph import STAGES
 from tasks.settings import load_settings
 from tasks.versions import sharing
@@ -156,7 +156,7 @@ def test_pictures_that_nobody_sent_hold_up_no_others(catalog: Path, monkeypatch:
         storage.track_inputs(repo, ["owl"])
     second_clone(catalog, monkeypatch)
     with repository.open_repo() as repo:
-        storage.fetch_inputs(repo, ["owl", "fox"])
+        receiving.fetch_inputs(repo, ["owl", "fox"])
     assert artifacts.images("fox").is_dir() and not list(artifacts.images("owl").glob("*"))
 
 
