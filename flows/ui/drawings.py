@@ -9,8 +9,10 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.ui.uploads import upload
 from tasks import artifacts
@@ -20,9 +22,14 @@ from tasks.settings import Settings, load_settings
 from tasks.using import orders
 from tasks.using.orders import Order
 
+if TYPE_CHECKING:  # the app answers before Pillow is needed
+    from PIL import Image
+
 log = logging.getLogger(__name__)
 DRAWINGS = artifacts.CACHE / "drawings"
 RECIPE = "recipe.json"
+SO_FAR = "so-far.png"
+"""What the picture that is drawn looks like."""
 KEPT = 200
 """The drawings that are kept; older ones are deleted."""
 AT_ONCE = 8  # pictures; a cancelled drawing ends with its batch
@@ -62,7 +69,7 @@ class Drawings:
             artifacts.write_bytes(DRAWINGS / key / f"{name}.upload", file.read_bytes())
         recipe = {"id": key, "at": at.isoformat(timespec="seconds"), "order": order.model_dump(), "files": sorted(files)}
         with self.lock:
-            self.known[key] = recipe | {"state": "queued", "pictures": [], "error": None, "change": next(self.changes)}
+            self.known[key] = recipe | {"state": "queued", "pictures": [], "looks": 0, "error": None, "change": next(self.changes)}
         self.forget_old()
         self.worker.submit(self.carry_out, key, order)
         return self.find(key)
@@ -94,7 +101,7 @@ class Drawings:
                 for entry in pictures:
                     if self.find(key)["state"] == "cancelled":
                         return
-                    self.update(key, pictures=[*self.find(key)["pictures"], entry])
+                    self.update(key, pictures=[*self.find(key)["pictures"], entry], looks=0)
             if self.find(key)["state"] != "cancelled":
                 self.update(key, state="done")
         except MENDABLE as error:
@@ -108,10 +115,20 @@ class Drawings:
         files = {name: DRAWINGS / key / f"{name}.upload" for name in self.find(key)["files"]}
         few = settings.runtime.model_copy(update={"pictures_per_batch": min(AT_ONCE, settings.runtime.pictures_per_batch)})
         settings = settings.model_copy(update={"runtime": few})
-        for part in parts(order, settings):
-            for picture in orders.carry_out(part, settings, **files):
-                orders.keep(picture, order, DRAWINGS / key, settings)
-                yield {"name": picture.name, "facts": picture.facts}
+        try:
+            for part in parts(order, settings):
+                for picture in orders.carry_out(part, settings, **files, watch=partial(self.look, key)):
+                    orders.keep(picture, order, DRAWINGS / key, settings)
+                    yield {"name": picture.name, "facts": picture.facts}
+        finally:
+            (DRAWINGS / key / SO_FAR).unlink(missing_ok=True)
+
+    def look(self, key: str, so_far: "Image.Image") -> None:
+        """Show what the picture that is drawn looks like, until it is finished."""
+        data = BytesIO()
+        so_far.save(data, "PNG")
+        artifacts.write_bytes(DRAWINGS / key / SO_FAR, data.getvalue())
+        self.update(key, looks=self.find(key)["looks"] + 1)
 
     def forget_old(self) -> None:
         """Delete the oldest drawings beyond those that are kept."""
@@ -126,7 +143,7 @@ class Drawings:
 
 def picture_of(drawings: Drawings, key: str, name: str) -> Path | None:
     """Return the file of a drawing's picture by its name, or None if the drawing has none of this name."""
-    names = [entry["name"] for entry in drawings.find(key)["pictures"]]
+    names = [SO_FAR, *(entry["name"] for entry in drawings.find(key)["pictures"])]
     return DRAWINGS / key / name if name in names else None
 
 

@@ -15,6 +15,10 @@ from tasks.diffusion.words import encode_prompts, unconditional
 AfterStep = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(latents after a step, the noise that sampling started from, the latents' noise level) -> the latents to go on with."""
 
+Watch = Callable[[Image.Image], object]
+"""Is told what the first picture looks like so far."""
+LOOKS = 3  # at the first picture while it is drawn; each costs a decoding
+
 
 def unchanged(latents: Tensor, noise: Tensor, level: Tensor) -> Tensor:
     return latents
@@ -40,10 +44,12 @@ def ddim_sample(
     num_inference_steps: int,
     guidance_scale: float,
     after_step: AfterStep = unchanged,
+    glimpse: Callable[[Tensor], object] | None = None,
 ) -> Tensor:
     """Denoise latents with the sampler of the model's noise process: DDIM, or Euler for rectified flow.
 
     noise: (batch, channels, height, width). prompts: as many rows. nothing: the one row of no prompt. Returns latents like `noise`.
+    glimpse: is told LOOKS times which latents without noise the prediction stands for.
     On a CPU that multiplies in bfloat16 the denoiser does too, which is half as fast again; words are learned in float32 there.
     """
     latents = noise
@@ -52,13 +58,15 @@ def ddim_sample(
         prompts, guidance_scale = prompts._replace(guidance=torch.full((len(noise),), float(guidance_scale), device=base.device)), 1
     both = nothing.repeat(len(noise)).followed_by(prompts)
     process = base.noise
-    for step in process.steps(num_inference_steps):
+    for number, step in enumerate(process.steps(num_inference_steps)):
         with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
             if guidance_scale == 1:
                 prediction = base.denoise(latents, step.timestep, prompts)
             else:
                 without_prompt, with_prompt = base.denoise(torch.cat([latents, latents]), step.timestep, both).chunk(2)
                 prediction = guided(with_prompt, without_prompt, guidance_scale)
+        if glimpse and number and number % -(-num_inference_steps // (LOOKS + 1)) == 0:
+            glimpse(process.clean(latents, prediction, step))
         latents = after_step(process.step(latents, prediction, step), noise, step.after)
     return latents
 
@@ -84,6 +92,7 @@ def generate(
     batch_size: int,
     after_step: AfterStep = unchanged,
     negative: str = "",
+    watch: Watch | None = None,
 ) -> Iterator[Image.Image]:
     """Yield one picture for each pair of a prompt and a seed; different prompts share batches and are encoded once.
 
@@ -97,8 +106,9 @@ def generate(
 
     def draw(part: slice) -> list[Image.Image]:
         noise, condition = initial_noise(base, seeds[part]), conditions.rows(rows[part])
+        glimpse = (lambda clean: watch(decode(base, clean[:1])[0])) if watch and part.start == 0 else None
         try:
-            return decode(base, ddim_sample(base, noise, condition, nothing, num_inference_steps, guidance_scale, after_step))
+            return decode(base, ddim_sample(base, noise, condition, nothing, num_inference_steps, guidance_scale, after_step, glimpse))
         except torch.cuda.OutOfMemoryError:
             if len(noise) == 1:
                 raise

@@ -5,16 +5,18 @@ from collections.abc import Iterator, Sequence
 from PIL import Image
 
 from tasks.diffusion.base_model import load_base_model
-from tasks.diffusion.ddim import generate
+from tasks.diffusion.ddim import Watch, generate
 from tasks.settings import Settings
 from tasks.using.champions import champions, owners_of, words_in
 from tasks.using.ranking import agreements, best_first
 
 
-def imagine_pictures(prompt: str, seeds: Sequence[int], settings: Settings, any_base: bool = False, negative: str = "") -> Iterator[Image.Image]:
+def imagine_pictures(
+    prompt: str, seeds: Sequence[int], settings: Settings, any_base: bool = False, negative: str = "", watch: Watch | None = None
+) -> Iterator[Image.Image]:
     """Yield a picture of a prompt for each seed, drawn with the champions of its words.
 
-    negative: what the pictures should not show; guidance leads away from it.
+    negative: what the pictures should not show; guidance leads away from it. watch: is told what the first picture looks like so far.
 
     Raises:
         ValueError: see `champions`.
@@ -24,7 +26,7 @@ def imagine_pictures(prompt: str, seeds: Sequence[int], settings: Settings, any_
     base = load_base_model(*settings.base_model)
     look = (rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch)
     with champions(words, base, settings, any_base) as learned:
-        yield from generate(base, [prompt] * len(seeds), seeds, learned, *look, negative=negative)
+        yield from generate(base, [prompt] * len(seeds), seeds, learned, *look, negative=negative, watch=watch)
 
 
 def best_of(

@@ -13,6 +13,8 @@ from tasks.settings import Sample, Settings
 if TYPE_CHECKING:  # Pillow and torch take seconds to import, and a command whose order another process carries out needs neither
     from PIL import Image
 
+    from tasks.diffusion.ddim import Watch
+
 MOST = 10_000  # pictures of an order
 
 Text = Annotated[str, Field(max_length=20_000)]
@@ -73,10 +75,13 @@ class Drawn(NamedTuple):
     """Its seed, and what was measured of it, by name."""
 
 
-def carry_out(order: Order, settings: Settings, picture: Path | None = None, mask: Path | None = None) -> Iterator[Drawn]:
+def carry_out(
+    order: Order, settings: Settings, picture: Path | None = None, mask: Path | None = None, watch: "Watch | None" = None
+) -> Iterator[Drawn]:
     """Yield the pictures of an order as they are drawn; candidates come when all of them are ranked.
 
-    picture: what is edited or imagined again. mask: as large as the picture, white where it is edited.
+    picture: what is edited or imagined again. mask: as large as the picture, white where it is edited. watch: is told what the first imagined
+    picture looks like so far.
 
     Raises:
         ValueError: a setting is outside of its range, a picture is missing or not usable, or see `champions`.
@@ -89,17 +94,17 @@ def carry_out(order: Order, settings: Settings, picture: Path | None = None, mas
     needed = {"imagine": {}, "reimagine": {"picture": picture}, "edit": {"picture": picture, "mask": mask}}[order.kind]
     if lacking := [name for name, path in needed.items() if path is None]:
         raise ValueError(f"{order.kind} needs a picture{' and a mask' if order.kind == 'edit' else ''}; the {lacking[0]} is missing")
-    yield from KINDS[order.kind](order, settings, *needed.values())
+    yield from imagine(order, settings, watch) if order.kind == "imagine" else KINDS[order.kind](order, settings, *needed.values())
 
 
-def imagine(order: Order, settings: Settings) -> Iterator[Drawn]:
+def imagine(order: Order, settings: Settings, watch: "Watch | None" = None) -> Iterator[Drawn]:
     from tasks.using.imagine import best_of, imagine_pictures
 
     if order.candidates:
         best = best_of(order.number, order.prompt, order.seeds, settings, order.any_base, order.negative)
         yield from (Drawn(f"{seed:06d}.png", picture, {"seed": seed, **cosines}) for seed, picture, cosines in best)
         return
-    yield from numbered(order, imagine_pictures(order.prompt, order.seeds, settings, order.any_base, order.negative))
+    yield from numbered(order, imagine_pictures(order.prompt, order.seeds, settings, order.any_base, order.negative, watch))
 
 
 def edit(order: Order, settings: Settings, picture: Path, mask: Path) -> Iterator[Drawn]:
@@ -124,7 +129,8 @@ def reimagine(order: Order, settings: Settings, picture: Path) -> Iterator[Drawn
         yield Drawn(f"guidance-{scale:g}.png", image, {})
 
 
-KINDS: dict[str, Callable[..., Iterator[Drawn]]] = {"imagine": imagine, "edit": edit, "reimagine": reimagine}
+KINDS: dict[str, Callable[..., Iterator[Drawn]]] = {"edit": edit, "reimagine": reimagine}
+"""What is done to a picture."""
 
 
 def keep(drawn: Drawn, order: Order, folder: Path, settings: Settings) -> Path:

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from PIL import Image
 from torch import Tensor
 
 from tasks.diffusion import ddim
 from tasks.diffusion.base_model import BaseModel, load_base_model
-from tasks.diffusion.ddim import ddim_sample, decode, even_parts, generate, guided, initial_noise
+from tasks.diffusion.ddim import LOOKS, ddim_sample, decode, even_parts, generate, guided, initial_noise
 from tasks.diffusion.families.parts import Condition
 from tasks.diffusion.noise.ddpm import ddim_step
 from tasks.diffusion.words import encode_prompts, unconditional
+from tests.support.tiny import save_tiny_pipeline
 
 PROMPT = "a painting of a fox on the moon"
 ROOT = Path(__file__).parents[2]
@@ -160,3 +162,14 @@ def test_parts_are_even_and_keep_every_core_busy(count: int, most: int, multiple
     parts = even_parts(count, most, multiple)
     assert [part.stop - part.start for part in parts] == sizes
     assert [row for part in parts for row in range(count)[part]] == list(range(count))
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sd3"])
+def test_looks_at_a_picture_come_nearer_to_it_and_change_nothing(tmp_path: Path, family: str) -> None:
+    looked = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path, family=family)), None, "cpu")
+    looks = list[Image.Image]()
+    asked = {"prompts": ["a cat"] * 2, "seeds": [0, 1], "learned": {}, "num_inference_steps": 8, "guidance_scale": 2.0, "batch_size": 1}
+    pictures = list(generate(looked, **asked, watch=looks.append))
+    assert [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in generate(looked, **asked)]
+    away = [np.abs(np.asarray(look, dtype=int) - np.asarray(pictures[0], dtype=int)).mean() for look in looks]
+    assert len(away) == LOOKS and away == sorted(away, reverse=True) and away[-1] < away[0]

@@ -69,10 +69,14 @@ function picture(drawing, one) {
   return element("li", {}, element("a", {href: address, download: `${drawing.id}-${one.name}`, title: "download"}, image), caption(one));
 }
 
+function soFar(drawing) {
+  return element("img", {className: "so-far pixel-art", src: `/pictures/drawings/${drawing.id}/so-far.png?${drawing.looks}`, alt: `${drawing.order.prompt}, not finished yet`});
+}
+
 function show(drawing) {
   const open = ["queued", "drawing"].includes(drawing.state), count = drawing.order.kind === "reimagine" ? drawing.order.guidance_scales.length + 1 : drawing.order.number;
   const missing = open ? Math.min(count, 64) - drawing.pictures.length : 0;
-  const blanks = Array.from({length: Math.max(0, missing)}, (_, index) => element("li", {}, element("div", {className: `blank${index === 0 && drawing.state === "drawing" ? " next" : ""}`})));
+  const blanks = Array.from({length: Math.max(0, missing)}, (_, index) => element("li", {}, index === 0 && drawing.looks ? soFar(drawing) : element("div", {className: `blank${index === 0 && drawing.state === "drawing" ? " next" : ""}`})));
   const state = {queued: "waits", drawing: "drawing", done: "", cancelled: "cancelled", failed: ""}[drawing.state];
   const made = element("article", {className: "drawing", id: drawing.id, "aria-busy": open},
     element("div", {className: "line"}, element("code", {textContent: drawing.order.prompt}), element("small", {textContent: state})),

@@ -98,6 +98,10 @@ class Denoising:
         last = self.scheduler.final_alpha_cumprod
         return [Step(t, alphas[t], alphas[t - stride] if t >= stride else last) for t in self.scheduler.timesteps.tolist()]
 
+    def clean(self, latents: Tensor, prediction: Tensor, step: Step) -> Tensor:
+        """Return the latents without noise that a prediction before a step stands for."""
+        return to_clean(prediction, latents, step.before, self.prediction_type)
+
     def step(self, latents: Tensor, prediction: Tensor, step: Step) -> Tensor:
         return ddim_step(latents, prediction, step.before, step.after, self.prediction_type)
 

@@ -73,6 +73,10 @@ class Flow:
         sigmas = self.scheduler.sigmas
         return [Step(t, sigmas[index], sigmas[index + 1]) for index, t in enumerate(self.scheduler.timesteps.tolist())]
 
+    def clean(self, latents: Tensor, prediction: Tensor, step: Step) -> Tensor:
+        """Return the latents without noise that a prediction before a step stands for."""
+        return latents - step.before * prediction
+
     def step(self, latents: Tensor, prediction: Tensor, step: Step) -> Tensor:
         return latents + (step.after - step.before) * prediction
 

@@ -3,14 +3,13 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from flows.ui import drawings
-from flows.ui.drawings import DRAWINGS, Drawings, picture_of
+from flows.ui.drawings import DRAWINGS, SO_FAR, Drawings, picture_of
 from tasks import artifacts
 from tasks.settings import Settings
 from tasks.using.orders import Drawn, Order
@@ -21,9 +20,10 @@ def gate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> threading.Event
     """Drawings of a plain colour; a picture waits for the gate unless its seed is a multiple of five."""
     opened = threading.Event()
 
-    def carry_out(order: Order, settings: Settings, **files: Path) -> Iterator[Drawn]:
+    def carry_out(order: Order, settings: Settings, **files: Any) -> Iterator[Drawn]:
         for seed in order.seeds:
             if seed % 5:
+                files["watch"](Image.new("RGB", (4, 4), "grey"))
                 opened.wait(10)
             if order.prompt == "bad":
                 raise ValueError("no such\nword")
@@ -60,6 +60,15 @@ def test_drawings_follow_one_another_and_come_picture_by_picture(queue: Drawings
     assert [path.name for path in sorted((DRAWINGS / second).glob("*.png"))] == ["000005.png", "000006.png"]
     assert picture_of(queue, second, "000005.png") == DRAWINGS / second / "000005.png"
     assert picture_of(queue, second, "../recipe.json") is None
+
+
+def test_a_picture_is_seen_before_it_is_finished(queue: Drawings, gate: threading.Event) -> None:
+    key = queue.ask(Order(prompt="a dog", number=1, seed=1), None, None)["id"]
+    until(queue, key, state="drawing", looks=1, pictures=0)
+    shown = picture_of(queue, key, SO_FAR)
+    assert shown and Image.open(shown).getpixel((0, 0)) == (128, 128, 128)
+    gate.set()
+    assert until(queue, key, state="done", pictures=1)["looks"] == 0
 
 
 def test_a_cancelled_drawing_ends_and_the_next_begins(queue: Drawings, gate: threading.Event) -> None:
