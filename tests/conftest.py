@@ -16,7 +16,6 @@ os.environ.update(
 )
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ from tasks.registry.database import create_database
 from tasks.settings import Settings
 from tests.support.catalogs import catalog, fill_catalog  # noqa: F401
 from tests.support.services import bucket_server
-from tests.support.tiny import FLOWS, RESOLUTION, save_tiny_pipeline, save_tiny_scorer
+from tests.support.tiny import ASKED, FLOWS, save_tiny_pipeline, save_tiny_scorer
 
 
 @pytest.fixture(scope="session")
@@ -116,5 +115,5 @@ def family_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def family_base(family_folder: Path) -> BaseModel:
-    resolution = None if "sample_size" in json.loads(next(family_folder.glob("[ut][nr]*/config.json")).read_text()) else RESOLUTION
-    return load_base_model.__wrapped__(str(family_folder), None, "cpu", resolution)  # past the cache, which holds the other tests' model
+    asked = ASKED.get(family_folder.name.rstrip("0123456789"))
+    return load_base_model.__wrapped__(str(family_folder), None, "cpu", asked)  # past the cache, which holds the other tests' model

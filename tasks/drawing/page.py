@@ -1,5 +1,6 @@
 """A concept's page in the report, the curves that DVC draws, and its card, which holds what the index shows of it."""
 
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -31,6 +32,7 @@ def write_page(concept: str, settings: Settings) -> Path:
     return artifacts.page(concept) / "index.html"
 
 
+@cache
 def templates() -> Environment:
     found = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     found.filters |= {"number": "{:.3f}".format, "portable": portable}
