@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.tree import Tree
@@ -85,8 +86,10 @@ def recorded_files(repo: Repo, md5: str) -> dict[str, str]:
 
 def bring(repo: Repo, names: Mapping[str, str]) -> None:
     """Fetch what DVC's cache lacks from the default remote; raise a ValueError if the remote lacks it too. names: md5 -> the name of the file."""
-    with one_line():
+    try:
         _, gone = take(repo, {md5: name for md5, name in names.items() if not cached(repo, md5).exists()})
+    except (ValueError, DvcException, OSError) as error:
+        raise ValueError(f"{', '.join(names.values())} cannot be fetched: {' '.join(str(error).split())}") from error
     if gone:
         raise ValueError(f"{', '.join(sorted(gone))} is neither in DVC's cache nor in its remote; run `dvc push` where it was added")
 

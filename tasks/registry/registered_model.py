@@ -88,7 +88,7 @@ def teach(pipeline: Any, path: str, placeholder: str) -> Callable[[str], str]:
     for key, (tokenizer, encoder) in text_encoders(pipeline).items():
         rows = tensors[key if len(tensors) > 1 else placeholder]
         names = [placeholder, *(f"{placeholder}_{index}" for index in range(1, len(rows)))]
-        if hasattr(pipeline, "load_textual_inversion"):
+        if hasattr(pipeline, "load_textual_inversion") and key != "t5xxl":  # whose table has room for new words
             pipeline.load_textual_inversion(rows, token=placeholder, text_encoder=encoder, tokenizer=tokenizer)
         elif key == "bert":
             tokenizer.add_tokens(names)

@@ -80,7 +80,7 @@ def learn(seed: int, base: BaseModel, settings: Settings) -> float:
         "settings": {"num_vectors": 1, "placeholder_token": word.placeholder_token, "initializer_token": word.initializer_token},
         "versions": {},
     }
-    learned = embedding_file("fox", rows_of(seed, base), record, base.widths, base.architecture)
+    learned = embedding_file("fox", rows_of(seed, base), record, base.parts, base.architecture)
     artifacts.write_bytes(artifacts.learned_embeds("fox"), learned)
     progress = {"method": "none", "optimizer_steps": 1, "stopped": "cap", "norm": 1.0, "vocabulary_norm_median": 1.0}
     artifacts.write_json(artifacts.train_record("fox"), {"concept": "fox", **progress, **record})
