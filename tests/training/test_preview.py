@@ -37,7 +37,8 @@ def curated(settings: Settings) -> Settings:
 
 
 @pytest.mark.parametrize("method", ["norm_held", "lora", "perfusion", "dreambooth"])
-def test_who_watches_changes_nothing(curated: Settings, method: str) -> None:
+def test_who_watches_changes_nothing(curated: Settings, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LATELY", 600.0)
     options = SETTINGS.get(method, {})
     alone = trained(curated, method, options)
     assert not folder_of("fox").exists()
