@@ -50,4 +50,6 @@ def reconstruction_of(cell: Cell, largest: Cell, settings: Settings) -> dict[str
 def word_likeness(embedding: Path, base: BaseModel) -> float:
     """Return the cosine of a word, the mean of its vectors, with the nearest word of the vocabulary."""
     rows = read_learned(embedding).rows
-    return float(F.cosine_similarity(mean_rows(rows, sum(base.widths)).mean(dim=0, keepdim=True), base.vocabulary.cpu()).max())
+    return float(
+        F.cosine_similarity(mean_rows(rows, sum(base.widths)).mean(dim=0, keepdim=True)[:, : base.vocabulary.shape[1]], base.vocabulary.cpu()).max()
+    )

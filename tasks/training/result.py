@@ -1,5 +1,6 @@
 """The end of the invert stage: it writes a word's embedding and the record of how the word came about, by training or by import."""
 
+from math import hypot
 from typing import Any
 
 from tasks import artifacts
@@ -28,13 +29,19 @@ def write_learned(concept: str, learned: Learned, outcome: dict, record: dict, b
         artifacts.write_bytes(folder / name, data)
     norms = {
         "norm": round(float(mean_norm(learned.rows, sum(base.widths))), 5),
-        "vocabulary_norm_median": round(float(base.vocabulary.norm(dim=-1).median()), 5),
+        "vocabulary_norm_median": round(vocabulary_norm(base), 5),
     }
     adapter = dict[str, Any]()
     for kind, name in ADAPTERS.items():
         if name in files:
             adapter |= {f"{kind}_sha256": artifacts.sha256(folder / name), f"{kind}_bytes": len(files[name])}
     artifacts.write_json(artifacts.train_record(concept), {"concept": concept, **outcome, **norms, **record, **adapter})
+
+
+def vocabulary_norm(base: BaseModel) -> float:
+    """Return the median norm of the base model's own rows, with the medians of text encoders that have other tokens beside it."""
+    others = [encoder.table.weight for encoder in base.text_encoders if len(encoder.tokenizer) != len(base.tokenizer)]
+    return hypot(float(base.vocabulary.norm(dim=-1).median()), *(float(table.float().norm(dim=-1).median()) for table in others))
 
 
 def how_it_ended(training: Training) -> dict:

@@ -16,6 +16,7 @@ from tasks.diffusion.words import encode_prompts, initializer_row
 from tasks.inversion.loop import train
 from tasks.inversion.training import new_training
 from tasks.registry import registered_model
+from tasks.training.result import vocabulary_norm
 from tasks.words.embedding_file import embedding_file, read_rows
 from tests.support.tiny import RESOLUTION, plain_pipeline, save_tiny_pipeline
 
@@ -125,3 +126,8 @@ def test_a_folder_of_pickles_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "LDMTextToImagePipeline", "_diffusers_version": "0.42.1"}')
     with pytest.raises(ValueError, match=r"no weights in safetensors; write it once with .*save_pretrained"):
         load_base_model.__wrapped__(str(tmp_path), None, "cpu")
+
+
+def test_a_word_is_as_long_as_the_vocabularys_rows(family_base: BaseModel) -> None:
+    start, typical = initializer_row(family_base, "dog"), vocabulary_norm(family_base)
+    assert 0.5 < float(start.norm()) / typical < 2
