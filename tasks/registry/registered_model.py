@@ -156,7 +156,9 @@ class Concept(PythonModel):
 
         # Without use_safetensors, weights in another format could be read, which the hash does not cover.
         folder = find_base(context.model_config)
-        pipeline = DiffusionPipeline.from_pretrained(folder, **left_out(DiffusionPipeline.load_config(folder)), use_safetensors=True)
+        index = DiffusionPipeline.load_config(folder)
+        kind = torch.bfloat16 if "transformer" in index and torch.cuda.is_available() else torch.float32  # transformers have billions of weights
+        pipeline = DiffusionPipeline.from_pretrained(folder, **left_out(index), use_safetensors=True, dtype=kind)
         if hasattr(pipeline, "unet"):  # a transformer of rectified flow keeps its own sampler
             pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
         self.resolution = context.model_config.get("resolution")
