@@ -158,7 +158,8 @@ class Concept(PythonModel):
         folder = find_base(context.model_config)
         index = DiffusionPipeline.load_config(folder)
         kind = torch.bfloat16 if "transformer" in index and torch.cuda.is_available() else torch.float32  # transformers have billions of weights
-        pipeline = DiffusionPipeline.from_pretrained(folder, **left_out(index), use_safetensors=True, dtype=kind)
+        arguments = left_out(index) | {"use_safetensors": True, "dtype": kind, "low_cpu_mem_usage": find_spec("accelerate") is not None}
+        pipeline = DiffusionPipeline.from_pretrained(folder, **arguments)
         if hasattr(pipeline, "unet"):  # a transformer of rectified flow keeps its own sampler
             pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, thresholding=False)
         self.resolution = context.model_config.get("resolution")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import is_accelerate_available
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -130,8 +131,8 @@ def spliced(encoder: TextEncoder, learned: Tensor) -> Iterator[None]:
 
 def load_pipeline(folder: Path, kinds: Mapping[str, torch.dtype]) -> DiffusionPipeline:
     """Load a diffusers folder in float32, without the parts that no stage uses. kinds: part of the pipeline -> another float type for it."""
-    unused = left_out(DiffusionPipeline.load_config(folder))
-    return DiffusionPipeline.from_pretrained(folder, **unused, dtype={"default": torch.float32, **kinds})
+    unused, sparing = left_out(DiffusionPipeline.load_config(folder)), is_accelerate_available()  # without accelerate, diffusers would warn
+    return DiffusionPipeline.from_pretrained(folder, **unused, dtype={"default": torch.float32, **kinds}, low_cpu_mem_usage=sparing)
 
 
 def left_out(index: Mapping[str, Any]) -> dict[str, Any]:
