@@ -24,7 +24,7 @@ def curate(concept: str, settings: Settings) -> Path:
     Raises:
         ValueError: there are no pictures, or fewer than `curate.min_images` are usable; each dropped file is named.
     """
-    from tasks.diffusion.resolution import base_resolution  # torch takes seconds to import, and most commands do not need it
+    from tasks.diffusion.base_model import base_resolution  # torch takes seconds to import, and most commands do not need it
 
     folder = artifacts.images(concept)
     files = picture_files(folder) if folder.is_dir() else {}

@@ -60,7 +60,7 @@ def png_bytes(width: int, height: int, depth: int, colour: int, *chunks: bytes) 
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An image folder with three good pictures, in a catalog whose models are stubs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tasks.diffusion.resolution.base_resolution", lambda model, revision, resolution: RESOLUTION)
+    monkeypatch.setattr("tasks.diffusion.base_model.base_resolution", lambda model, revision, resolution: RESOLUTION)
     monkeypatch.setattr("tasks.similarity.scorer.load_scorer", lambda model, pretrained, device: StubScorer())
     folder = artifacts.images("teapot")
     folder.mkdir(parents=True)

@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.ui.imports import import_models
 from flows.ui.uploads import upload
 from tasks.concepts.captions import read_captions, read_contexts
 from tasks.concepts.picture_set import read_and_screen
@@ -54,7 +55,8 @@ class NewConcept(BaseModel):
 
 def judge(pictures: Sequence[SentPicture], settings: Settings) -> dict[str, str]:
     """Return id -> why the curate stage would drop a picture of this set, or "" for one that it would keep."""
-    from tasks.diffusion.resolution import base_resolution
+    import_models()
+    from tasks.diffusion.base_model import base_resolution
 
     files = {picture.id: upload(picture.id) for picture in pictures}
     resolution = base_resolution(settings.base.model, settings.base.revision, settings.base.resolution)
@@ -114,6 +116,7 @@ def suggested_words(ids: Sequence[str], settings: Settings) -> dict[str, Any]:
 
     concept: {word, cosine} of those nearest to all pictures, the nearest first. pictures: id -> words that tell a picture from the others.
     """
+    import_models()
     from tasks.using.coarse_words import nearest, seen, telling
 
     words, cosines = seen([upload(key) for key in ids], settings)

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from flows.ui import adding, builds, concept, gallery, people, uploads
 from flows.ui.adding import NewConcept, SentPicture
+from flows.ui.imports import import_models
 from flows.ui.people import NewQuestionnaire, SentAnswers
 from tasks.pipeline import progress
 from tasks.settings import load_settings
@@ -51,6 +52,7 @@ def act(key: str, action: str, version: Annotated[int | None, Body()] = None, wh
 
 @api.get("/concepts/{key}/lineage")
 def lineage(key: str, version: str = "champion") -> dict[str, Any]:
+    import_models()
     from tasks.versions.lineage import trace
 
     load_settings().concept(key)

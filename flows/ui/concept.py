@@ -10,6 +10,7 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from flows.ui.gallery import notice, pictures_of
+from flows.ui.imports import import_models
 from tasks import artifacts
 from tasks.drawing import plots
 from tasks.drawing.curve import loss_plot
@@ -158,6 +159,7 @@ def comparison(key: str, one: int, two: int) -> str:
 
 def rescore(key: str, version: int | None) -> str:
     """Sample and score a version anew, as `wordmint rescore` does, and return what the scores are."""
+    import_models()
     from tasks.versions.rescore import rescore
 
     with deciding(key) as settings, device_lock(settings.runtime.device):
@@ -171,6 +173,7 @@ def exported(key: str, style: str, settings: Settings) -> tuple[str, bytes]:
     Raises:
         ValueError: there is no such version or format, or the format has no layout for this word.
     """
+    import_models()
     from tasks.using.export import export_word
     from tasks.words.formats import FOLDERS, FORMATS
 

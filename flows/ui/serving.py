@@ -15,6 +15,7 @@ import uvicorn
 from flows.ui.app import make_app
 from flows.ui.client import RUNNING
 from flows.ui.guard import Access
+from flows.ui.imports import import_models
 from flows.ui.uploads import forget_old_uploads
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
@@ -83,6 +84,7 @@ def write_record(access: Access, address: str) -> None:
 def warm() -> None:
     """Load what the first drawing needs. An error occurs again, and is shown, when something is drawn."""
     try:
+        import_models()
         from tasks.diffusion.base_model import load_base_model
         from tasks.using import imagine  # noqa: F401
 

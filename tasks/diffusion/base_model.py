@@ -168,6 +168,19 @@ def weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def base_resolution(model: str, revision: str | None, resolution: int | None = None) -> int:
+    """Return the side of the base model's pictures in px, read from its configs alone.
+
+    Raises:
+        ValueError: `resolution`, which is asked for, is none of this model.
+    """
+    folder = folder_of(model)
+    model, hub_revision = (str(folder), None) if folder else (model, revision)
+    family = family_of(DiffusionPipeline.load_config(model, revision=hub_revision), model)
+    denoiser, vae = (AutoencoderKL.load_config(model, subfolder=part, revision=hub_revision) for part in (family.denoiser, family.vae))
+    return latent_side(family, denoiser, vae, resolution) * pixels_per_latent(vae)
+
+
 def model_folder(model: str, revision: str | None) -> Path:
     """Return where a base model lies: the folder that it is, or the hub's copy, which is downloaded unless it is there."""
     return folder_of(model) or Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))

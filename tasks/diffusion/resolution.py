@@ -1,13 +1,9 @@
-"""The side of a base model's pictures, from its configs alone."""
+"""The side of a base model's pictures and of their latents."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers import AutoencoderKL, DiffusionPipeline
-
-from tasks.diffusion.families import family_of
 from tasks.diffusion.families.parts import Family
-from tasks.shipped import folder_of
 
 
 def pixels_per_latent(vae: Mapping[str, Any]) -> int:
@@ -30,16 +26,3 @@ def latent_side(family: Family, denoiser: Mapping[str, Any], vae: Mapping[str, A
     if most and side // family.patch > most:
         raise ValueError(f"base.resolution is {resolution} px, and this base model's pictures have at most {most * unit}; lower it")
     return side
-
-
-def base_resolution(model: str, revision: str | None, resolution: int | None = None) -> int:
-    """Return the side of the base model's pictures in px, read from its configs alone.
-
-    Raises:
-        ValueError: `resolution`, which is asked for, is none of this model.
-    """
-    folder = folder_of(model)
-    model, hub_revision = (str(folder), None) if folder else (model, revision)
-    family = family_of(DiffusionPipeline.load_config(model, revision=hub_revision), model)
-    denoiser, vae = (AutoencoderKL.load_config(model, subfolder=part, revision=hub_revision) for part in (family.denoiser, family.vae))
-    return latent_side(family, denoiser, vae, resolution) * pixels_per_latent(vae)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tasks.diffusion.base_model import load_base_model
-from tasks.diffusion.resolution import base_resolution
+from tasks.diffusion.base_model import base_resolution, load_base_model
 from tasks.diffusion.words import whole_words
 from tasks.pictures.reading import read_picture
 from tasks.settings import Base, Scorer, Settings

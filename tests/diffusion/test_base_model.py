@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 
 from tasks.diffusion import base_model
-from tasks.diffusion.base_model import BaseModel, float_types, load_base_model, pick_device
+from tasks.diffusion.base_model import BaseModel, base_resolution, float_types, load_base_model, pick_device
 from tasks.diffusion.ddim import decode, encode, generate
 from tasks.diffusion.families import flux, parts, stable_diffusion
-from tasks.diffusion.resolution import base_resolution
 from tasks.registry import registered_model
 from tests.support.tiny import RESOLUTION, save_tiny_pipeline
 

@@ -9,9 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
 from tasks.diffusion.ddim import encode, generate
-from tasks.diffusion.resolution import base_resolution
 from tasks.diffusion.words import encode_prompts, initializer_row
 from tasks.inversion.loop import train
 from tasks.inversion.training import new_training

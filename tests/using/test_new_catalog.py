@@ -10,8 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from tasks.diffusion.base_model import model_folder
-from tasks.diffusion.resolution import base_resolution
+from tasks.diffusion.base_model import base_resolution, model_folder
 from tasks.pipeline import repository
 from tasks.settings import load_settings
 from tasks.shipped import folder_of, shipped
