@@ -19,10 +19,17 @@ from tasks.inversion.methods import METHODS
 from tasks.registry import registered_adapter, registered_model
 from tasks.words.embedding_file import ADAPTERS, EMBEDDING
 from tasks.words.learned import Learned, read_learned, taught
-from tests.support.tiny import RESOLUTION, plain_pipeline
+from tests.support.tiny import FLOWS, RESOLUTION, plain_pipeline
 from tests.support.words import SETTINGS, make
 
 PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
+UNETS, TRANSFORMERS = ("sd1", "sd2", "sdxl", "ldm"), ("sd35", "flux-dev", "z-image")
+KINDS = ("textual_inversion", "progressive", "lora", "dreambooth", "extended", "perfusion")  # what other methods learn looks the same
+CASES = [
+    *((family, name) for family in UNETS for name in METHODS),
+    *((family, name) for family in TRANSFORMERS for name in KINDS),
+    *((family, "lora") for family in FLOWS if family not in TRANSFORMERS),
+]
 STRONG: dict[str, dict[str, Any]] = {  # so that a change that is lost shows in a picture
     "lora": {"layers": "convolutions", "learning_rate": 0.3},
     "perfusion": {"learning_rate": 3.0},
@@ -55,7 +62,7 @@ def draw(pipeline: Any, base: BaseModel, prompt: str, seed: int) -> Image.Image:
     return pipeline([prompt], num_inference_steps=4, **look).images[0]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("family_folder", "name"), CASES, indirect=["family_folder"])
 def test_a_version_draws_what_wordmint_draws(family_folder: Path, family_base: BaseModel, tmp_path: Path, name: str) -> None:
     if name in ("extended", "perfusion") and not family_base.layers("cross_attention"):
         with pytest.raises(ValueError, match=f"invert.method {name} .* cross-attention.*has none"):
@@ -84,7 +91,7 @@ def test_a_version_draws_what_wordmint_draws(family_folder: Path, family_base: B
         assert differ(draw(pipeline, family_base, text, seed), picture) <= 2, prompt
 
 
-@pytest.mark.parametrize("name", ["lora", "dreambooth"])
+@pytest.mark.parametrize(("family_folder", "name"), [case for case in CASES if case[1] in ("lora", "dreambooth")], indirect=["family_folder"])
 def test_a_plain_pipeline_predicts_what_wordmint_predicts_on_the_whole_picture(
     family_folder: Path, family_base: BaseModel, tmp_path: Path, name: str
 ) -> None:
