@@ -84,7 +84,7 @@ def check_layouts(concept: str, word: WordFile, adapter: Changes, style: str) ->
     if any(isinstance(change, Gated) for change in adapter.values()):
         raise ValueError(f"{concept} has gated changes, which no other tool reads; `wordmint imagine` and its MLflow version draw it")
     if style == "kohya" and adapter and owner_of(adapter) == "transformer":
-        raise ValueError(f"{concept} changes a transformer, whose layers kohya's scripts join; export it as --format comfyui or diffusers")
+        raise ValueError(f"{concept} changes a transformer, whose layers kohya's scripts join; export it as --format diffusers or comfyui")
     if style in PEFT and any(isinstance(change, Difference) for change in adapter.values()):
         raise ValueError(
             f"{concept} has the difference of a whole denoiser, for which {style} has no layout; export it as --format {PIPELINE},"

@@ -69,7 +69,7 @@ def to_kohya(changes: Changes, architecture: str = "") -> dict[str, Tensor]:
     """Return a file's tensors as kohya's scripts and LyCORIS write them and A1111 and ComfyUI read them, with alpha = rank.
 
     architecture: the base model's name in ModelSpec; kohya's scripts name the layers of SDXL in another way. The layers of a transformer are
-    joined in kohya's scripts, so its LoRA stays in diffusers' layout, which ComfyUI reads as well.
+    joined in kohya's scripts, so its LoRA stays in diffusers' layout, which ComfyUI's source has for FLUX.1.
 
     Raises:
         TypeError: a change is gated, for which there is no such layout.

@@ -194,5 +194,5 @@ def test_a_plain_pipeline_loads_the_lora_of_a_transformer(tmp_path: Path, family
     for layer, change in changes.items():
         assert torch.equal(loaded[f"{layer}.lora_A.default_0.weight"], change.down)
         assert torch.equal(loaded[f"{layer}.lora_B.default_0.weight"], change.up)
-    with pytest.raises(ValueError, match="fox changes a transformer, whose layers kohya's scripts join; export it as --format comfyui or diffusers"):
+    with pytest.raises(ValueError, match="fox changes a transformer, whose layers kohya's scripts join; export it as --format diffusers or comfyui"):
         check_layouts("fox", WordFile(path, "<fox>", (), {}), changes, "kohya")
