@@ -8,7 +8,7 @@ import pytest
 from dvc.fs import HTTPFileSystem
 
 from tasks.pipeline import receiving, repository, sending, storage
-from tests.support.catalogs import dvc
+from tests.support.catalogs import dvc, new_with_remotes
 
 SETS = {"pictures": "of the team", "more": "also of the team", "elsewhere": "with a remote of its own"}
 FETCHED = 9
@@ -19,13 +19,7 @@ FETCHED = 9
 def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone without data of a catalog that was pushed: a stage and files of its owner, a default remote, and another one."""
     folder = tmp_path / "pushed"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    repository.new_repo(folder)
-    for name in ("team", "another"):
-        (tmp_path / name).mkdir()
-        dvc("remote", "add", name, str(tmp_path / name))
-    dvc("remote", "default", "team")
+    new_with_remotes(folder, monkeypatch)
     Path("seed").write_text("of the owner")
     dvc("stage", "add", "--run", "--name", "own", "--deps", "seed", "--outs", "made", "mkdir made; cp seed made/file")
     for name, content in SETS.items():

@@ -1,13 +1,12 @@
 """Everything that is recorded reaches the remote that it belongs to, once."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from dvc.stage.cache import RunCacheNotSupported
 
 from tasks.pipeline import repository, run_cache, sending
+from tests.support.catalogs import dvc, new_with_remotes
 
 STAGES = """stages:
   own:
@@ -17,10 +16,6 @@ STAGES = """stages:
     outs:
       - made
 """
-
-
-def dvc(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
 
 
 def files_of(remote: Path) -> dict[str, int]:
@@ -36,13 +31,7 @@ def files_of(remote: Path) -> dict[str, int]:
 def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A catalog with a stage and files of its owner, a default remote, and another one."""
     folder = tmp_path / "catalog"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    repository.new_repo(folder)
-    for name in ("team", "another"):
-        (tmp_path / name).mkdir()
-        dvc("remote", "add", name, str(tmp_path / name))
-    dvc("remote", "default", "team")
+    new_with_remotes(folder, monkeypatch)
     Path("dvc.yaml").write_text(STAGES)
     Path("seed").write_text("of the owner")
     dvc("repro")

@@ -52,6 +52,17 @@ def dvc(*arguments: str) -> str:
     return result.stdout
 
 
+def new_with_remotes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make and enter an empty catalog that has a default remote, `team`, and another one, `another`, both beside it."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    repository.new_repo(folder)
+    for name in ("team", "another"):
+        (folder.parent / name).mkdir()
+        dvc("remote", "add", name, str(folder.parent / name))
+    dvc("remote", "default", "team")
+
+
 def edit_params(**sections: dict) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text())
     for section, values in sections.items():
