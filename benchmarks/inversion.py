@@ -140,7 +140,7 @@ def main(
 
     rows = []
     if torch.cuda.is_available():
-        (picture_flops, _), peak = flops(type(base.denoiser), dict(base.denoiser.config), True), matrix_peak(base.device, base.denoiser.dtype)
+        picture_flops, peak = flops(type(base.denoiser), dict(base.denoiser.config), True), matrix_peak(base.device, base.denoiser.dtype)
     for concepts in (number for number in (1, 2, 4, 8, 16, 32) if number <= most):
         ours, theirs = [], []
         for _ in range(rounds):

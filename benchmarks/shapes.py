@@ -20,10 +20,21 @@ from diffusers import (
     UNet2DConditionModel,
     ZImageTransformer2DModel,
 )
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+)
 
 from benchmarks.result import Row, show
+from tasks.diffusion.memory import BYTES, in_fewer_bits
 from tasks.settings import load_settings
 
 UNETS: dict[str, dict[str, Any]] = {
@@ -58,6 +69,17 @@ TRANSFORMERS: dict[str, tuple[type, dict[str, Any]]] = {
     "z-image": (ZImageTransformer2DModel, {}),
 }
 """Shape -> the class of its denoiser, and the configuration that its authors published."""
+LANGUAGE_MODELS: dict[str, tuple[type, Any]] = {
+    "T5-XXL": (
+        T5EncoderModel,
+        T5Config(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu"),
+    ),
+    "Qwen3-4B": (
+        Qwen3Model,
+        Qwen3Config(hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128),
+    ),
+}
+"""Text encoders of billions of weights, in the configurations that their authors published."""
 SAMPLING = {"sd35-medium": (40, 2), "sd35-large": (28, 2), "flux-dev": (50, 1), "z-image": (9, 1)}
 """Shape -> the steps of a sample that its model card names, and the passes of a step: one where guidance is distilled. Others have 50 and 2."""
 VIT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "projection_dim": 768}
@@ -112,15 +134,33 @@ def inputs_of(denoiser: Any, backward: bool) -> dict[str, Any]:
     return shared | {"hidden_states": torch.empty(1, 16, 128, 128), "pooled_projections": torch.empty(1, 2048)}
 
 
-def flops(kind: type, config: dict[str, Any], backward: bool) -> tuple[float, float]:
-    """Count the operations of one picture's pass through a denoiser, and of the backward pass to the prompt, and its weights; without data."""
+def flops(kind: type, config: dict[str, Any], backward: bool) -> float:
+    """Count the operations of one picture's pass through a denoiser, and of the backward pass to the prompt; without data."""
     with torch.device("meta"):
         denoiser = kind(**config).requires_grad_(False)
         with FlopCounterMode(display=False) as counter:
             output = denoiser(**inputs_of(denoiser, backward), return_dict=False)[0]
             if backward:
                 (output[0] if isinstance(output, list) else output).sum().backward()
-    return float(counter.get_total_flops()), float(sum(part.numel() for part in denoiser.parameters()))
+    return float(counter.get_total_flops())
+
+
+def sizes(model: nn.Module) -> dict[str, float]:
+    """Return the GB of a model's weights with 16 bits, and with fewer bits in its blocks."""
+    parts = [(part.numel(), in_fewer_bits(name, list(part.shape))) for name, part in model.named_parameters()]
+    return {weights: sum(count * (BYTES.get(weights, 2.0) if fewer else 2.0) for count, fewer in parts) / 1e9 for weights in ("full", "8bit", "4bit")}
+
+
+def weights_rows() -> list[Row]:
+    """Return the sizes of the transformers and of the large text encoders."""
+    with torch.device("meta"):
+        models = {shape: kind(**config) for shape, (kind, config) in TRANSFORMERS.items()}
+        models |= {name: kind(config) for name, (kind, config) in LANGUAGE_MODELS.items()}
+    return [
+        Row(f"{name}: GB of weights in {bits}, in 16 bits beside it", size[bits], size["full"], "GB")
+        for name, size in ((name, sizes(model)) for name, model in models.items())
+        for bits in BYTES
+    ]
 
 
 def main(
@@ -137,7 +177,9 @@ def main(
     rows = []
     shapes = {shape: (UNet2DConditionModel, config) for shape, config in UNETS.items()} | TRANSFORMERS
     for shape, (kind, config) in shapes.items():
-        (training, weights), (forward, _) = flops(kind, config, backward=True), flops(kind, config, backward=False)
+        training, forward = flops(kind, config, backward=True), flops(kind, config, backward=False)
+        with torch.device("meta"):
+            weights = float(sum(part.numel() for part in kind(**config).parameters()))
         steps, passes = SAMPLING.get(shape, (SAMPLE_STEPS, 2))
         rows.append(Row(f"{shape}: 10^9 weights of the denoiser, their GB in bfloat16 beside it", weights / 1e9, 2 * weights / 1e9, "10^9, GB"))
         rows.append(Row(f"{shape}: one picture of a training step, a forward pass beside it", training / 1e12, forward / 1e12, "10^12 operations"))
@@ -146,7 +188,7 @@ def main(
             rows.append(
                 Row(f"{shape} on {card} at {USED:.0%} of its peak: a concept, a sample beside it", concept / peak / USED, picture / peak / USED, "s")
             )
-    show("shapes", rows, "beside it", as_json)
+    show("shapes", rows + weights_rows(), "beside it", as_json)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,8 @@ class Runtime(Section):
     """Pictures generated at once; guidance doubles the number inside the denoiser."""
     device: str
     """auto, cpu, cuda, cuda:1 ..., or mps, a Mac's GPU."""
+    memory: Literal["auto", "full", "8bit", "4bit"] = "auto"
+    """Bits of a transformer's frozen weights, and of T5's or Qwen3's; auto: as many as a GPU's free memory holds."""
     task_runner: Literal["threads", "workers", "ray"]
     """Where concepts are built: threads of this process, the workers of a Prefect work pool, or a Ray cluster."""
     concepts_per_task: int = Field(ge=1, le=1_000_000)
@@ -180,9 +182,9 @@ class Settings(Section):
         return self
 
     @property
-    def base_model(self) -> tuple[str, str | None, str, int | None]:
-        """What `load_base_model` takes: model, revision, device, resolution."""
-        return self.base.model, self.base.revision, self.runtime.device, self.base.resolution
+    def base_model(self) -> tuple[str, str | None, str, int | None, Literal["auto", "full", "8bit", "4bit"]]:
+        """What `load_base_model` takes: model, revision, device, resolution, memory."""
+        return self.base.model, self.base.revision, self.runtime.device, self.base.resolution, self.runtime.memory
 
     def inversion(self, key: str) -> Invert:
         """Return the inversion settings of one concept."""

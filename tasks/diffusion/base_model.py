@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import diffusers
 import torch
@@ -19,6 +19,7 @@ from tasks.diffusion.changes import layers_of
 from tasks.diffusion.families import family_of
 from tasks.diffusion.families.parts import Condition, Family, TextEncoder, loaded_encoder
 from tasks.diffusion.group_norm import use_channels_last_norms
+from tasks.diffusion.memory import Weights, large_parts, pick_weights, quantise
 from tasks.diffusion.noise import NoiseProcess, noise_process, scheduler_for
 from tasks.diffusion.per_layer import cross_attentions, read_own_parts
 from tasks.diffusion.places import local_prediction
@@ -42,6 +43,8 @@ class BaseModel:
     """model, revision and, where it is set, resolution as in params.yaml, and weights_sha256."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """The pipeline's config, which a family may read."""
+    weights: Weights = "full"
+    """How many bits the large parts' frozen weights have."""
     adapters: Adapters = field(default_factory=Adapters)
     """The changes that words bring to the denoiser."""
 
@@ -155,7 +158,7 @@ def float_types(family: Family, device: torch.device) -> dict[str, torch.dtype]:
     """
     if device.type == "cpu" or not fast_bfloat16(device):
         return {}
-    return dict.fromkeys([family.denoiser, *(part.model for part in family.text_encoders if part.pieces)], torch.bfloat16)
+    return dict.fromkeys(large_parts(family), torch.bfloat16)
 
 
 def weights_sha256(folder: Path) -> str:
@@ -187,15 +190,18 @@ def model_folder(model: str, revision: str | None) -> Path:
 
 
 @lru_cache(maxsize=1)
-def load_base_model(model: str, revision: str | None, device: str, resolution: int | None = None) -> BaseModel:
+def load_base_model(
+    model: str, revision: str | None, device: str, resolution: int | None = None, memory: Literal["auto"] | Weights = "full"
+) -> BaseModel:
     """Load a diffusers folder, or a hub id at a revision, frozen and in evaluation mode.
 
-    resolution: the side of its pictures in px; by default the one that it was trained on.
+    resolution: the side of its pictures in px; by default the one that it was trained on. memory: as `runtime.memory`.
 
     A process loads a base model once, however many concepts it works on.
 
     Raises:
-        ValueError: a folder has no safetensors or other weights than `revision` names, or the model predicts epsilon at zero terminal SNR.
+        ValueError: a folder has no safetensors or other weights than `revision` names, the model predicts epsilon at zero terminal SNR, or its
+            weights cannot have as few bits as `memory` says.
         OSError: there is no such folder and no such hub model.
     """
     folder = model_folder(model, revision)
@@ -204,16 +210,19 @@ def load_base_model(model: str, revision: str | None, device: str, resolution: i
         raise ValueError(
             f"{model} has no weights in safetensors; write it once with DiffusionPipeline.from_pretrained({model!r}).save_pretrained(FOLDER)"
         )
-    weights = weights_sha256(folder)
-    if folder_of(model) and revision and not weights.startswith(revision):
-        raise ValueError(f"base.revision is {revision}, but the weights in {model} are {weights[:12]}; restore the folder or change params.yaml")
+    digest = weights_sha256(folder)
+    if folder_of(model) and revision and not digest.startswith(revision):
+        raise ValueError(f"base.revision is {revision}, but the weights in {model} are {digest[:12]}; restore the folder or change params.yaml")
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()
     device = pick_device(device)
+    weights = pick_weights(memory, family, folder, torch.device(device), model)
     pipeline = family.load(folder, float_types(family, torch.device(device)))
     vae, denoiser = getattr(pipeline, family.vae), getattr(pipeline, family.denoiser)
     present = [part for part in family.text_encoders if getattr(pipeline, part.model) is not None]
     encoders = tuple(loaded_encoder(pipeline, part, denoiser.config) for part in present)
+    for part in large_parts(family):
+        quantise(getattr(pipeline, part), weights)
     for part in (*(encoder.model for encoder in encoders), vae, denoiser):
         part.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         if device == "cpu":
@@ -228,6 +237,7 @@ def load_base_model(model: str, revision: str | None, device: str, resolution: i
         denoiser=denoiser,
         latent_side=latent_side(family, denoiser.config, vae.config, resolution),
         noise_scheduler=scheduler_for(pipeline.scheduler, model),
-        identity={"model": model, "revision": revision, "weights_sha256": weights} | ({"resolution": resolution} if resolution else {}),
+        identity={"model": model, "revision": revision, "weights_sha256": digest} | ({"resolution": resolution} if resolution else {}),
         config=dict(pipeline.config),
+        weights=weights,
     )

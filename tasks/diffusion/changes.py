@@ -69,6 +69,11 @@ def each(change: Change, function: Callable[[Tensor], Tensor]) -> Change:
     return type(change)(*(None if part is None else function(part) for part in change))  # type: ignore[arg-type]
 
 
+def weight_shape(module: Any) -> tuple[int, ...]:
+    """Return the shape of a layer's weight as if it were stored plainly: weights of fewer bits are packed."""
+    return (module.out_features, module.in_features) if isinstance(module, nn.Linear) else tuple(module.weight.shape)
+
+
 def stacked(changes: Sequence[Change]) -> Change:
     """Return changes of one kind and one shape as one, whose tensors have a first dimension for them."""
     if len(changes) == 1:  # without a copy: the difference of a whole denoiser fills a GPU
@@ -220,9 +225,9 @@ def check_layers(word: str, changes: Changes, modules: Mapping[str, nn.Module]) 
         ValueError: they do not.
     """
     for layer, change in changes.items():
-        weight = getattr(modules.get(layer), "weight", None)
-        if weight is None or shape_of(change) != tuple(weight.shape):
-            there = f"has {tuple(weight.shape)} there" if weight is not None else "has no such layer"
+        found = weight_shape(modules[layer]) if getattr(modules.get(layer), "weight", None) is not None else None
+        if shape_of(change) != found:
+            there = f"has {found} there" if found else "has no such layer"
             raise ValueError(
                 f"the adapter of {word} changes {layer} by {shape_of(change)}, and the denoiser {there};"
                 " it was learned on another base model, so build the word again on this one"

@@ -71,9 +71,9 @@ def look(looking: Looking, attention: Any, hidden: Tensor, keywords: Mapping[str
     """
     hidden, text = hidden[looking.rows], keywords["encoder_hidden_states"][looking.rows]
     joint = isinstance(getattr(attention, "add_k_proj", None), nn.Module)
-    # The layers' own weights: calling the layers would put the adapters of other rows on these.
+    # Not by calling the layers, which would put the adapters of other rows on these.
     queries, keys = (
-        F.linear(value, layer.weight, layer.bias).unflatten(2, (attention.heads, -1))
+        layer.forward(value).unflatten(2, (attention.heads, -1))
         for value, layer in ((hidden, attention.to_q), (text, attention.add_k_proj if joint else attention.to_k))
     )
     if joint and attention.norm_q is not None:

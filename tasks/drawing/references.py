@@ -17,6 +17,7 @@ def reference_pictures(base: BaseModel, prompts: Sequence[str], seeds: Sequence[
     rules, folders = settings.sample, {}
     for prompt in prompts:
         key = [prompt, base.identity, list(seeds), rules.num_inference_steps, rules.guidance_scale, edition("sample"), base.device.type]
+        key += [base.weights] if base.weights != "full" else []
         folders[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     missing = [prompt for prompt, folder in folders.items() if not folder.exists()]
     for prompt, pictures in zip(missing, pictures_of(base, missing, seeds, {}, settings) if missing else (), strict=True):

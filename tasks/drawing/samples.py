@@ -48,6 +48,7 @@ def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> Non
             "num_inference_steps": rules.num_inference_steps,
             "guidance_scale": rules.guidance_scale,
             **({} if base.noise.sampler == "DDIM" else {"sampler": base.noise.sampler}),
+            **({} if base.weights == "full" else {"weights": base.weights}),
             "seeds": seeds,
             "prompts": [{"prompt": prompt, "slug": slug} for prompt, slug in prompts.items()],
             "references": substitutes,

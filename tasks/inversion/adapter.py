@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.diffusion.base_model import BaseModel
-from tasks.diffusion.changes import Change, Difference, LowRank, each
+from tasks.diffusion.changes import Change, Difference, LowRank, each, weight_shape
 from tasks.inversion.data import Data
 from tasks.inversion.rows import Rows
 from tasks.inversion.schedule import Schedule
@@ -99,7 +99,7 @@ def new_lora(base: BaseModel, targets: str, rank: int, seed: int, concept: str) 
         raise ValueError(f"invert.options.layers of {concept} is {targets}, and {base.identity['model']} has no such layers; choose others")
     changes: dict[str, Change] = {}
     for layer, module in layers.items():
-        width_out, *shape_in = module.weight.shape
+        width_out, *shape_in = weight_shape(module)
         if rank > (most := min(width_out, prod(shape_in))):
             raise ValueError(f"invert.options.rank of {concept} is {rank}, more than the {most} of {layer} in {base.identity['model']}; lower it")
         down = torch.randn(rank, *shape_in, generator=generator) / rank / prod(shape_in[1:]) ** 0.5
@@ -113,10 +113,12 @@ def new_differences(base: BaseModel) -> dict[str, Change]:
     layers = {name: module for name, module in base.denoiser.named_modules() if isinstance(module, kinds) and module.weight is not None}
     layers = {name: module for name, module in layers.items() if not re.match(base.family.mixed, name)}
 
-    def zeros(weight: Tensor | None) -> Tensor | None:
-        return None if weight is None else nn.Parameter(torch.zeros(weight.shape, device=base.device))
+    def zeros(*shape: int) -> nn.Parameter:
+        return nn.Parameter(torch.zeros(shape, device=base.device))
 
-    return {name: Difference(zeros(module.weight), zeros(module.bias)) for name, module in layers.items()}  # type: ignore[arg-type]
+    return {
+        name: Difference(zeros(*weight_shape(module)), None if module.bias is None else zeros(*module.bias.shape)) for name, module in layers.items()
+    }
 
 
 def tuned_after(training: Training, data: Data, steps: int, adapter: Callable[[Rows], Adapter]) -> Training:

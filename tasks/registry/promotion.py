@@ -98,13 +98,14 @@ def evidence(scores: Mapping[str, Any], samples: Mapping[str, Any], pictures_sha
     scorer, seeds = scores["scorer"], samples["seeds"]
     steps, guidance = samples["num_inference_steps"], samples["guidance_scale"]
     numbers = {name: scores.get(name) or {} for name in SCORES}
+    sampler = f"{samples.get('sampler', 'DDIM')}{' on weights of ' + samples['weights'] if 'weights' in samples else ''}"
     return {
         **{name + suffix: text(numbers[name].get(key)) for name in SCORES for key, suffix in ENDS.items()},
         "base_weights_sha256": str(samples["base"]["weights_sha256"]),
         "scorer_model": str(scorer["model"]),
         "scorer_weights_sha256": str(scorer["weights_sha256"]),
         "fidelity_judge": judge_of_fidelity(scorer),
-        "sampling": f"{samples.get('sampler', 'DDIM')}, {steps} steps, guidance {guidance:g}, seeds {seeds[0]}-{seeds[-1]}",
+        "sampling": f"{sampler}, {steps} steps, guidance {guidance:g}, seeds {seeds[0]}-{seeds[-1]}",
         "pictures_sha256": pictures_sha256,
         "scored_on_sha256": scored_on_sha256,
         LAST: str(scorer["prompt_suite"]),

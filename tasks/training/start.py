@@ -108,6 +108,8 @@ def training_record(recipe: Recipe, base: BaseModel) -> dict:
     if recipe.encoder:
         start = {"encoder_sha256": artifacts.sha256(encoder_file(recipe.encoder))}
     shown = {"contexts": recipe.contexts} if any(recipe.contexts) else {}
+    if base.weights != "full":
+        versions["weights"] = base.weights
     return {"seed": recipe.rules.seed, "base": base.identity, "data_sha256": data, **shown, **start, "settings": rules, "versions": versions}
 
 

@@ -115,7 +115,7 @@ def test_threads_that_share_the_denoiser_do_not_meet(base: BaseModel, words: dic
         with ThreadPoolExecutor(4) as pool:
             for count, predictions in zip([1, 2, 3] * 8, pool.map(denoise, [1, 2, 3] * 8), strict=True):
                 for prediction in predictions:
-                    torch.testing.assert_close(prediction, alone[count], atol=1e-4, rtol=1e-4)
+                    torch.testing.assert_close(prediction, alone[count], atol=1e-3, rtol=1e-3)
 
 
 def test_the_finest_maps_decide_and_without_any_a_word_is_everywhere() -> None:

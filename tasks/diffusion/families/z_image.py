@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -27,8 +28,11 @@ def encode(base: Any, ids: Sequence[Tensor]) -> Condition:
     """Return the penultimate layer of the language model, and how many tokens each prompt has without its padding."""
     (encoder,), (tokens,) = base.text_encoders, ids
     present = tokens != encoder.tokenizer.pad_token_id
-    hidden = encoder.model(input_ids=tokens, attention_mask=present, output_hidden_states=True).hidden_states[-2]
-    return Condition(hidden, lengths=present.sum(dim=1).cpu())
+    lengths = present.sum(dim=1).cpu()
+    longest = int(lengths.max())  # a token reads those before it, so the padding need not go through the model
+    texts = {"input_ids": tokens[:, :longest], "attention_mask": present[:, :longest]}
+    hidden = encoder.model(**texts, output_hidden_states=True).hidden_states[-2]
+    return Condition(F.pad(hidden, (0, 0, 0, tokens.shape[1] - longest)), lengths=lengths)
 
 
 def denoise(base: Any, latents: Tensor, timesteps: Tensor | float, condition: Condition) -> Tensor:
