@@ -43,7 +43,7 @@ def main(
     def draw(prompt: str, concepts: Sequence[str]) -> Tensor:
         seeds = list(range(pictures))
         with taught(base, [learned[concept] for concept in concepts]) as words:
-            drawn = list(generate(base, [prompt] * pictures, seeds, words, steps, settings.sample.guidance_scale, pictures))
+            drawn = list(generate(base, [prompt] * pictures, seeds, words, steps, settings.sample.look(base.look)[1], pictures))
         return scorer.image_features(drawn)
 
     both: dict[str, list[float]] = {kind: [] for kind in STRENGTHS}

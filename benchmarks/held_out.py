@@ -87,7 +87,7 @@ def main(
             learned, texts = training.result.on_the_cpu(), [rules.prompts.object[0].format(f"<{noun}>")] * pictures
             with taught(base, [learned]) as words:
                 seeds = list(range(pictures))
-                steps, guidance = rules.num_inference_steps, rules.guidance_scale
+                steps, guidance = rules.look(base.look)
                 drawn[noun] = list(generate(base, texts, seeds, words, steps, guidance, settings.runtime.pictures_per_batch))
         os.chdir(here)
     if sheet:

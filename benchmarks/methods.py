@@ -97,7 +97,9 @@ def judged(base: BaseModel, scorer: Scorer, settings: Settings, concept: str, le
     prompts, seeds = settings.prompts(concept), list(range(pictures))
     texts = [prompt.format(learned.placeholder_token) for prompt in prompts for _ in seeds]
     with taught(base, [learned]) as words:
-        drawn = list(generate(base, texts, seeds * len(prompts), words, steps, settings.sample.guidance_scale, settings.runtime.pictures_per_batch))
+        drawn = list(
+            generate(base, texts, seeds * len(prompts), words, steps, settings.sample.look(base.look)[1], settings.runtime.pictures_per_batch)
+        )
     likeness, *edits = scorer.image_features(drawn).split(pictures)
     wanted = scorer.text_features([without_word(prompt) for prompt in prompts[1:]])
     rules, seen = settings.score.fidelity, dict[str, float]()

@@ -31,8 +31,8 @@ def main(
 ) -> None:
     """Measure pictures per second, and the mean difference between the two sets of pictures."""
     settings = load_settings()
-    rules = settings.sample
     base = load_base_model(model or settings.base.model, None, settings.runtime.device)
+    steps, guidance_scale = settings.sample.look(base.look)
     pipeline = plain_pipeline(base)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -42,15 +42,15 @@ def main(
     ours, theirs = [], []
     for _ in range(rounds):
         started = time.monotonic()
-        drawn = list(generate(base, prompts, seeds, {}, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch))
+        drawn = list(generate(base, prompts, seeds, {}, steps, guidance_scale, settings.runtime.pictures_per_batch))
         ours.append(pictures / (time.monotonic() - started))
         started = time.monotonic()
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        peer = pipeline(prompts, num_inference_steps=rules.num_inference_steps, guidance_scale=rules.guidance_scale, generator=generators).images
+        peer = pipeline(prompts, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generators).images
         theirs.append(pictures / (time.monotonic() - started))
     difference = np.mean([np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean() for a, b in zip(drawn, peer, strict=True)])
     rows = [
-        Row(f"{pictures} pictures, {rules.num_inference_steps} steps, guidance {rules.guidance_scale:g}", max(ours), max(theirs), "pictures/s"),
+        Row(f"{pictures} pictures, {steps} steps, guidance {guidance_scale:g}", max(ours), max(theirs), "pictures/s"),
         Row("mean difference of the pictures, one grey level allowed", float(difference), 1.0, "grey levels"),
     ]
     show("sampling", rows, "diffusers", as_json)

@@ -56,16 +56,21 @@ class Prompts(Section):
 
 
 class Sample(Section):
-    num_inference_steps: int = Field(ge=1, le=500)
-    """Steps of the sampler: DDIM, or Euler's for models of rectified flow."""
-    guidance_scale: float = Field(ge=1, le=100)
-    """Classifier-free guidance; 1 is the plain conditional prediction."""
+    num_inference_steps: int | None = Field(default=None, ge=1, le=500)
+    """Steps of the sampler: DDIM, or Euler's for models of rectified flow; null: the base model's own number."""
+    guidance_scale: float | None = Field(default=None, ge=1, le=100)
+    """Guidance, classifier-free or distilled; 1 is the plain conditional prediction. null: the base model's own."""
     pictures_per_prompt: int = Field(ge=1, le=10_000)
     reference_pictures: int = Field(ge=2, le=10_000)
     """Pictures of each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
     seed: int = Field(ge=0, lt=SEEDS)
     """The seed of a prompt's first picture; the next pictures count on."""
     prompts: Prompts
+
+    def look(self, own: tuple[int, float]) -> tuple[int, float]:
+        """Return the steps and the guidance scale; `own` are the base model's, for what is not set."""
+        steps, guidance = own
+        return self.num_inference_steps or steps, self.guidance_scale or guidance
 
 
 class Fidelity(Section):

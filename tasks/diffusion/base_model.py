@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from tasks.diffusion.adapters import Adapters
 from tasks.diffusion.changes import layers_of
 from tasks.diffusion.families import family_of
-from tasks.diffusion.families.parts import Condition, Family, TextEncoder, loaded_encoder
+from tasks.diffusion.families.parts import Condition, Family, Look, TextEncoder, loaded_encoder
 from tasks.diffusion.group_norm import use_channels_last_norms
 from tasks.diffusion.memory import Weights, large_parts, pick_weights, quantise
 from tasks.diffusion.noise import NoiseProcess, noise_process, scheduler_for
@@ -98,6 +98,11 @@ class BaseModel:
         first = self.text_encoders[0].table.weight
         weights = [encoder.table.weight for encoder in self.text_encoders if len(encoder.tokenizer) == len(self.tokenizer)]
         return torch.cat(weights, dim=1) if len(weights) > 1 else first
+
+    @property
+    def look(self) -> Look:
+        """How its pictures are sampled where the settings do not say."""
+        return self.family.look(self.denoiser.config)
 
     @property
     def guidance_is_distilled(self) -> bool:

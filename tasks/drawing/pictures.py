@@ -21,9 +21,9 @@ def pictures_of(
     base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], learned: Mapping[str, Tensor], settings: Settings
 ) -> Iterator[list[Image.Image]]:
     """Yield each prompt's pictures in the order of the seeds."""
-    rules = settings.sample
+    look = settings.sample.look(base.look)
     each_prompt, each_seed = [prompt for prompt in prompts for _ in seeds], [seed for _ in prompts for seed in seeds]
-    pictures = generate(base, each_prompt, each_seed, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch)
+    pictures = generate(base, each_prompt, each_seed, learned, *look, settings.runtime.pictures_per_batch)
     for _ in prompts:
         yield list(islice(pictures, len(seeds)))
 

@@ -14,9 +14,9 @@ from tasks.settings import Settings
 
 def reference_pictures(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], settings: Settings) -> dict[str, Path]:
     """Return the folder of each prompt's pictures without a new word; concepts share them, so they are generated once and kept."""
-    rules, folders = settings.sample, {}
+    look, folders = settings.sample.look(base.look), {}
     for prompt in prompts:
-        key = [prompt, base.identity, list(seeds), rules.num_inference_steps, rules.guidance_scale, edition("sample"), base.device.type]
+        key = [prompt, base.identity, list(seeds), *look, edition("sample"), base.device.type]
         key += [base.weights] if base.weights != "full" else []
         folders[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     missing = [prompt for prompt, folder in folders.items() if not folder.exists()]

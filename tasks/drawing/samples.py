@@ -18,6 +18,7 @@ def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> Non
     """Generate the pictures of a concept's embedding into the folder `target`."""
     base = load_base_model(*settings.base_model)
     rules, seeds, substitutes = settings.sample, seeds_of(settings), stand_ins(concept, settings)
+    steps, guidance_scale = rules.look(base.look)
     prompts = {prompt: artifacts.prompt_slug(prompt) for prompt in settings.prompts(concept)}
     info = {"concept": concept, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
     texts = [prompt.format(settings.concept(concept).placeholder_token) for prompt in prompts]
@@ -45,8 +46,8 @@ def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> Non
             "concept": concept,
             "embedding_digest": artifacts.sha256(embedding),
             "base": base.identity,
-            "num_inference_steps": rules.num_inference_steps,
-            "guidance_scale": rules.guidance_scale,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance_scale,
             **({} if base.noise.sampler == "DDIM" else {"sampler": base.noise.sampler}),
             **({} if base.weights == "full" else {"weights": base.weights}),
             "seeds": seeds,

@@ -89,14 +89,14 @@ def bipartite(subject: Subject, guidance_scale: float) -> Drawn:
 
 def variations(subject: Subject) -> Drawn:
     """Draw every prompt with the encoder's word of one training picture at a time."""
-    base, rules, seeds = subject.base, subject.settings.sample, list(range(subject.number))
+    base, seeds = subject.base, list(range(subject.number))
     encoder = load_encoder(str(subject.settings.base.encoder), base)
     with torch.inference_mode():
         words = {f"<picture-{number}>": encoder.word(latent[None, None]) for number, latent in enumerate(subject.latents)}
     of_pictures = [list(words)[number] for number in subject.each_picture()]
     texts = [prompt.format(word) for prompt in subject.prompts for word in of_pictures]
     steps, batch = subject.plan.num_inference_steps, subject.settings.runtime.pictures_per_batch
-    drawn = generate(base, texts, seeds * len(subject.prompts), words, steps, rules.guidance_scale, batch)
+    drawn = generate(base, texts, seeds * len(subject.prompts), words, steps, subject.settings.sample.look(base.look)[1], batch)
     return {prompt: [next(drawn) for _ in seeds] for prompt in subject.prompts}
 
 
@@ -121,7 +121,7 @@ def by_gradient(subject: Subject, texts: Mapping[str, Tensor], starts: Tensor | 
 
 def rivals_of(base: BaseModel, plan: Plan, settings: Settings) -> dict[str, Callable[[Subject], Drawn]]:
     """Return the name of each rival -> what draws it."""
-    scales = (1.0, settings.sample.guidance_scale, plan.guided.guidance_scale)
+    scales = (1.0, settings.sample.look(base.look)[1], plan.guided.guidance_scale)
     rivals: dict[str, Callable[[Subject], Drawn]] = {f"bipartite-{scale:g}": partial(bipartite, guidance_scale=scale) for scale in scales}
     if settings.base.encoder:
         rivals["variations"] = variations

@@ -47,7 +47,7 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
         records[training.concept] = training_record(recipe, base) | coarse_word(recipe, training, base)
     digests = {concept: hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() for concept, record in records.items()}
     checkpoints = {concept: artifacts.checkpoints() / f"{concept}-{digest[:16]}.pt" for concept, digest in digests.items()}
-    runtime, draw_preview = settings.runtime, previews(base, settings.sample.guidance_scale)
+    runtime, draw_preview = settings.runtime, previews(base, settings.sample.look(base.look)[1])
 
     def on_step(training: Training) -> None:
         tell(training.concept, training.schedule.step, training.schedule.max_train_steps)

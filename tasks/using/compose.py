@@ -68,15 +68,15 @@ def kinds(pair: tuple[str, str], settings: Settings) -> tuple[str, str]:
 
 def made_of(one: str, other: str, base: BaseModel, scorer: Scorer, settings: Settings) -> dict[str, Any]:
     """Return everything that the score of a pair depends on."""
-    rules, pair = settings.sample, (one, other)
+    (steps, guidance_scale), pair = settings.sample.look(base.look), (one, other)
     return {
         "prompt": PROMPTS[kinds(pair, settings)],
         "embedding_digests": [artifacts.sha256(artifacts.learned_embeds(key)) for key in pair],
         "pictures_sha256": [artifacts.folder_digest(path, "*.png") for key in pair for path in (artifacts.curated(key), own_samples(key, settings))],
         "base": base.identity,
         "scorer": scorer.identity,
-        "num_inference_steps": rules.num_inference_steps,
-        "guidance_scale": rules.guidance_scale,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance_scale,
         "seeds": seeds_of(settings),
         "confidence": settings.score.confidence,
         "sample": edition("sample"),

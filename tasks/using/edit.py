@@ -35,9 +35,8 @@ def edit_picture(
         raise ValueError(f"mask {mask} has {sizes[0]} px, {picture} has {sizes[1]}; draw the mask over the picture itself")
     if not inside(drawn_mask.image).getbbox():
         raise ValueError(f"mask {mask} has nothing white in its central square; paint white what is to be edited")
-    rules, batch_size = settings.sample, settings.runtime.pictures_per_batch
     with champions(words_in(f"{prompt} {negative}"), base, settings, any_base) as learned:
-        look = (rules.num_inference_steps, rules.guidance_scale, batch_size, negative)
+        look = (*settings.sample.look(base.look), settings.runtime.pictures_per_batch, negative)
         yield from blended(base, original.image, drawn_mask.image, prompt, seeds, learned, *look)
 
 
@@ -67,7 +66,7 @@ def reimagine_picture(
     base = load_base_model(*settings.base_model)
     original = read_square(picture, base.resolution, settings).image
     with champions(words_in(f"{source} {prompt}"), base, settings, any_base) as learned:
-        conditions, empty, count = encode_prompts(base, [source, prompt], learned), unconditional(base), settings.sample.num_inference_steps
+        conditions, empty, count = encode_prompts(base, [source, prompt], learned), unconditional(base), settings.sample.look(base.look)[0]
         described, wanted = conditions.rows([0]), conditions.rows([1])
         latents = encode(base, [original])[0]
         noise = ddim_invert(base, latents, described, count)

@@ -21,10 +21,10 @@ def imagine_pictures(
     Raises:
         ValueError: see `champions`.
     """
-    words, rules = words_in(f"{prompt} {negative}"), settings.sample
+    words = words_in(f"{prompt} {negative}")
     owners_of(words, settings)  # an unknown word is an error before the model is loaded
     base = load_base_model(*settings.base_model)
-    look = (rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch)
+    look = (*settings.sample.look(base.look), settings.runtime.pictures_per_batch)
     with champions(words, base, settings, any_base) as learned:
         yield from generate(base, [prompt] * len(seeds), seeds, learned, *look, negative=negative, watch=watch)
 

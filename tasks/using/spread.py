@@ -33,10 +33,10 @@ def spread(
     base = load_base_model(*settings.base_model)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     ordinary = {concept.placeholder_token: coarse_word(key, settings) or concept.initializer_token for key, concept in settings.concepts.items()}
-    rules, scoring, results = settings.sample, settings.score, []
+    look, scoring, results = settings.sample.look(base.look), settings.score, []
     prompts, seeds = [prompt.format(word) for word in words for _ in range(number)], [*range(seed, seed + number)] * len(words)
     with champions(words_in(" ".join(words)), base, settings, any_base) as learned:
-        pictures = list(generate(base, prompts, seeds, learned, rules.num_inference_steps, rules.guidance_scale, settings.runtime.pictures_per_batch))
+        pictures = list(generate(base, prompts, seeds, learned, *look, settings.runtime.pictures_per_batch))
     for index, word in enumerate(words):
         features = scorer.image_features(pictures[index * number : (index + 1) * number])
         texts = scorer.text_features([prompt.format(f"{value} {ordinary.get(without_strengths(word), word)}") for value in values])

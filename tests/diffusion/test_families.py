@@ -1,8 +1,10 @@
 """Every family of base models: three steps of training, the file, and a plain diffusers pipeline that draws the same pictures with it."""
 
+import inspect
 import json
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -11,14 +13,17 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
 from tasks.diffusion.ddim import encode, generate
+from tasks.diffusion.families import FAMILIES
 from tasks.diffusion.words import encode_prompts, initializer_row
 from tasks.inversion.loop import train
 from tasks.inversion.training import new_training
 from tasks.registry import registered_model
+from tasks.settings import load_settings
 from tasks.training.result import vocabulary_norm
 from tasks.words.embedding_file import embedding_file, read_rows
 from tests.support.tiny import RESOLUTION, plain_pipeline, save_tiny_pipeline
 
+ROOT = Path(__file__).parents[2]
 PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
 RECORD = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": {}, "data_sha256": "", "versions": {}}
 
@@ -130,3 +135,20 @@ def test_a_folder_of_pickles_is_refused_with_the_remedy(tmp_path: Path) -> None:
 def test_a_word_is_as_long_as_the_vocabularys_rows(family_base: BaseModel) -> None:
     start, typical = initializer_row(family_base, "dog"), vocabulary_norm(family_base)
     assert 0.5 < float(start.norm()) / typical < 2
+
+
+@pytest.mark.parametrize(
+    "name", ["StableDiffusionPipeline", "StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline", "ZImagePipeline"]
+)
+def test_a_model_is_sampled_as_by_diffusers_unless_the_settings_say_how(name: str) -> None:
+    asked = inspect.signature(getattr(diffusers, name).__call__).parameters
+    own = FAMILIES[name].look({"guidance_embeds": True})
+    counted_from = 1 if name == "ZImagePipeline" else 0
+    assert own == (asked["num_inference_steps"].default, asked["guidance_scale"].default + counted_from)
+    rules = load_settings(ROOT / "params.yaml").sample
+    assert rules.look(own) == (50, 4.0)
+    assert rules.model_copy(update={"num_inference_steps": None, "guidance_scale": None}).look(own) == own
+
+
+def test_a_model_of_few_steps_without_guidance_keeps_them() -> None:
+    assert FAMILIES["FluxPipeline"].look({"guidance_embeds": False}) == (4, 1.0)

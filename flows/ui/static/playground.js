@@ -19,9 +19,9 @@ function fit() {
 }
 
 function order() {
-  const values = Object.fromEntries(new FormData(form)), asked = {kind: kind(), prompt: values.prompt.trim(), num_inference_steps: +values.num_inference_steps};
+  const values = Object.fromEntries(new FormData(form)), asked = {kind: kind(), prompt: values.prompt.trim(), num_inference_steps: +values.num_inference_steps || null};
   if (kind() === "reimagine") return {...asked, concept: values.concept};
-  Object.assign(asked, {negative: values.negative.trim(), number: +values.number, seed: +values.seed, guidance_scale: +values.guidance_scale});
+  Object.assign(asked, {negative: values.negative.trim(), number: +values.number, seed: +values.seed, guidance_scale: +values.guidance_scale || null});
   if (kind() === "imagine" && values.candidates) asked.candidates = +values.candidates;
   return asked;
 }

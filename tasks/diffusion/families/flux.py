@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.diffusion.changes import TRANSFORMER
-from tasks.diffusion.families.parts import CLIP_L, Condition, Family, TextPart, at_each, evenly, pool_at_the_end
+from tasks.diffusion.families.parts import CLIP_L, Condition, Family, Look, TextPart, at_each, evenly, pool_at_the_end
 
 PATCH = 2
 LATENT_SIDE = 128  # 1024 px; the transformer's config does not say
@@ -58,6 +58,7 @@ FAMILY = Family(
     encode=encode,
     denoise=denoise,
     architecture=lambda base: "flux-1-dev" if base.denoiser.config.guidance_embeds else "flux-1-schnell",
+    look=lambda config: Look(28, 3.5) if config["guidance_embeds"] else Look(4, 1.0),  # schnell was made for few steps without guidance
     denoiser="transformer",
     repair=lambda encoders: pool_at_the_end(encoders[:1]),
     reads=("t5xxl",),

@@ -182,6 +182,13 @@ def evenly(steps: int) -> list[float]:
     return torch.linspace(1, 1 / steps, steps).tolist()
 
 
+class Look(NamedTuple):
+    """How pictures are sampled."""
+
+    num_inference_steps: int
+    guidance_scale: float
+
+
 @dataclass(frozen=True)
 class Family:
     """How one family of base models is loaded, reads prompts and denoises. Whatever is special about it is in its module."""
@@ -194,6 +201,8 @@ class Family:
     """(base model, noisy latents, timesteps, condition) -> the prediction, like the latents, in float32."""
     architecture: Callable[[Any], str]
     """base model -> its name in ModelSpec."""
+    look: Callable[[Mapping[str, Any]], Look] = lambda config: Look(50, 7.5)
+    """config of the denoiser -> how its pictures are sampled where the settings do not say: as by diffusers' pipeline, unless that knows less."""
     vae: str = "vae"
     """The autoencoder as the pipeline names it."""
     denoiser: str = "unet"

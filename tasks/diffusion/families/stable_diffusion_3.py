@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.diffusion.changes import TRANSFORMER
-from tasks.diffusion.families.parts import CLIP_G, CLIP_L, Condition, Family, TextPart, at_each, pool_at_the_end
+from tasks.diffusion.families.parts import CLIP_G, CLIP_L, Condition, Family, Look, TextPart, at_each, pool_at_the_end
 
 T5_TOKENS = 256
 T5 = TextPart("tokenizer_3", "text_encoder_3", "t5xxl", lambda config: T5_TOKENS, pieces=True)
@@ -39,6 +39,7 @@ FAMILY = Family(
     encode=encode,
     denoise=denoise,
     architecture=lambda base: "stable-diffusion-3",
+    look=lambda config: Look(28, 7.0),
     denoiser="transformer",
     repair=lambda encoders: pool_at_the_end(encoders[:2]),
     reads=("clip_l", "t5xxl"),

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.diffusion.families.parts import CLIP_G, CLIP_L, Condition, Family, pool_at_the_end, unet_prediction
+from tasks.diffusion.families.parts import CLIP_G, CLIP_L, Condition, Family, Look, pool_at_the_end, unet_prediction
 
 
 def encode(base: Any, ids: Sequence[Tensor]) -> Condition:
@@ -37,4 +37,5 @@ FAMILY = Family(
     architecture=lambda base: "stable-diffusion-xl-v1-base",
     repair=pool_at_the_end,
     nothing=nothing,
+    look=lambda config: Look(50, 5.0),
 )

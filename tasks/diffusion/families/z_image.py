@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from tasks.diffusion.changes import TRANSFORMER
-from tasks.diffusion.families.parts import Condition, Family, TextPart, at_each, evenly
+from tasks.diffusion.families.parts import Condition, Family, Look, TextPart, at_each, evenly
 
 TOKENS = 512
 LATENT_SIDE = 128  # 1024 px; the transformer's config does not say
@@ -49,6 +49,7 @@ FAMILY = Family(
     encode=encode,
     denoise=denoise,
     architecture=lambda base: "z-image",
+    look=lambda config: Look(50, 6.0),
     denoiser="transformer",
     reads=("qwen3",),
     latent_side=lambda config: LATENT_SIDE,
