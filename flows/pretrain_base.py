@@ -28,11 +28,13 @@ from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS, OTHER_THINGS, TRAINED
 from tasks.pretraining.scorer import save_scorer, train_scorer
 from tasks.pretraining.tokenizer import train_tokenizer
 from tasks.pretraining.training import finished
+from tasks.pretraining.transformer import prompt_tokenizer, save_z_image, train_transformer
 from tasks.pretraining.world import Sample, World, draw_sample, repainted, setting_of, things_of, with_article
 
 GENERATOR = DATA / "base" / "emoji-ldm"
 SCORER = DATA / "base" / "emoji-clip"
 EYE = DATA / "base" / "emoji-eye"
+TRANSFORMER = DATA / "base" / "emoji-flow"
 TRAINED = [ALL_NOUNS.index(noun) for noun in TRAINED_NOUNS]
 SEEDS = {"captions": 1, "generator": 2, "scorer": 3, "unnamed": 4, "decoder": 5, "eye": 7}
 
@@ -112,6 +114,18 @@ def train_generator(
 
 
 @task(cache_policy=NO_CACHE)
+def train_flow(work: Path, art_folder: Path, composites: int, unnamed: int, flow_steps: int) -> Path:
+    """Train the transformer of rectified flow in the latents of the shipped autoencoder, its words starting as those of the shipped generator."""
+    autoencoder, generator = shipped_parts()
+    data = encoded_composites(work / f"latents-{composites}-{unnamed}-shipped.pt", art_folder, autoencoder, composites, unnamed)
+    factor, portraits = autoencoder.config.scaling_factor, data["portraits"].numpy()
+    tokenizer, words = prompt_tokenizer(CLIPTokenizer.from_pretrained(GENERATOR / "tokenizer")), generator.text_encoder.get_input_embeddings().weight
+    model = train_transformer(data["posteriors"], data["captions"], portraits, factor, tokenizer, work, flow_steps, words.detach())
+    save_z_image(model, autoencoder, tokenizer, TRANSFORMER)
+    return TRANSFORMER
+
+
+@task(cache_policy=NO_CACHE)
 def sharpen(work: Path, art_folder: Path, tokenizer: CLIPTokenizer, composites: int, decoder_steps: int) -> Path:
     """Train the shipped generator's decoder further, on every medium equally often, since it blurs every medium but the photo."""
     autoencoder, model = shipped_parts()
@@ -145,23 +159,29 @@ def train_fidelity_judge(work: Path, art_folder: Path, groups: int, steps: int) 
 @flow(name="pretrain-base")
 def pretrain_base(
     work: Path,
-    only: Literal["generator", "decoder", "scorer", "eye"] | None,
+    only: Literal["generator", "flow", "decoder", "scorer", "eye"] | None,
     composites: int,
     unnamed: int,
     autoencoder_steps: int,
     denoiser_steps: int,
+    flow_steps: int,
     decoder_steps: int,
     scorer_steps: int,
     eye_groups: int,
     eye_steps: int,
     from_shipped: bool,
 ) -> None:
-    """Fetch the art, then train the generator, its decoder once more, the scorer and the judge of fidelity, each from its last checkpoint."""
+    """Fetch the art, then train the generator, its decoder once more, the transformer, the scorer and the judge of fidelity.
+
+    Each continues from its last checkpoint.
+    """
     art_folder, tokenizer = fetch_art(work), make_tokenizer(work, from_shipped)
     if only in (None, "generator"):
         train_generator(work, art_folder, tokenizer, composites, unnamed, autoencoder_steps, denoiser_steps, from_shipped)
     if only in (None, "decoder"):
         sharpen(work, art_folder, tokenizer, composites, decoder_steps)
+    if only in (None, "flow"):
+        train_flow(work, art_folder, composites, unnamed, flow_steps)
     if only in (None, "scorer"):
         train_judge(work, art_folder, tokenizer, composites, scorer_steps, from_shipped)
     if only in (None, "eye"):
@@ -173,12 +193,13 @@ def pretrain_base(
 
 def main(
     work: Annotated[Path, typer.Option(help="checkpoints and fetched art")] = Path(".cache/pretraining"),
-    only: Annotated[str | None, typer.Option(help="generator, decoder, scorer or eye")] = None,
+    only: Annotated[str | None, typer.Option(help="generator, decoder, flow, scorer or eye")] = None,
     composites: int = 60_000,
     unnamed: Annotated[int, typer.Option(help="composites of the generator that show a thing by a portrait and not by a noun")] = 140_000,
     autoencoder_steps: int = 6_000,
     denoiser_steps: int = 41_000,
     decoder_steps: int = 6_000,
+    flow_steps: Annotated[int, typer.Option(help="optimizer steps of the transformer of rectified flow")] = 40_000,
     scorer_steps: int = 11_900,
     eye_groups: Annotated[int, typer.Option(help="groups of four like drawings that the judge of fidelity tells apart")] = 2_000,
     eye_steps: int = 4_300,
@@ -187,7 +208,18 @@ def main(
     """Train the embedded models, or continue their training."""
     logging.getLogger("tasks").setLevel(logging.INFO)  # Prefect's root logger lets only warnings through
     pretrain_base(
-        work, only, composites, unnamed, autoencoder_steps, denoiser_steps, decoder_steps, scorer_steps, eye_groups, eye_steps, from_shipped
+        work,
+        only,
+        composites,
+        unnamed,
+        autoencoder_steps,
+        denoiser_steps,
+        flow_steps,
+        decoder_steps,
+        scorer_steps,
+        eye_groups,
+        eye_steps,
+        from_shipped,
     )
 
 

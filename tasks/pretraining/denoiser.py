@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tasks.diffusion.base_model import TextEncoder
+from tasks.diffusion.noise import noise_process
+from tasks.diffusion.noise.flow import Flow
 from tasks.diffusion.words import extend_tokenizer, spliced
 from tasks.pretraining.autoencoder import to_tensor
 from tasks.pretraining.sprites import PORTRAIT_SIZE
@@ -97,15 +99,15 @@ class TextToLatents(nn.Module):
     def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, noise_scheduler: DDIMScheduler) -> None:
         super().__init__()
         self.text_encoder, self.unet, self.noise_scheduler = text_encoder, unet, noise_scheduler
-        self.portrait_encoder = PortraitEncoder()
+        self.portrait_encoder, self.centre = PortraitEncoder(), -0.2
 
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, input_ids: Tensor) -> Tensor:
         encoder_hidden_states = self.text_encoder(input_ids).last_hidden_state
         return self.unet(noisy_latents, timesteps, encoder_hidden_states).sample
 
 
-def draw_timesteps(batch: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
-    """Draw a quarter of the timesteps evenly and the rest logit-normally (Esser et al. 2024), where shapes are decided.
+def draw_timesteps(batch: int, num_train_timesteps: int, generator: torch.Generator, centre: float = -0.2) -> Tensor:
+    """Draw a quarter of the timesteps evenly and the rest logit-normally around `centre` (Esser et al. 2024), where shapes are decided.
 
     Both parts are stratified, so that every batch covers its range and the gradient is steadier. Returns (batch,).
     """
@@ -114,8 +116,20 @@ def draw_timesteps(batch: int, num_train_timesteps: int, generator: torch.Genera
     def strata(count: int) -> Tensor:
         return (torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)) / count
 
-    shares = torch.cat([strata(even), torch.sigmoid(torch.special.ndtri(strata(batch - even).clamp(1e-6, 1 - 1e-6)) - 0.2)])
+    shares = torch.cat([strata(even), torch.sigmoid(torch.special.ndtri(strata(batch - even).clamp(1e-6, 1 - 1e-6)) + centre)])
     return (shares * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
+
+
+def noised(scheduler: SchedulerMixin, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the noisy latents at timesteps (batch,), what the denoiser should predict there, and the weights (batch,) of its errors."""
+    process = noise_process(scheduler)
+    target = process.target(latents, noise, timesteps)
+    noisy_latents = process.add_noise(latents, noise, timesteps)
+    if isinstance(process, Flow):
+        return noisy_latents, target, torch.ones_like(timesteps, dtype=torch.float32)
+    alpha_bar = process.level(timesteps).view(-1)
+    snr = alpha_bar / (1 - alpha_bar)
+    return noisy_latents, target, snr.clamp(max=5) / (snr + 1 if process.prediction_type == "v_prediction" else snr)
 
 
 def denoising_loss(
@@ -128,7 +142,9 @@ def denoising_loss(
     empty_share: float = 0.1,
     blur: float = 0.2,
 ) -> Callable[[nn.Module, np.random.Generator, torch.Generator], Tensor]:
-    """Return the loss on epsilon or v, as the schedule predicts, with min-SNR-5 weights (Hang et al. 2023), on cached posteriors (n, 8, 16, 16).
+    """Return the loss of what the model's scheduler says that it predicts, on cached posteriors (n, 8, 16, 16).
+
+    Epsilon and v have min-SNR-5 weights (Hang et al. 2023), the velocity of rectified flow has none (Esser et al. 2024).
 
     portraits: (m, 32, 32, 3) uint8, for the last m posteriors, whose captions say `UNNAMED`. If there are any, they make half of every batch.
     blur: the noise on the words of portraits, as a share of the norm, so that near words draw the same.
@@ -138,16 +154,16 @@ def denoising_loss(
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids
 
     def loss(model: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
-        device, alphas_cumprod = generator.device, model.noise_scheduler.alphas_cumprod
+        device = generator.device
         unnamed = batch // 2 if len(portraits) else 0
         shown = rng.integers(len(portraits), size=unnamed) if unnamed else np.empty(0, int)
         rows = torch.from_numpy(np.concatenate([rng.integers(named_count, size=batch - unnamed), named_count + shown]))
         mean, std = posteriors[rows].to(device).float().chunk(2, dim=1)
         latents = scaling_factor * (mean + std * torch.randn(mean.shape, generator=generator, device=device))
         noise = torch.randn(latents.shape, generator=generator, device=device)
-        timesteps = draw_timesteps(batch, len(alphas_cumprod), generator)[torch.randperm(batch, generator=generator, device=device)]
-        alpha_bar = alphas_cumprod.to(device)[timesteps].view(-1, 1, 1, 1)
-        noisy_latents = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
+        timesteps = draw_timesteps(batch, model.noise_scheduler.config.num_train_timesteps, generator, model.centre)
+        timesteps = timesteps[torch.randperm(batch, generator=generator, device=device)]
+        noisy_latents, target, weights = noised(model.noise_scheduler, latents, noise, timesteps)
         unconditional = torch.from_numpy(rng.random(batch) < empty_share)[:, None]
         input_ids = torch.where(unconditional, empty, tokens[rows])
         # Each portrait is a word of its own, past the end of the vocabulary.
@@ -159,11 +175,6 @@ def denoising_loss(
             words = words + model.portrait_encoder(to_tensor(portraits[shown]).to(device), norm)
         with spliced(TextEncoder(tokenizer, model.text_encoder), words):
             prediction = model(noisy_latents.contiguous(memory_format=torch.channels_last), timesteps, input_ids).float()
-        snr = (alpha_bar / (1 - alpha_bar)).view(-1)
-        if model.noise_scheduler.config.prediction_type == "v_prediction":
-            target, weights = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * latents, snr.clamp(max=5) / (snr + 1)
-        else:
-            target, weights = noise, snr.clamp(max=5) / snr
         return ((prediction - target).square().mean((1, 2, 3)) * weights).mean()
 
     return loss

@@ -40,6 +40,10 @@ def update_average(average: nn.Module, model: nn.Module, step: int, decay: float
             ours.copy_(theirs)
 
 
+def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
+
+
 def train(
     name: str,
     model: nn.Module,
@@ -50,6 +54,7 @@ def train(
     weight_decay: float = 0.01,
     seed: int = 0,
     checkpoint_seconds: float = 240.0,
+    optimizer: Callable[[nn.Module, float, float], torch.optim.Optimizer] = adamw,
 ) -> nn.Module:
     """Train `model` and return its averaged copy; a checkpoint in `folder` is continued.
 
@@ -59,35 +64,35 @@ def train(
     device = pick_device()
     model.to(device).to(memory_format=torch.channels_last)  # a tenth faster on CPUs
     average = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
+    moving = optimizer(model, peak, weight_decay)
     folder.mkdir(parents=True, exist_ok=True)
     path, first = folder / f"{name}.pt", 0
     if path.exists():
         state = torch.load(path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
+        moving.load_state_dict(state["optimizer"])
         first = state["step"]
         logger.info("%s continues at step %d of %d", name, first, max_train_steps)
     started = saved = time.monotonic()
     running = torch.zeros((), device=device)
     for step in range(first, max_train_steps):
-        for group in optimizer.param_groups:
+        for group in moving.param_groups:
             group["lr"] = learning_rate(step, max_train_steps, peak)
         batch_seed = seed * 1_000_003 + step
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_bfloat16(device)):  # 1.5 times as fast where the processor supports it
             value = loss(model, np.random.default_rng(batch_seed), torch.Generator(device).manual_seed(batch_seed))
-        optimizer.zero_grad(set_to_none=True)
+        moving.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        moving.step()
         update_average(average, model, step)
         running += (value.detach() - running) * (1 if step == first else 0.02)
         if (step + 1) % 100 == 0 or step + 1 == max_train_steps:
             pace = (step + 1 - first) / (time.monotonic() - started)
             logger.info("%s step %d/%d loss %.4f, %.1f steps/s", name, step + 1, max_train_steps, float(running), pace)
         if step + 1 == max_train_steps or time.monotonic() - saved > checkpoint_seconds:
-            state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+            state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": moving.state_dict(), "step": step + 1}
             temporary = path.with_suffix(".tmp")
             torch.save(state, temporary)
             os.replace(temporary, path)
