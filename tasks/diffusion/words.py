@@ -84,16 +84,18 @@ def initializer_rows(base: BaseModel, phrase: str) -> Tensor:
     return torch.stack([initializer_row(base, word) for word in phrase.split()])
 
 
-def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor) -> Condition:
+def encode_tokens(base: BaseModel, input_ids: Tensor, rows: Tensor, learning: Sequence[bool] | None = None) -> Condition:
     """Return the condition of token ids (prompts, text encoders, length) whose new words read `rows` (vectors, dim or layers * dim).
+
+    learning: whether the rows get gradients through each text encoder; by default through all.
 
     Rows for each cross-attention layer make a text for each layer; the pooled prompt is the texts' mean.
     """
     ids, texts = input_ids.to(base.device).unbind(dim=1), []
     for of_layer in rows.split(sum(base.widths), dim=1):
         with ExitStack() as splices:
-            for encoder, part in zip(base.text_encoders, of_layer.split(base.widths, dim=1), strict=True):
-                splices.enter_context(spliced(encoder, part))
+            for number, part in enumerate(of_layer.split(base.widths, dim=1)):
+                splices.enter_context(spliced(base.text_encoders[number], part if learning is None or learning[number] else part.detach()))
             texts.append(base.family.encode(base, [part[:, : encoder.length] for encoder, part in zip(base.text_encoders, ids, strict=True)]))
     if len(texts) == 1:
         return texts[0]

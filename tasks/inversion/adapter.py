@@ -55,6 +55,10 @@ class Adapter:
         return self.word.rows
 
     @property
+    def fixed(self) -> Tensor | None:
+        return self.word.fixed
+
+    @property
     def penalty(self) -> Any:
         return self.word.penalty if self.word.rows.requires_grad else None
 

@@ -62,6 +62,8 @@ class Invert(Section):
     """When to stop before `max_train_steps`; null never stops early."""
     pick: Pick | None
     """Publishes the step that scored best in a small probe; null publishes the last."""
+    text_encoders: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """The text encoders that learn the word, of clip_l, clip_g, t5xxl and qwen3; in the others it stays the ordinary word. null: all of them."""
     seed: int = Field(ge=0, lt=SEEDS)
     """The seed of a word's pictures, captions, noise and timesteps."""
 

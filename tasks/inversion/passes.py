@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -64,11 +65,11 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
     process, picture_losses = base.noise, list[Tensor]()
     joint, sizes = joint_batch(base, trainings, batches), [len(batch.latents) for batch in batches]
     changes = {training.concept: training.trainable.changes for training in trainings if training.trainable.changes}
-    strengths = own_strengths(trainings, sizes)
+    strengths, learning = own_strengths(trainings, sizes), learning_encoders(base, trainings)
     for start in range(0, len(joint.weights), most):
         part = slice(start, start + most)
         latents, noise, timesteps = joint.latents[part], joint.noise[part], joint.timesteps[part]
-        condition = encode_tokens(base, joint.input_ids[part], joined_rows([training.trainable.rows for training in trainings]))
+        condition = encode_tokens(base, joint.input_ids[part], joined_rows([training.trainable.rows for training in trainings]), learning)
         condition = condition._replace(strengths=None if strengths is None else strengths[part])
         with base.adapters.attached(base.denoiser, changes):
             prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, condition)
@@ -80,6 +81,13 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
         if training.trainable.penalty and torch.is_grad_enabled():
             training.trainable.penalty(training.trainable.rows).backward()
     return torch.stack([part.sum() for part in torch.cat(picture_losses).split(sizes)])
+
+
+def learning_encoders(base: BaseModel, trainings: Sequence[Training]) -> list[bool]:
+    """Return for each text encoder whether any training learns its part of a word; the others need no backward pass."""
+    fixed = [training.trainable.fixed for training in trainings]
+    ends = [0, *accumulate(base.widths)]
+    return [any(columns is None or not columns[start:end].all() for columns in fixed) for start, end in pairwise(ends)]
 
 
 def own_strengths(trainings: Sequence[Training], sizes: Sequence[int]) -> Tensor | None:

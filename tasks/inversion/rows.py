@@ -27,13 +27,15 @@ class Rows:
     """What a method does to the rows after every step."""
     penalty: Callable[[Tensor], Tensor] | None = None
     """What a method adds to the loss, as a function of rows (vectors, dim)."""
+    fixed: Tensor | None = None
+    """(dim,): true where the rows stay as they start; None: nowhere. Rows for each layer repeat it."""
     changes: Changes = field(default_factory=dict, init=False)
     """Rows leave the denoiser as it is."""
 
     def __post_init__(self) -> None:
         # Without weight decay, which would pull the word towards zero and not towards the vocabulary.
         self.optimizer = torch.optim.AdamW([self.rows], lr=self.learning_rate, weight_decay=0.0)
-        self.average = torch.zeros_like(self.rows, requires_grad=False)
+        self.average, self.start = torch.zeros_like(self.rows, requires_grad=False), self.rows.detach().clone()
 
     @property
     def learned(self) -> Learned:
@@ -51,6 +53,11 @@ class Rows:
             self.average.lerp_(self.rows, 1.0 if power == float("inf") else (power + 1) / (power + step))
         if self.after_step:
             self.after_step(self)
+        if self.fixed is not None:
+            columns = self.fixed.repeat(self.rows.shape[1] // len(self.fixed))
+            with torch.no_grad():
+                for values in (self.rows, self.average):
+                    values[:, columns] = self.start[:, columns]
 
     def state(self) -> dict[str, Any]:
         return {"rows": self.rows.detach(), "average": self.average, "optimizer": self.optimizer.state_dict()}

@@ -26,6 +26,8 @@ class Trainable(Protocol):
     changes: Changes
     """Layer of the denoiser -> the low-rank change that is trained for it; empty where the denoiser stays as it is."""
     penalty: Callable[[Tensor], Tensor] | None
+    fixed: Tensor | None
+    """(dim,): true where the rows stay as they start; None: nowhere."""
 
     @property
     def learned(self) -> Learned:
@@ -108,13 +110,16 @@ def new_training(
     seed: int,
     early_stop: EarlyStop | None = None,
     contexts: tuple[str, ...] = ("",),
+    text_encoders: tuple[str, ...] | None = None,
 ) -> Training:
     """Prepare the training of a word that starts as its initializer: an ordinary word, a phrase, or the rows of another concept (vectors, dim).
 
-    latents: the means and standard deviations of the pictures' latents, each (pictures, channels, height, width).
+    latents: the means and standard deviations of the pictures' latents, each (pictures, channels, height, width). text_encoders: the keys of
+    those that learn the word; None: all.
 
     Raises:
-        ValueError: the placeholder is a word already, a word of the initializer is not one token, or its rows do not fit `num_vectors`.
+        ValueError: the base model has no such text encoder, the placeholder is a word already, a word of the initializer is not one token, or
+            its rows do not fit `num_vectors`.
     """
     generator = torch.Generator().manual_seed(seed)
     start = (initializer if isinstance(initializer, Tensor) else initializer_rows(base, initializer)).cpu()
@@ -127,5 +132,18 @@ def new_training(
     means, stds = latents[0].cpu(), latents[1].cpu()
     class_word = initializer if isinstance(initializer, str) else None
     data = Data(kind, placeholder_token, templates, contexts, lambda step: input_ids, means, stds, batch_size, timesteps, generator, class_word)
-    trainable = Rows(placeholder_token, rows, learning_rate, num_vectors, average_last)
+    fixed = fixed_columns(base, text_encoders, concept).to(base.device) if text_encoders else None
+    trainable = Rows(placeholder_token, rows, learning_rate, num_vectors, average_last, fixed=fixed)
     return Training(concept, data, trainable, Schedule(max_train_steps, early_stop))
+
+
+def fixed_columns(base: BaseModel, text_encoders: tuple[str, ...], concept: str) -> Tensor:
+    """Return where the rows of a word belong to other text encoders than those that learn it: (dim,).
+
+    Raises:
+        ValueError: the base model has no such text encoder.
+    """
+    if unknown := [key for key in text_encoders if key not in base.parts]:
+        there = ", ".join(base.parts)
+        raise ValueError(f"invert.text_encoders of {concept} has {unknown[0]}, and {base.identity['model']} has {there}; take some of these")
+    return torch.cat([torch.full((width,), key not in text_encoders) for key, width in base.parts.items()])

@@ -100,7 +100,8 @@ def rows_of(origin: str, concept: str, base: BaseModel, failed: Collection[str])
 
 def training_record(recipe: Recipe, base: BaseModel) -> dict:
     """Return everything that decides the embedding's bytes."""
-    rules = recipe.rules.model_dump(mode="json", exclude={"seed"}) | recipe.word.model_dump(exclude={"invert"}, exclude_none=True)
+    unset = {"text_encoders"} if recipe.rules.text_encoders is None else set()
+    rules = recipe.rules.model_dump(mode="json", exclude={"seed", *unset}) | recipe.word.model_dump(exclude={"invert"}, exclude_none=True)
     data = artifacts.folder_digest(artifacts.curated(recipe.concept), "*.png")
     versions = {"stage": str(edition("invert")), "torch": version("torch"), "diffusers": version("diffusers")}
     origin = recipe.origin
