@@ -17,6 +17,7 @@ from tasks.using.exchange import PICTURES
 from tasks.words.adapter_file import PEFT, adapter_bytes, owner_of
 from tasks.words.embedding_file import ADAPTERS, layers_in
 from tasks.words.formats import FOLDERS, FORMATS, XTI, WordFile, read_word
+from tasks.words.joined_layers import joined_layers
 from tasks.words.learned import read_learned
 
 logger = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ def check_layouts(concept: str, word: WordFile, adapter: Changes, style: str) ->
     """
     if any(isinstance(change, Gated) for change in adapter.values()):
         raise ValueError(f"{concept} has gated changes, which no other tool reads; `wordmint imagine` and its MLflow version draw it")
-    if style == "kohya" and adapter and owner_of(adapter) == "transformer":
-        raise ValueError(f"{concept} changes a transformer, whose layers kohya's scripts join; export it as --format diffusers or comfyui")
+    if style == "kohya" and adapter and owner_of(adapter) == "transformer" and not joined_layers(architecture_of(word), adapter):
+        raise ValueError(f"{concept} changes a transformer that kohya's scripts do not know; export it as --format diffusers or comfyui")
     if style in PEFT and any(isinstance(change, Difference) for change in adapter.values()):
         raise ValueError(
             f"{concept} has the difference of a whole denoiser, for which {style} has no layout; export it as --format {PIPELINE},"

@@ -6,7 +6,7 @@ A LoRA is kept in peft's layout. Other changes are kept in float16: a difference
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from tasks.diffusion.changes import Change, Changes, Difference, Gated, LowRank, check_layers
+from tasks.diffusion.changes import Change, Changes, Difference, Gated, LowRank, check_layers, weight_shape
 from tasks.words.embedding_file import in_order
+from tasks.words.joined_layers import TABLES, join, joined_layers, taken_apart
 from tasks.words.kohya_names import kohya_name
 
 SHARED = ("key", "metric", "gate")  # of the gated changes of all layers
@@ -68,44 +69,61 @@ def from_peft(tensors: Mapping[str, Tensor]) -> dict[str, LowRank]:
 def to_kohya(changes: Changes, architecture: str = "") -> dict[str, Tensor]:
     """Return a file's tensors as kohya's scripts and LyCORIS write them and A1111 and ComfyUI read them, with alpha = rank.
 
-    architecture: the base model's name in ModelSpec; kohya's scripts name the layers of SDXL in another way. The layers of a transformer are
-    joined in kohya's scripts, so its LoRA stays in diffusers' layout, which ComfyUI's source has for FLUX.1.
+    architecture: the base model's name in ModelSpec; kohya's scripts name the layers of SDXL in another way, and join those of transformers.
+    They know none of Z-Image's, whose LoRA stays in diffusers' layout.
 
     Raises:
-        TypeError: a change is gated, for which there is no such layout.
+        TypeError: a change is gated, or the difference of a transformer, for which there is no such layout.
     """
     if owner_of(changes) == "transformer":
-        return to_peft(changes)
+        plain, layers = to_peft(changes), joined_layers(architecture, changes)  # the first one checks that each change is a LoRA
+        joined = (factors(f"lora_unet_{layer.name}", join(layer, changes)) for layer in layers)  # type: ignore[arg-type]
+        return {name: tensor for part in joined for name, tensor in part.items()} or plain
     tensors, xl = dict[str, Tensor](), architecture.startswith(SDXL)
     for layer, change in changes.items():
         name = f"lora_unet_{kohya_name(layer, xl)}"
         if isinstance(change, Difference):
             tensors |= named_difference(name, change)
-            continue
-        if not isinstance(change, LowRank):
+        elif isinstance(change, LowRank):
+            tensors |= factors(name, change)
+        else:
             raise TypeError(f"{layer} has a change of the kind {type(change).__name__}, which no tool has a layout for")
-        down, up = change
-        tensors[f"{name}.lora_down.weight"] = down.contiguous()
-        tensors[f"{name}.lora_up.weight"] = up.reshape(*up.shape, *[1] * (down.dim() - 2)).contiguous()
-        tensors[f"{name}.alpha"] = down.new_tensor(float(len(down)))
     return tensors
 
 
-def from_kohya(tensors: Mapping[str, Tensor], layers: Iterable[str]) -> dict[str, LowRank]:
-    """Return layer -> change of a file of kohya's; `layers` are those of the denoiser, under either of their names.
+def factors(name: str, change: LowRank) -> dict[str, Tensor]:
+    """Return the tensors of one layer's LoRA under kohya's name."""
+    down, up = change
+    return {
+        f"{name}.lora_down.weight": down.contiguous(),
+        f"{name}.lora_up.weight": up.reshape(*up.shape, *[1] * (down.dim() - 2)).contiguous(),
+        f"{name}.alpha": down.new_tensor(float(len(down))),
+    }
+
+
+def from_kohya(tensors: Mapping[str, Tensor], modules: Mapping[str, nn.Module]) -> dict[str, LowRank]:
+    """Return layer -> change of a file of kohya's; `modules` are those of the denoiser by name. Joined layers are taken apart.
 
     Raises:
         ValueError: a tensor is of another kind or of no layer, or half of a change is missing.
     """
-    names = {kohya_name(layer, xl): layer for layer in layers for xl in (True, False)}
-    factors: dict[str, dict[str, Tensor]] = {}
+    together = {layer.name: layer for architecture in TABLES for layer in joined_layers(architecture, modules)}
+    names = {kohya_name(layer, xl): layer for layer in modules for xl in (True, False)} | {name: name for name in together}
+    found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         match = KOHYA.match(name)
         if match is None or match["layer"] not in names:
             raise ValueError(f"{name!r} is no part of a LoRA of this denoiser in kohya's layout, such as lora_unet_LAYER.lora_down.weight")
         side = {"lora_down.weight": "down", "lora_up.weight": "up", "alpha": "alpha"}[match["part"]]
-        factors.setdefault(names[match["layer"]], {})[side] = tensor.float()
-    return whole(factors)
+        found.setdefault(names[match["layer"]], {})[side] = tensor.float()
+    changes = dict[str, LowRank]()
+    for layer, change in whole(found).items():
+        if layer in together:
+            members = together[layer].members
+            changes |= taken_apart(together[layer], change, {member: weight_shape(modules[member])[0] for member in members})
+        else:
+            changes[layer] = change
+    return dict(sorted(changes.items()))
 
 
 def stored(changes: Changes) -> dict[str, Tensor]:
@@ -187,7 +205,7 @@ def read_adapter(path: Path, denoiser: nn.Module, word: str) -> dict[str, LowRan
         raise ValueError(f"{path} is scaled by an alpha other than its rank; merge the scale into the factors, or save it with alpha = rank")
     kohya = any(name.startswith("lora_") for name in tensors)
     try:
-        changes = from_kohya(tensors, [name for name, _ in denoiser.named_modules()]) if kohya else from_peft(tensors)
+        changes = from_kohya(tensors, dict(denoiser.named_modules())) if kohya else from_peft(tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not changes:
