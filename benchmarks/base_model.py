@@ -1,4 +1,4 @@
-"""How good the embedded models are: `python -m benchmarks.base_model [--art FOLDER] [--sheet FILE] [--json]`.
+"""How good the embedded models are: `python -m benchmarks.base_model [--model FOLDER] [--art FOLDER] [--sheet FILE] [--json]`.
 
 The generator is judged by the scorer, which shares nothing with it. Composites are drawn with seeds that no training used.
 """
@@ -21,7 +21,7 @@ from tasks.diffusion.ddim import generate
 from tasks.drawing.plots import grid
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import psnr
-from tasks.pretraining.media import MEDIA
+from tasks.pretraining.media import MEDIA, SIZE
 from tasks.pretraining.nouns import ALL_NOUNS, TRAINED_NOUNS
 from tasks.pretraining.scenes import COLOURS, SCENES
 from tasks.pretraining.world import BIASED, LAYOUTS, THING_COLOURS, UNCOUNTED, Sample, World, draw_sample, things, with_article
@@ -176,13 +176,14 @@ def contact_sheet(base: BaseModel, path: Path) -> list[str]:
 
 def main(
     art_folder: ArtFolder = art.ART_FOLDER,
+    model: Annotated[str | None, typer.Option(help="another generator of the emoji world than the catalog's")] = None,
     sheet: Annotated[Path | None, typer.Option(help="draw 60 uncurated samples to this file instead of measuring")] = None,
     quick: Annotated[bool, typer.Option(help="a fifth of the nouns, with one seed each")] = False,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Measure the embedded models against their marks."""
     settings = load_settings()
-    base = load_base_model(*settings.base_model)
+    base = load_base_model(model, None, settings.runtime.device, SIZE) if model else load_base_model(*settings.base_model)
     if sheet:
         print("\n".join(contact_sheet(base, sheet)))
         return
