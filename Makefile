@@ -63,6 +63,8 @@ INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pyth
 	@echo "installing the locked packages into .venv" && $(INSTALL) .
 	@touch $@
 
+# bitsandbytes lies beside the environment: diffusers imports it wherever it is installed, which takes 4 s of every process of the tests.
 .venv/tested: .venv/installed
 	@$(INSTALL) '.[test]'
+	@$(BIN)/uv pip install --quiet --no-deps --constraint requirements.lock --target .venv/quantized bitsandbytes
 	@touch $@

@@ -1,5 +1,6 @@
 """Weights of fewer bits, on the CPU, on which bitsandbytes computes too."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,13 @@ from tests.support.tiny import ASKED, RESOLUTION, save_tiny_pipeline
 
 LORA = lora.Options(word="norm_held", layers="linear", rank=2, learning_rate=1e-2, steps=None)
 CUDA = torch.device("cuda")
+QUANTIZED = Path(sys.prefix) / "quantized"
+"""Where `make test` installs bitsandbytes."""
+
+
+@pytest.fixture(autouse=True)
+def bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(QUANTIZED)
 
 
 @pytest.fixture(scope="module", params=["sd3", "flux-dev", "z-image"])

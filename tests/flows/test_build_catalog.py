@@ -300,7 +300,7 @@ def test_one_broken_concept_leaves_the_other_alone(built: Path) -> None:
 
 
 def test_a_killed_inversion_ends_with_the_same_bytes(built: Path) -> None:
-    edit_params(invert={"max_train_steps": 400})
+    edit_params(invert={"max_train_steps": 100})
     command = [sys.executable, "-m", "tasks.invert", "--concept", "fox"]
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
     deadline = time.monotonic() + 120
