@@ -171,16 +171,16 @@ def pretrain_base(
     eye_steps: int,
     from_shipped: bool,
 ) -> None:
-    """Fetch the art, then train the generator, its decoder once more, the transformer, the scorer and the judge of fidelity.
+    """Fetch the art, then train the generator, its decoder once more, the scorer and the judge of fidelity, each from its last checkpoint.
 
-    Each continues from its last checkpoint.
+    The transformer is trained only where it is asked for: wordmint does not ship it yet.
     """
     art_folder, tokenizer = fetch_art(work), make_tokenizer(work, from_shipped)
     if only in (None, "generator"):
         train_generator(work, art_folder, tokenizer, composites, unnamed, autoencoder_steps, denoiser_steps, from_shipped)
     if only in (None, "decoder"):
         sharpen(work, art_folder, tokenizer, composites, decoder_steps)
-    if only in (None, "flow"):
+    if only == "flow":
         train_flow(work, art_folder, composites, unnamed, flow_steps)
     if only in (None, "scorer"):
         train_judge(work, art_folder, tokenizer, composites, scorer_steps, from_shipped)

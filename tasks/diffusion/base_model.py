@@ -226,8 +226,8 @@ def load_base_model(
     vae, denoiser = getattr(pipeline, family.vae), getattr(pipeline, family.denoiser)
     present = [part for part in family.text_encoders if getattr(pipeline, part.model) is not None]
     encoders = tuple(loaded_encoder(pipeline, part, denoiser.config) for part in present)
-    for part in large_parts(family):
-        quantise(getattr(pipeline, part), weights)
+    for large in filter(None, (getattr(pipeline, part) for part in large_parts(family))):
+        quantise(large, weights)
     for part in (*(encoder.model for encoder in encoders), vae, denoiser):
         part.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
         if device == "cpu":

@@ -29,7 +29,7 @@ def bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(QUANTIZED)
 
 
-@pytest.fixture(scope="module", params=["sd3", "flux-dev", "z-image"])
+@pytest.fixture(scope="module", params=["sd3", "sd3-without-t5", "flux-dev", "z-image"])
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
