@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -86,8 +85,10 @@ def batch_losses(base: BaseModel, trainings: Sequence[Training], batches: Sequen
 def learning_encoders(base: BaseModel, trainings: Sequence[Training]) -> list[bool]:
     """Return for each text encoder whether any training learns its part of a word; the others need no backward pass."""
     fixed = [training.trainable.fixed for training in trainings]
-    ends = [0, *accumulate(base.widths)]
-    return [any(columns is None or not columns[start:end].all() for columns in fixed) for start, end in pairwise(ends)]
+    if any(columns is None for columns in fixed):
+        return [True] * len(base.widths)
+    everywhere = torch.stack(fixed).all(dim=0)
+    return [not part.all() for part in everywhere.split(base.widths)]
 
 
 def own_strengths(trainings: Sequence[Training], sizes: Sequence[int]) -> Tensor | None:

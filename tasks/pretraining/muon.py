@@ -23,7 +23,7 @@ class Muon(torch.optim.Optimizer):
         matrices = [parameter for parameter in learned if parameter.ndim == 2 and id(parameter) not in tables and min(parameter.shape) > 1]
         chosen = {id(parameter) for parameter in matrices}
         others = [parameter for parameter in learned if id(parameter) not in chosen]
-        super().__init__([{"params": matrices, "muon": True}, {"params": others, "muon": False}], {"lr": lr, "weight_decay": weight_decay})
+        super().__init__([{"params": matrices}, {"params": others}], {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
