@@ -64,7 +64,7 @@ def take_over(repo: repository.Repo, concepts: list[str], settings: Settings, ou
             for stage in STAGES[:-1]:
                 if repository.why(repo, name := f"{stage}@{concept}") and not repository.restore(repo, name, pull=True):
                     raise ValueError(
-                        f"{name} is stale here after a worker built it: its clone has other inputs, or does not push; see docs/operations.md"
+                        f"{name} is stale here after a worker built it: the worker's clone has other inputs or does not push; see docs/operations.md"
                     )
         build_stages(repo, concept, settings, {"register": load_stages()["register"]}, outcome)
 

@@ -239,7 +239,7 @@ def check_suite(prompts: tuple[str, ...]) -> tuple[str, ...]:
     slugs = [prompt_slug(prompt) for prompt in prompts]
     for prompt, slug in zip(prompts, slugs, strict=True):
         if not slug or slugs.count(slug) > 1:
-            raise ValueError(f"prompt {prompt!r} names the folder {slug!r} of its pictures, which is empty or another prompt's; change its words")
+            raise ValueError(f"prompt {prompt!r} gives the folder name {slug!r}, which is empty or taken by another prompt; change its words")
     return prompts
 
 

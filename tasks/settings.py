@@ -64,7 +64,7 @@ class Sample(Section):
     reference_pictures: int = Field(ge=2, le=10_000)
     """Pictures of each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
     seed: int = Field(ge=0, lt=SEEDS)
-    """The seed of a prompt's first picture; the next pictures count on."""
+    """The seed of a prompt's first picture; later ones take the next seeds."""
     prompts: Prompts
 
     def look(self, own: tuple[int, float]) -> tuple[int, float]:
@@ -95,7 +95,7 @@ class Register(Section):
     promote: Literal["by_hand", "when_better"]
     """Whether a build moves the champion itself when the gate finds a new version better, or leaves it to `wordmint promote`."""
     floor: bool = True
-    """Whether a concept's first version is held back if its scores are no better than those of its prompts without the word."""
+    """Whether a first version is held back if its reconstruction or fidelity is below the coarse word's, or its interval reaches Prompt-Only."""
 
 
 class Imported(Section):

@@ -193,7 +193,7 @@ def test_a_concept_that_left_the_catalog_leaves_the_index(catalog: Settings) -> 
 def test_a_catalog_without_scores_says_what_to_run(catalog: Settings) -> None:
     for key in ("fox", "teapot"):
         artifacts.scores(key).unlink()
-    assert "make catalog" in index_of(catalog).text
+    assert "wordmint build" in index_of(catalog).text
 
 
 def test_pictures_that_prompts_share_are_written_once(catalog: Settings) -> None:

@@ -101,7 +101,7 @@ def test_a_tuned_word_takes_its_lora_along(settings: Settings, tiny_scorer_folde
     assert np.abs(pixels(plain["word/a-photo-of-a/000000.png"]) - expected).max() > 10
 
     (artifacts.embeddings("fox") / ADAPTERS["lora"]).write_bytes(b"another")
-    with pytest.raises(ValueError, match=r"is a word with a tuned denoiser, but .* is not its own .*; restore it, or build the word again"):
+    with pytest.raises(ValueError, match=r"needs .* with SHA-256 .*, which is missing or different; restore it, or build the word again"):
         sample.fn("fox", tuned_settings)
     drawn(with_method(settings, tiny_scorer_folder, "textual_inversion"))
     assert not (artifacts.embeddings("fox") / ADAPTERS["lora"]).exists()

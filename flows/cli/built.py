@@ -38,7 +38,7 @@ def print_build(concepts: Sequence[str], durations: Mapping[str, float], revoked
         console.print(f"nothing to do: every concept is up to date{others}")
     if table.row_count:
         console.print(table)
-        console.print("beside each score: what the prompts without the word reach, and the training pictures themselves", style="dim")
+        console.print("beside each score: the scores of prompts without the word and of the training pictures", style="dim")
     if shown and len(shown) < len(concepts):
         console.print(f"the other {len(concepts) - len(shown)} concepts are as they were; `wordmint list` shows all")
     for key, reason in revoked.items():

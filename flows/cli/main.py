@@ -46,7 +46,7 @@ for variable, value in TELEMETRY.items():  # off unless the user turned it on; P
 
 
 @app.command()
-def build(concepts: Annotated[list[str] | None, typer.Argument(help="keys of params.yaml; all when none is given")] = None) -> None:
+def build(concepts: Annotated[list[str] | None, typer.Argument(help="concept keys of params.yaml; all by default")] = None) -> None:
     """Build every stale concept, or the stale ones among those that are named."""
     with one_line_errors():
         settings = load_settings()
@@ -155,7 +155,7 @@ def print_facts(facts: dict[str, Any]) -> None:
             bound = "prompt_only" if score == "editability" else "image_only"
             table.add_row(score, f"{interval(scores[score])}, {bound} {scores[score][bound]:.3f}")
         if scores.get("diversity"):
-            table.add_row("diversity", f"{scores['diversity']['value']:.3f}, of the training pictures {scores['diversity']['training']:.3f}")
+            table.add_row("diversity", f"{scores['diversity']['value']:.3f}, training pictures {scores['diversity']['training']:.3f}")
         if "copies" in scores:
             table.add_row("copies", f"{scores['copies']:.0%} of the pictures of the prompts for editing")
     record = facts["registered"]

@@ -33,14 +33,14 @@ def questionnaire(
             print_json(written._asdict() | {"page": str(written.page), "record": str(written.record)})
             return
         console.print(f"page: {written.page.absolute().as_uri()}, {written.items} items, {written.megabytes:.1f} MB", soft_wrap=True)
-        console.print(f"send it to raters; commit {written.record}, by which `wordmint answers` knows what they saw", soft_wrap=True)
+        console.print(f"send it to raters; commit {written.record}, which tells `wordmint answers` what they saw", soft_wrap=True)
 
 
 @app.command()
 def answers(
-    files: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="files that raters saved; none: those kept so far")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="files of raters; if none, the kept answers")] = None,
     max_failed: Annotated[float, typer.Option(min=0, max=1, help="the share of attention checks that a rater may fail")] = 0.25,
-    replace: Annotated[bool, typer.Option("--replace", help="take other answers of the same code in place of the earlier ones")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="replace earlier answers that have the same code")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Keep what raters answered, and show what they prefer and how far each score agrees with them."""

@@ -40,7 +40,7 @@ def imagine(
 def edit(
     picture: Picture,
     prompt: Prompt,
-    mask: Annotated[Path, typer.Option(help="a picture of the same size, white where to edit")],
+    mask: Annotated[Path, typer.Option(help="as large as the picture, white where it is edited")],
     number: Annotated[int, typer.Option("-n", min=1, max=MOST, help="pictures")] = 4,
     seed: Seed = 0,
     negative: Negative = "",
@@ -73,7 +73,7 @@ def carry_out(out: Path, picture: Path | None = None, mask: Path | None = None, 
     with drawing(here=warm is None) as settings:
         order = orders.order_of(**asked)
         if warm:
-            log.warning("the app at %s draws, which has the model in memory", warm.address)
+            log.warning("the app at %s draws; it has the model in memory", warm.address)
         pictures = client.carry_out(warm, order, picture, mask) if warm else orders.carry_out(order, settings, picture, mask)
         for drawn in pictures:
             file = orders.keep(drawn, order, out / orders.folder_of(order.prompt), settings)
@@ -82,7 +82,7 @@ def carry_out(out: Path, picture: Path | None = None, mask: Path | None = None, 
 
 @app.command()
 def compose(concepts: Annotated[list[str] | None, typer.Argument(help="keys; every built concept when none is given")] = None) -> None:
-    """Measure which pairs of words compose: in how many pictures of a pair CLIP finds both concepts. The report shows the shares."""
+    """Measure for each pair of words in how many of its pictures CLIP finds both concepts. The report shows the shares."""
     with drawing() as settings:
         from tasks.using.compose import compose
 

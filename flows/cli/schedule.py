@@ -13,7 +13,7 @@ app = typer.Typer()
 
 @app.command()
 def serve(cron: Annotated[str, typer.Option(help="when to look for what is stale, in UTC")] = "0 3 * * *") -> None:
-    """Build what is stale on a schedule, until stopped; a run that falls due together with another run, or during one, is skipped."""
+    """Build what is stale on a schedule, until stopped; a run that falls due with or during another run is skipped."""
     with one_line_errors():
         load_settings()
         os.environ.update({"PREFECT_LOGGING_LEVEL": "INFO", "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks"})  # there is no progress bar to show instead

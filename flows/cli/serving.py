@@ -12,12 +12,10 @@ app = typer.Typer()
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8017,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free port")] = 8017,
     browser: Annotated[bool, typer.Option(help="open the page in a browser")] = True,
     host: Annotated[str, typer.Option(help="the address to listen on; one that other machines reach needs --token")] = "127.0.0.1",
-    token: Annotated[
-        str, typer.Option(metavar="PASSWORD", envvar="WORDMINT_UI_TOKEN", help="the password of those who come from other machines")
-    ] = "",
+    token: Annotated[str, typer.Option(metavar="PASSWORD", envvar="WORDMINT_UI_TOKEN", help="the password for people on other machines")] = "",
     read_only: Annotated[bool, typer.Option("--read-only", help="show the catalog; draw and change nothing")] = False,
 ) -> None:
     """Open the catalog as a web app: look, add, build, draw, promote."""

@@ -18,12 +18,12 @@ def push() -> None:
         from tasks.versions import sharing
 
         sharing.push(load_settings())
-        console.print("sent to DVC's default remote; now commit the files that name it and push Git")
+        console.print("sent to DVC's default remote; now commit, and run `git push`")
 
 
 @app.command()
 def pull() -> None:
-    """Fetch what Git names, and what others have built, from DVC's default remote; pull Git first."""
+    """Fetch from DVC's default remote what Git names and what others built; run `git pull` first."""
     with one_line_errors():
         from tasks.versions import sharing
 
@@ -36,14 +36,14 @@ def pull() -> None:
 
 @app.command()
 def take(
-    side: Annotated[Literal["ours", "theirs"], typer.Argument(help="ours, or what is merged into it; in a rebase `theirs` are your commits")],
-    path: Annotated[str, typer.Argument(help="as in sample.seed or concepts.fox, with the concept's pictures; all when none is given")] = "",
+    side: Annotated[Literal["ours", "theirs"], typer.Argument(help="ours: this branch; theirs: what is merged into it, in a rebase your commits")],
+    path: Annotated[str, typer.Argument(help="a conflict, such as sample.seed, or concepts.fox with its pictures; all by default")] = "",
 ) -> None:
-    """Settle a conflict after `git merge`: keep one side of what both changed, and the merged rest."""
+    """Settle a conflict after `git merge`: keep one side of what both changed; the rest stays merged."""
     with one_line_errors():
         from tasks.pipeline import conflicts
 
         settled, left = conflicts.take(side, path)
         console.print(f"took {side} of {', '.join(settled)}", soft_wrap=True, markup=False)
-        next_command = "`git status` says how Git goes on, then run `wordmint pull`"
+        next_command = "go on as `git status` says, then run `wordmint pull`"
         console.print(f"still in conflict: {', '.join(left)}" if left else next_command, soft_wrap=True, markup=False)

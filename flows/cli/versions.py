@@ -32,7 +32,7 @@ def registered(name: str, changes: bool = True) -> Iterator[Settings]:
 def promote(
     name: Name,
     version: Annotated[int | None, typer.Option(help="the version to promote; the challenger by default")] = None,
-    accept: Annotated[str, typer.Option(help="why to promote a version of other pictures or another base, or a first one that is held back")] = "",
+    accept: Annotated[str, typer.Option(help="the reason to promote a version of other pictures or another base, or one held back")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make the challenger champion if the gate lets it pass."""
@@ -165,11 +165,11 @@ def reinstate(name: Name, why: Why = "") -> None:
 @app.command()
 def prune(
     yes: Annotated[bool, typer.Option("--yes", help="delete what is shown")] = False,
-    hours: Annotated[float, typer.Option(min=0, help="keep what has changed within this time; another machine may be writing it")] = 24.0,
-    results: Annotated[bool, typer.Option("--results", help="also what replaced results left in DVC's cache here, unless a commit names it")] = False,
+    hours: Annotated[float, typer.Option(min=0, help="keep what changed in these last hours; another machine may be writing it")] = 24.0,
+    results: Annotated[bool, typer.Option("--results", help="also replaced results in DVC's cache here, unless a commit names them")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what no version and no alias needs, unfinished registrations and half-written files; --yes deletes it."""
+    """Show unfinished registrations, half-written files and what else no version or alias needs; --yes deletes it."""
     with one_line_errors(), catalog_turn() if results else nullcontext():  # a build may record again what seems replaced
         from tasks.versions.pruning import delete, leftovers, replaced_results
 

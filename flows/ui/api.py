@@ -21,7 +21,7 @@ from tasks.using.orders import order_of
 from tasks.versions.records import in_registry
 
 api = APIRouter(prefix="/api")
-EVERY = 0.2  # s between two looks at what happens
+EVERY = 0.1  # s between two looks at what happens
 JUDGING = threading.Lock()  # the models that judge pictures are used by one request at a time
 
 

@@ -26,7 +26,7 @@ async def keep_upload(body: AsyncIterator[bytes]) -> str:
             async for part in body:
                 size += len(part)
                 if size > MOST_BYTES:
-                    raise ValueError(f"a picture may have {MOST_BYTES >> 20} MiB; make it smaller")
+                    raise ValueError(f"a picture may have at most {MOST_BYTES >> 20} MiB; make it smaller")
                 file.write(part)
         temporary.replace(UPLOADS / key)
     finally:

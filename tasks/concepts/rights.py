@@ -48,7 +48,7 @@ def read_rights(concept: str) -> Rights:
         raise ValueError(f"{path} takes the texts {', '.join(Rights.model_fields)} ({' '.join(str(error).split())})") from error
     if missing := rights.missing():
         raise ValueError(
-            f"concept {concept!r} is not published before {path} says the {', '.join(missing)} of its pictures; "
+            f"concept {concept!r} is not published until {path} has the {', '.join(missing)} of its pictures; "
             "write that there, or `undeclared: REASON` to publish it all the same"
         )
     return rights

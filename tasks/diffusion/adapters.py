@@ -158,7 +158,7 @@ def read_strengths(prompts: Sequence[str], words: Sequence[str]) -> tuple[list[s
     for prompt in prompts:
         strengths = strengths_in(prompt)
         if unknown := [word for word in strengths if word not in words]:
-            raise ValueError(f"{unknown[0]} has a strength in {prompt!r} and no adapter that could act with it; write {unknown[0]} alone")
+            raise ValueError(f"{unknown[0]} has a strength in {prompt!r} and no adapter to scale; write {unknown[0]} alone")
         plain.append(without_strengths(prompt))
         rows.append([strengths.get(word, 1.0) if word in plain[-1] else 0.0 for word in words])
     return plain, torch.tensor(rows) if words else None

@@ -50,7 +50,7 @@ def ddim_sample(
 
     noise: (batch, channels, height, width). prompts: as many rows. nothing: the one row of no prompt. Returns latents like `noise`.
     glimpse: is told LOOKS times which latents without noise the prediction stands for.
-    On a CPU that multiplies in bfloat16 the denoiser does too, which is half as fast again; words are learned in float32 there.
+    On a CPU that multiplies in bfloat16 the denoiser does too, which is 1.5 times as fast; words are learned in float32 there.
     """
     latents = noise
     in_bfloat16 = base.device.type == "cpu" and fast_bfloat16(base.device)  # on a GPU the weights are already

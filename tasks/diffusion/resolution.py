@@ -21,8 +21,8 @@ def latent_side(family: Family, denoiser: Mapping[str, Any], vae: Mapping[str, A
         return family.latent_side(denoiser)
     if resolution % (unit := pixels_per_latent(vae) * family.patch):
         near = resolution // unit * unit or unit
-        raise ValueError(f"base.resolution is {resolution} px, and this base model's pictures have a multiple of {unit}; take {near}")
+        raise ValueError(f"base.resolution is {resolution} px, but this base model needs a multiple of {unit}; take {near}")
     side, most = resolution // pixels_per_latent(vae), denoiser.get("pos_embed_max_size")
     if most and side // family.patch > most:
-        raise ValueError(f"base.resolution is {resolution} px, and this base model's pictures have at most {most * unit}; lower it")
+        raise ValueError(f"base.resolution is {resolution} px, but this base model allows at most {most * unit}; lower it")
     return side

@@ -113,7 +113,7 @@ def load_encoder(path: str, base: BaseModel) -> PictureEncoder:
     if found.get(key) != wanted[key]:
         raise ValueError(
             f"{file} is an encoder of base weights {found.get(key, 'unknown'):.12}, and base.model has {wanted[key]:.12};"
-            " set base.encoder to one of these weights or to null, or train one with `python -m flows.train_encoder`"
+            " set base.encoder to an encoder of these weights or to null, or train one with `python -m flows.train_encoder`"
         )
     encoder = new_encoder(base)
     try:

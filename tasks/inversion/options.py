@@ -19,7 +19,7 @@ class EarlyStop(Section):
     pictures: int = Field(ge=1, le=1_000)
     """Pictures in the fixed batch."""
     window: int = Field(ge=2, le=1_000_000)
-    """Looks whose variance is compared."""
+    """Last looks whose variance is compared."""
     ratio: float = Field(gt=0, lt=1)
     """Training stops when the last looks vary less than this share of the variance of all looks."""
 
@@ -32,7 +32,7 @@ class Pick(Section):
     pictures: int = Field(ge=1, le=1_000)
     """Pictures of each of three prompts."""
     num_inference_steps: int = Field(ge=1, le=500)
-    """DDIM steps of a probe's picture."""
+    """Sampling steps of a probe's picture."""
     guidance_scale: float = Field(ge=1, le=100)
     """Guidance of a probe's picture."""
     model: str
@@ -63,7 +63,7 @@ class Invert(Section):
     pick: Pick | None
     """Publishes the step that scored best in a small probe; null publishes the last."""
     text_encoders: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """The text encoders that learn the word, of clip_l, clip_g, t5xxl and qwen3; in the others it stays the ordinary word. null: all of them."""
+    """The text encoders that learn the word: clip_l, clip_g, t5xxl or qwen3. The others read the ordinary word. null: all learn it."""
     seed: int = Field(ge=0, lt=SEEDS)
     """The seed of a word's pictures, captions, noise and timesteps."""
 

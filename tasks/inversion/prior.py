@@ -53,7 +53,7 @@ def class_word_of(data: "Data", concept: str) -> str:
         ValueError: it starts as another concept or from its pictures.
     """
     if data.class_word is None:
-        raise ValueError(f"{concept} does not start as an ordinary word and so has no class word; set its initializer_token to one")
+        raise ValueError(f"{concept} has no class word, since it does not start as an ordinary word; set its initializer_token to one")
     return data.class_word
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from tasks.pictures.names import printable
 
 SEEDS = 2**63
-"""Seeds lie below this: they are counted on from, and torch takes 64 bits."""
+"""Seeds lie below this: later seeds are higher, and torch takes 64 bits."""
 BRIEF = reprlib.Repr()  # repr() would write out every copy of what YAML's aliases repeat, which may be billions
 BRIEF.maxlevel, BRIEF.maxstring, BRIEF.maxother = 2, 80, 80
 

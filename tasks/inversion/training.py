@@ -24,7 +24,7 @@ class Trainable(Protocol):
     """(vectors, dim): the vectors that the captions read."""
     optimizer: torch.optim.Optimizer
     changes: Changes
-    """Layer of the denoiser -> the low-rank change that is trained for it; empty where the denoiser stays as it is."""
+    """Layer of the denoiser -> the change that is trained for it; empty where the denoiser stays as it is."""
     penalty: Callable[[Tensor], Tensor] | None
     fixed: Tensor | None
     """(dim,): true where the rows stay as they start; None: nowhere."""
@@ -145,5 +145,5 @@ def fixed_columns(base: BaseModel, text_encoders: tuple[str, ...], concept: str)
     """
     if unknown := [key for key in text_encoders if key not in base.parts]:
         there = ", ".join(base.parts)
-        raise ValueError(f"invert.text_encoders of {concept} has {unknown[0]}, and {base.identity['model']} has {there}; take some of these")
+        raise ValueError(f"invert.text_encoders of {concept} has {unknown[0]}, but {base.identity['model']} has {there}; choose from these")
     return torch.cat([torch.full((width,), key not in text_encoders) for key, width in base.parts.items()])

@@ -105,7 +105,7 @@ def keep(files: Sequence[Path], replace: bool = False) -> tuple[list[str], int]:
                 if present != data:
                     raise ValueError(
                         f"{path} differs from what code {one.filled.code!r} answered to the same questionnaire before; "
-                        "--replace takes it instead; if it is of another rater, change the code in the file"
+                        "--replace takes this file instead; if it is another rater's, change the code in it"
                     )
                 if not place.exists() or place.read_bytes() != data:
                     new[place] = data

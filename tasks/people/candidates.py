@@ -40,7 +40,7 @@ def candidates(concept: str, settings: Settings, folder: Path) -> list[Candidate
     found = [*versions(concept, settings, folder), *texts(concept, settings)]
     shown = [candidate for candidate in found if any(candidate.pictures.values())][:MOST]
     if len(shown) < 2 or "version" not in shown[0].facts:
-        raise ValueError(f"concept {concept!r} has no version and other pictures to compare; run `wordmint build {concept}` or `wordmint pull` first")
+        raise ValueError(f"concept {concept!r} lacks a version or other pictures to compare; run `wordmint build {concept}` or `wordmint pull` first")
     return shown
 
 

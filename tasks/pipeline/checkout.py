@@ -1,4 +1,4 @@
-"""Checking out: recorded files go from DVC's cache to disk where they are missing or different. DVC's own takes the square of the outputs' number."""
+"""Checking out: recorded files go from DVC's cache to disk where they are missing or different. DVC's own takes time quadratic in the outputs."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -33,7 +33,7 @@ def catalog_turn() -> Iterator[None]:
 
 
 def running_build() -> int | None:
-    """Return the number of the process that builds this catalog, or None; 0 is one that has not written its number yet."""
+    """Return the id of the process that builds this catalog, or None; 0 if it has not written its id yet."""
     if not BUILD.exists():
         return None
     try:

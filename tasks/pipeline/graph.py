@@ -45,4 +45,4 @@ def refuse_another_graph(root: Path = Path()) -> None:
     if changed:
         raise ValueError(f"dvc.yaml declares {', '.join(changed)} differently from this wordmint; `wordmint upgrade` shows how and mends it")
     if lock.exists() and OLD_NUMBERS in lock.read_text(encoding="utf-8"):
-        raise ValueError("dvc.lock was written by an older wordmint; `wordmint upgrade` converts it, and nothing is rebuilt for that")
+        raise ValueError("dvc.lock was written by an older wordmint; `wordmint upgrade` converts it without a rebuild")

@@ -30,7 +30,7 @@ def entries(text: str, name: str) -> dict[str, str]:
 
 
 def merge_entry(base: str | None, ours: str | None, theirs: str | None, chosen: dict[str, str]) -> str | None:
-    """Return the entry of one stage, which None lacks; of two changed ones that whose inputs are the merged ones, and ours if neither is.
+    """Return a stage's merged entry; None: a side lacks it. If both sides changed it, the one with the merged inputs wins, else ours.
 
     chosen: path of an output -> the side whose result it is, of the stages that both sides changed; a stage finds there what it depends on.
     """

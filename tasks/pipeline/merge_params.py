@@ -42,7 +42,7 @@ def merge_params(base: str, ours: str, theirs: str, marks: int = 7) -> tuple[str
     common, mine, other = parse(taken(base, "ours"), "the common version"), parse(ours, "our version"), parse(theirs, "their version")
     merged = merge_keys("", common, mine, other, conflicts, marks)
     if parse(taken(merged.text, "ours"), "the merged version").value != merged.value:
-        raise ValueError("the lines of both versions do not go together")
+        raise ValueError("the two versions' lines cannot be combined")
     return merged.text, conflicts
 
 
@@ -81,7 +81,7 @@ def parse(text: str, name: str) -> Block:
 def parse_keys(lines: list[str], start: int, end: int, node: yaml.MappingNode, value: dict[Any, Any]) -> dict[str, Block]:
     """Return the blocks of a mapping, which share its lines from `start` to `end` among them."""
     if len(value) < len(node.value) or any(key.value not in value for key, _ in node.value):
-        raise ValueError("a key is there twice, or is no text")
+        raise ValueError("a key is repeated, or is not text")
     starts = [start]
     for (before, _), (key, _) in zip(node.value, node.value[1:], strict=False):
         line = key.start_mark.line
@@ -131,7 +131,7 @@ def in_order(ours: dict[str, Block], theirs: dict[str, Block]) -> list[str]:
 
 
 def merge_block(path: str, base: Block | None, ours: Block | None, theirs: Block | None, conflicts: list[str], marks: int) -> Block | None:
-    """Merge one key, which None lacks; note its path in `conflicts` and mark both sides if they changed it differently."""
+    """Merge one key; None: a side lacks it. If the sides changed it differently, mark both and note its path in `conflicts`."""
     if same(ours, theirs) or same(base, theirs):
         return ours
     if same(base, ours):

@@ -1,7 +1,7 @@
 """What DVC computes anew for every stage and every question, remembered for as long as the files are the same.
 
 In a catalog of a thousand concepts it is nearly all the time that DVC takes: it parses params.yaml, walks through all of it for each parameter, and
-hashes the folders that the report is made of ten times.
+hashes the report's input folders ten times.
 """
 
 from collections.abc import Sequence

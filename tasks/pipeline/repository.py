@@ -26,7 +26,7 @@ Snapshot = dict[str, Any]
 
 
 def open_repo() -> CatalogRepo:
-    """Open the catalog in this folder, in whose clone Git then merges as docs/team.md says.
+    """Open the catalog in this folder and set its clone up to merge as docs/team.md says.
 
     Raises:
         ValueError: the folder is no DVC repository, or its graph is not the one that this wordmint runs.
@@ -225,4 +225,4 @@ def one_line() -> Iterator[None]:
             raise
         raise ValueError(" ".join(str(error).split())) from error
     except ObjectFormatError as error:
-        raise ValueError(f"{error} in DVC's cache or remote; delete its file, whose folder has its first two letters, and run again") from error
+        raise ValueError(f"{error} in DVC's cache or remote; delete its file (in the folder named by its first two digits) and rerun") from error

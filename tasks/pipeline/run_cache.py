@@ -12,7 +12,7 @@ Entry = tuple[str, str]
 
 
 class RunCache(StageCache):
-    """The run-cache, of which only the entries are transferred that the other side lacks; DVC transfers all of them each time."""
+    """A run-cache that transfers only the entries that the other side lacks; DVC transfers all of them each time."""
 
     def transfer(self, from_odb: Any, to_odb: Any, force: bool = True) -> list[Entry]:
         """Copy entries to the other side and return them.

@@ -30,4 +30,4 @@ def fault_of(file: Path) -> str | None:
         return "a link that leads nowhere; remove it"
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         return "not a regular file; remove it"
-    return None if os.access(file, os.R_OK) else "a file without read permission; permit it or remove it"
+    return None if os.access(file, os.R_OK) else "a file without read permission; make it readable or remove it"

@@ -16,9 +16,7 @@ def check_version(concept: str, number: int, digest: str) -> None:
         ValueError: the registry's version of this number is another word.
     """
     if (present := reading.tags(concept, number).get("digest")) != digest:
-        raise ValueError(
-            f"{concept} v{number} has digest {present}, but raters saw {digest:.12}; MLflow is not the one that the questionnaire was made with"
-        )
+        raise ValueError(f"{concept} v{number} has digest {present}, but raters saw {digest:.12}; the questionnaire was made with another MLflow")
 
 
 def write(concept: str, number: int, scores: Mapping[str, Mapping[str, float | None]], raters: int) -> None:

@@ -10,7 +10,7 @@ PROMOTING: tuple[Verdict, ...] = ("first", "better", "accepted")
 SCORES = ("reconstruction", "editability", "fidelity")
 """The scores of a concept. A style has no fidelity, and a catalog without a judge of fidelity has none."""
 FLOORED = ("reconstruction", "fidelity")
-"""The scores that a first version must have in order to become champion."""
+"""The scores that the floor checks in a concept's first version."""
 LAST = "prompt_suite"  # the evidence tag that is written last; without it the others cannot be trusted
 
 
@@ -161,9 +161,9 @@ def decide(concept: str, challenger: ScoreRecord, champion: ScoreRecord | None, 
         if accept:
             return decided("accepted", accept)
         bases = f"{new} was learned on base {challenger.base_weights_sha256[:12]}, {old} on {champion.base_weights_sha256[:12] or 'an unknown one'}"
-        return decided("base_changed", f"{bases}: words of two bases do not compare; {by_hand}, or give params.yaml the old base again")
+        return decided("base_changed", f"{bases}: words of two bases cannot be compared; {by_hand}, or restore base in params.yaml")
     if changed := [name for name in JUDGES if differ(name, challenger, champion)]:
-        return decided("rescore", f"{new} and {old} were judged by other {', '.join(changed)}; {rescoring(concept, challenger, champion)}")
+        return decided("rescore", f"{new} and {old} differ in {', '.join(changed)}; {rescoring(concept, challenger, champion)}")
     numbers = {name: compared(score, champion.scores[name]) for name, score in challenger.scores.items() if name in champion.scores}
     other_pictures = differ("scored_on_sha256", challenger, champion)
     if differ("pictures_sha256", challenger, champion):
@@ -210,4 +210,4 @@ def sentence(name: str, number: Mapping[str, float]) -> str:
 
 
 def rescoring(concept: str, challenger: ScoreRecord, champion: ScoreRecord) -> str:
-    return f"bring v{champion.version} to the present with `wordmint rescore {concept}` (v{challenger.version} with --version {challenger.version})"
+    return f"score v{champion.version} again with `wordmint rescore {concept}` (v{challenger.version} with --version {challenger.version})"

@@ -207,7 +207,7 @@ def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]
     if which == CHAMPION and CHALLENGER in numbers:
         reason = standing(concept, numbers[CHALLENGER])["held_back"]
         raise ValueError(f"concept {concept!r} has no champion, because v{numbers[CHALLENGER]} is held back: {reason}")
-    raise ValueError(f"concept {concept!r} has no {which} in {EXPERIMENT}'s registry; register it first")
+    raise ValueError(f"concept {concept!r} has no {which} in {EXPERIMENT}'s registry; run `wordmint build {concept}`")
 
 
 def fetch(concept: str, number: int) -> tuple[Path, dict[str, str]]:

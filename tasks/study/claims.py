@@ -115,7 +115,7 @@ CLAIMS: dict[str, Callable[[Study], list[Comparison]]] = {
 
 def more(study: Study, higher: str, lower: str, score: str, by: float = 0.0, kind: str = "setup") -> list[Comparison]:
     """Is one setup's score above another's?"""
-    slack = f" by no more than {-by:g} less" if by < 0 else ""
+    slack = f", or at most {-by:g} below" if by < 0 else ""
     return compare(f"{score}: {higher} above {lower}{slack}", study.paired(kind, higher, lower, value(score)), by)
 
 

@@ -72,7 +72,7 @@ def adopt(concept: str, settings: Settings, base: BaseModel) -> None:
         raise ValueError(f"concept {concept!r} has no source in params.yaml; it is trained, not imported")
     path, digest = artifacts.imported(concept) / word.source.file, word.source.sha256
     if not path.exists() or artifacts.sha256(path) != digest:
-        raise ValueError(f"{path} is not the file that {concept!r} was imported from, with SHA-256 {digest}; run `dvc pull` or import it again")
+        raise ValueError(f"{path} is not the file with SHA-256 {digest} that {concept!r} was imported from; run `dvc pull` or import it again")
     rows = joined(read_word(path), base.widths, str(base.identity["model"]))
     adapter = {}
     if word.lora:

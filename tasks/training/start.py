@@ -82,7 +82,7 @@ def prepare(recipe: Recipe, base: BaseModel, failed: Collection[str] = ()) -> Tr
     training = method(rules.method).prepare(base, plain, rules.options)
     if rules.pick and training.trainable.changes:
         raise ValueError(
-            f"invert.pick keeps the rows that scored best, and the denoiser of {concept} would be that of the last step; set invert.pick to null"
+            f"invert.pick keeps the best rows, but the denoiser of {concept} would still be that of the last step; set invert.pick to null"
         )
     return probed(base, training, rules.pick, pictures, recipe.device) if rules.pick else training
 

@@ -41,7 +41,7 @@ def compose(concepts: Sequence[str], settings: Settings, on_pair: Callable[[dict
     by_kind = sorted(chosen, key=lambda key: settings.concept(key).kind)  # "object" comes before "style"
     pairs = [pair for pair in combinations(by_kind, 2) if kinds(pair, settings) in PROMPTS]
     if not pairs:
-        raise ValueError(f"a composition takes two concepts that are built, one of them an object; there is {', '.join(chosen) or 'none'}")
+        raise ValueError(f"compose needs two built concepts, one of them an object; there is {', '.join(chosen) or 'none'}")
     base = load_base_model(*settings.base_model)
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
     for one, other in pairs:

@@ -78,7 +78,7 @@ def import_word(
     if lora:
         read_adapter(lora, base.denoiser, f"<{key}>")
     elif "lora_sha256" in word.metadata:
-        logger.warning("%s was learned with a LoRA and is another word without it; bring it along with --lora", path)
+        logger.warning("%s was learned with a LoRA and means something else without it; add it with --lora", path)
     add_concept(key, files, initializer, kind, settings, rights, word.path, lora)
     for other, cosine in near_concepts(mean_rows(rows, sum(base.widths)).mean(0), settings):
         if cosine >= NEAR:

@@ -50,7 +50,7 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
     adapter = read_learned(path).adapter
     if rank is not None:
         if not adapter or not all(isinstance(change, Difference) for change in adapter.values()):
-            raise ValueError(f"{concept} has no difference of a whole denoiser to take a LoRA from; leave --rank out")
+            raise ValueError(f"{concept} has no denoiser tuned by DreamBooth to make a LoRA of; leave --rank out")
         adapter, lost = extracted(adapter, rank)
         logger.warning("The LoRA of rank %d lacks %.0f %% of the difference of %s", rank, 100 * lost, concept)
     if style == PIPELINE:

@@ -38,7 +38,7 @@ class Order(Section):
     guidance_scale: float | None = None
     """None is `sample.guidance_scale`."""
     concept: str | None = None
-    """The concept that the picture shows which is imagined again."""
+    """The concept shown by the picture that is imagined again."""
     guidance_scales: tuple[Annotated[float, Field(ge=1, le=100)], ...] = (1, 2, 4)
     """A guidance scale for each picture that is imagined again; low ones keep the structure."""
     any_base: bool = False
@@ -49,7 +49,7 @@ class Order(Section):
         if self.candidates is not None and self.candidates < self.number:
             raise ValueError(f"{self.number} pictures cannot be kept of {self.candidates} candidates; raise --candidates or lower --keep")
         if self.kind == "reimagine" and not self.concept:
-            raise ValueError("a picture is imagined again as one of a concept; name the concept")
+            raise ValueError("reimagine needs a concept; name the concept of the picture")
         return self
 
     @property

@@ -221,7 +221,7 @@ def unchanged(folder: Path, files: Mapping[str, str]) -> str:
     for name in present:
         if (found := artifacts.md5(folder / name)) != files[name]:
             raise ValueError(f"{folder / name} has md5 {found} and was registered with {files[name]}; `dvc checkout` restores it")
-    return f", as have those in {folder}" if present else ""
+    return f"; {folder} is unchanged" if present else ""
 
 
 def result_here(version: Version, stage: str, folder: Path, kept: Path) -> str:

@@ -54,7 +54,7 @@ def replaced_results(settings: Settings, minutes: float) -> list[Leftover]:
     with repository.open_repo() as repo:
         paths = [path for path in superseded(repo, settings) if idle(path, minutes)]
     size = sum(path.stat().st_size for path in paths) / 2**20
-    why = "replaced results; no commit, no version and nothing on disk names them, and a build of such inputs would run again"
+    why = "replaced results; no commit, no version and nothing on disk names them; a build from these inputs would run again"
     return [Leftover(f"{len(paths)} files of DVC's cache, {size:.1f} MiB", why, paths)] if paths else []
 
 

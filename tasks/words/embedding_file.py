@@ -67,8 +67,7 @@ def files_of(embedding: Path) -> list[Path]:
         adapter = embedding.with_name(name)
         if not adapter.exists() or hashlib.sha256(adapter.read_bytes()).hexdigest() != sha256:
             raise ValueError(
-                f"{embedding} is a word with a tuned denoiser, but {adapter} is not its own (SHA-256 {sha256[:12]});"
-                " restore it, or build the word again"
+                f"{embedding} needs {adapter} with SHA-256 {sha256[:12]}, which is missing or different; restore it, or build the word again"
             )
         files.append(adapter)
     return files

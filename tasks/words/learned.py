@@ -27,7 +27,7 @@ class Learned:
     rows: Tensor
     """(vectors, dim); with several text encoders a row is one embedding of each, end to end."""
     adapter: Changes = field(default_factory=dict)
-    """Layer of the denoiser -> its low-rank change; empty where the denoiser stays as it is."""
+    """Layer of the denoiser -> its change; empty where the denoiser stays as it is."""
 
     def on_the_cpu(self) -> "Learned":
         """Return a copy that no further training step changes."""
@@ -78,4 +78,5 @@ def taught(base: "BaseModel", concepts: Sequence[Learned]) -> Iterator[dict[str,
 
 
 def on_device(adapter: Changes, base: "BaseModel") -> Changes:
-    return {layer: each(change, lambda part: part.to(base.device, base.denoiser.dtype)) for layer, change in adapter.items()}
+    dtype = base.denoiser.dtype  # diffusers looks through all modules for it
+    return {layer: each(change, lambda part: part.to(base.device, dtype)) for layer, change in adapter.items()}

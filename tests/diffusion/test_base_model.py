@@ -45,11 +45,13 @@ def test_an_autoencoders_shift_is_taken_off_and_put_back(tmp_path: Path) -> None
     assert abs(torch.frombuffer(bytearray(decode(shifted, mean)[0].tobytes()), dtype=torch.uint8).view_as(expected).int() - expected.int()).max() <= 1
 
 
-@pytest.mark.parametrize(("asked", "message"), [(18, "a multiple of 4; take 16"), (2, "a multiple of 4; take 4"), (64, "at most 32; lower it")])
+@pytest.mark.parametrize(
+    ("asked", "message"), [(18, "needs a multiple of 4; take 16"), (2, "needs a multiple of 4; take 4"), (64, "allows at most 32; lower it")]
+)
 def test_a_resolution_that_a_model_cannot_draw_is_refused(tmp_path: Path, asked: int, message: str) -> None:
     folder = str(save_tiny_pipeline(tmp_path, family="sd3"))
     for refused in (lambda: base_resolution(folder, None, asked), lambda: load_base_model.__wrapped__(folder, None, "cpu", asked)):
-        with pytest.raises(ValueError, match=rf"base.resolution is {asked} px, and this base model's pictures have {message}"):
+        with pytest.raises(ValueError, match=rf"base.resolution is {asked} px, but this base model {message}"):
             refused()
 
 

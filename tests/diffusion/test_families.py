@@ -146,7 +146,7 @@ def test_a_model_is_sampled_as_by_diffusers_unless_the_settings_say_how(name: st
     counted_from = 1 if name == "ZImagePipeline" else 0
     assert own == (asked["num_inference_steps"].default, asked["guidance_scale"].default + counted_from)
     rules = load_settings(ROOT / "params.yaml").sample
-    assert rules.look(own) == (50, 4.0)
+    assert rules.look(own) == (25, 4.0)
     assert rules.model_copy(update={"num_inference_steps": None, "guidance_scale": None}).look(own) == own
 
 

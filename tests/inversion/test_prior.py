@@ -48,5 +48,5 @@ def test_a_step_has_as_many_pictures_of_the_class_by_their_weight(base: BaseMode
 def test_a_concept_that_starts_as_another_has_no_class(base: BaseModel, tmp_path: Path) -> None:
     (rows,) = trained(base, tmp_path, make(base, "textual_inversion"))
     for name in ("dreambooth", "perfusion"):
-        with pytest.raises(ValueError, match=f"{name} does not start as an ordinary word and so has no class word; set its initializer_token to one"):
+        with pytest.raises(ValueError, match=f"{name} has no class word, since it does not start as an ordinary word; set its initializer"):
             make(base, name, initializer=rows)

@@ -70,5 +70,5 @@ def test_company_that_learns_more_changes_nothing(base: BaseModel, tmp_path: Pat
 
 
 def test_an_unknown_text_encoder_is_named(base: BaseModel) -> None:
-    with pytest.raises(ValueError, match=r"invert\.text_encoders of fox has qwen3, and .* has clip_l, clip_g, t5xxl"):
+    with pytest.raises(ValueError, match=r"invert\.text_encoders of fox has qwen3, but .* has clip_l, clip_g, t5xxl"):
         word_of(base, "fox", ("clip_l", "qwen3"))

@@ -163,10 +163,10 @@ def test_a_last_line_without_an_end_is_a_line() -> None:
     ("theirs", "reason"),
     [
         (BASE.replace("  steps: 50", " steps: 50"), "their version is not valid YAML"),
-        (BASE.replace("  owl:", "  fox:"), "a key is there twice"),
+        (BASE.replace("  owl:", "  fox:"), "a key is repeated"),
         ("{sample: {seed: 1}}\n", "their version has no line for each key"),
         ("- a\n", "their version has no line for each key"),
-        (add(MUG).replace("  ", "    "), "the lines of both versions do not go together"),
+        (add(MUG).replace("  ", "    "), "the two versions' lines cannot be combined"),
         (add(MUG).replace("  ", " "), "the merged version is not valid YAML"),
     ],
 )

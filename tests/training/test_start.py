@@ -143,6 +143,6 @@ def test_other_methods_start_from_pictures_too_or_say_why_not(settings: Settings
     options = SETTINGS[name] | ({"prior": None} if name == "dreambooth" else {})
     ((_, error),) = invert.fn(["cup"], from_pictures(settings, base, method=name, options=options, max_train_steps=2))
     if name in ("perfusion", "dreambooth"):
-        assert "cup does not start as an ordinary word and so has no class word" in str(error)
+        assert "cup has no class word, since it does not start as an ordinary word" in str(error)
     else:
         assert error is None and artifacts.read_json(artifacts.train_record("cup"))["coarse_word"]

@@ -115,10 +115,10 @@ def test_invert_takes_an_imported_word_from_its_file(catalog: Path) -> None:
     assert read_curves(artifacts.embeddings("mug") / TRAINING) == {}
     stored = artifacts.imported("mug") / "mug.pt"
     stored.unlink()
-    with pytest.raises(ValueError, match=r"is not the file that 'mug' was imported from, with SHA-256 .*; run `dvc pull` or import it again"):
+    with pytest.raises(ValueError, match=r"is not the file with SHA-256 .* that 'mug' was imported from; run `dvc pull` or import it again"):
         invert_one("mug", load_settings())
     write_word({"<mug>": random_rows(3, seed=9)}, str(stored))
-    with pytest.raises(ValueError, match="is not the file that 'mug' was imported from"):
+    with pytest.raises(ValueError, match=r"is not the file with SHA-256 .* that 'mug' was imported from"):
         invert_one("mug", load_settings())
 
 

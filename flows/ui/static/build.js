@@ -38,7 +38,7 @@ async function stale() {
     at("stale").replaceChildren(...found.map(([concept, stages]) => {
       const reasons = Object.entries(stages).filter(([, why]) => why.join() !== "never built").map(([stage, why]) => `${stage}: ${why.join(", ")}`);
       return element("li", {}, element("a", {href: `/concepts/${concept}`, textContent: concept}),
-        element("span", {className: "quiet", textContent: reasons.join("; ") || (running ? "being looked at by the build" : Object.keys(stages).length ? "never built" : "being looked at")}));
+        element("span", {className: "quiet", textContent: reasons.join("; ") || (running ? "the build is checking it" : Object.keys(stages).length ? "never built" : "being checked")}));
     }));
     if (!found.length) at("stale").append(element("li", {className: "quiet", textContent: "Every concept is up to date."}));
     at("start").disabled = running || !found.length;

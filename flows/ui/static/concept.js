@@ -3,7 +3,7 @@ import {ask, doing, element, say} from "./app.js";
 
 const key = document.querySelector("#concept").dataset.key, dialog = document.querySelector("#reason");
 const QUESTIONS = {
-  promote: ["Promote", version => `The gate compares ${version ? `v${version}` : "the challenger"} with the champion and says what it decides. A reason accepts other pictures or another base.`, false],
+  promote: ["Promote", version => `The gate compares ${version ? `v${version}` : "the challenger"} with the champion and says what it decides. Give a reason to promote other pictures, another base or a held-back version.`, false],
   rollback: ["Roll back", () => "The previous champion becomes champion again. A second rollback undoes the first.", false],
   revoke: ["Revoke", () => "Every alias is taken away, and the concept is not trained again. Everyone who uses it is shown the reason.", true],
   reinstate: ["Reinstate", () => "The concept gets back the aliases that it had.", false],

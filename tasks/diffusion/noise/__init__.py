@@ -24,5 +24,5 @@ def scheduler_for(scheduler: SchedulerMixin, model: str) -> SchedulerMixin:
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return scheduler
     if scheduler.config.get("rescale_betas_zero_snr") and scheduler.config.prediction_type == "epsilon":
-        raise ValueError(f"{model} predicts epsilon at zero terminal SNR, where it tells nothing of the picture; use one that predicts v there")
+        raise ValueError(f"{model} predicts epsilon at zero terminal SNR, where epsilon says nothing of the picture; use one that predicts v")
     return DDIMScheduler.from_config(scheduler.config, clip_sample=False, thresholding=False)  # latents have no range

@@ -27,7 +27,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
 
     layers = len(cross_attentions(base.denoiser))
     if not layers:
-        raise ValueError(f"invert.method extended has a vector for each cross-attention layer, and {base.identity['model']} has none; choose another")
+        raise ValueError(f"invert.method extended needs cross-attention layers, and {base.identity['model']} has none; choose another method")
     rows = training.trainable.rows.detach().repeat(1, layers).requires_grad_(True)
     training.trainable = replace(training.trainable, rows=rows)
     word = method(options.word)

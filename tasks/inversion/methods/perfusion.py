@@ -52,7 +52,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
 
     layers = {name: layer for name, layer in base.layers("cross_attention").items() if name.endswith((".to_k", ".to_v"))}
     if not layers:
-        raise ValueError(f"invert.method perfusion changes the keys and values of cross-attention, and {base.identity['model']} has none of its own")
+        raise ValueError(f"invert.method perfusion changes cross-attention layers, and {base.identity['model']} has none; choose another method")
     class_rows, data = initializer_rows(base, class_word_of(training.data, training.concept)), training.data
     word_method = method(options.word)
     training = word_method.prepare(base, training, word_method.Options())

@@ -13,12 +13,12 @@ if TYPE_CHECKING:  # settings are read before torch is needed
 
 class Options(Section):
     add_at: tuple[int, ...] = Field(min_length=1)
-    """Optimizer steps after which one more vector joins; the last of `num_vectors` joins at the last."""
+    """Optimizer steps after each of which one more vector joins; `num_vectors` - 1 of them."""
 
     @model_validator(mode="after")
     def ascends(self) -> "Options":
         if any(later <= earlier for earlier, later in zip((0, *self.add_at), self.add_at, strict=False)):
-            raise ValueError(f"add_at {list(self.add_at)} must count up from 1")
+            raise ValueError(f"add_at {list(self.add_at)} must count up, from 1 or later")
         return self
 
 

@@ -305,7 +305,7 @@ def test_versions_are_compared_traced_and_exported(app: App) -> None:
             with page.expect_download() as download:
                 page.locator(f"[data-export={style}]").click()
             assert download.value.path().stat().st_size > 0 and download.value.suggested_filename
-        page.get_by_role("link", name="beside v1").click()
+        page.get_by_role("link", name="compare with v1").click()
         page.wait_for_url("**/compare?*")
         expect(page.locator("img").first).to_be_visible()
         assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none", "the comparison has its style"

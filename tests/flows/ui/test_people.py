@@ -153,7 +153,7 @@ def test_a_person_answers_in_the_app_and_sees_what_people_say(asked: Settings, c
         expect(page.locator("#refused")).to_contain_text(f"{EVIL} is not a file that a questionnaire saved")
         send_files(page, payload(EVIL, other))
         expect(page.locator("#refused")).to_contain_text(f"{EVIL} differs from what code '<i>42' answered")
-        page.get_by_label("in place of earlier ones").check()
+        page.get_by_label("replace earlier ones").check()
         send_files(page, payload(EVIL, other))
         expect(page.locator("#opinions .notice", has_text="<i>42")).to_contain_text("does not count")
         faults += serious_faults(page)
