@@ -17,6 +17,7 @@ os.environ.update(
 
 import hashlib
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.registry.database import create_database
 from tasks.settings import Settings
 from tests.support.catalogs import catalog, fill_catalog  # noqa: F401
+from tests.support.preloaded import preloaded
 from tests.support.services import bucket_server
 from tests.support.tiny import ASKED, FLOWS, save_tiny_pipeline, save_tiny_scorer
 
@@ -69,6 +71,13 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an S3 server without buckets."""
     with bucket_server(tmp_path_factory.mktemp("moto") / "log") as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def forking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which `run` starts wordmint and Python as forks of a process that has imported all that they need."""
+    with preloaded(tmp_path_factory.mktemp("preloaded"), os.environ) as programs:
+        yield {"PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tasks.registry import connection, publishing
 from tasks.settings import Settings
 from tests.support.catalogs import draw_picture
 from tests.support.minted import mint
-from tests.support.preloaded import SCRIPT
+from tests.support.preloaded import preloaded
 from tests.support.services import BUCKET_KEYS, answers, free_port, s3, started, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -126,19 +126,13 @@ def team(
     folder = tmp_path_factory.mktemp("team")
     s3(bucket).create_bucket(Bucket="mlflow")
     team = Team(folder, bucket)
-    for place in ("bin", "srv", "server"):
+    for place in ("srv", "server"):
         (folder / place).mkdir()
     shutil.copy(migrated_database, folder / "srv/mlflow.db")
-    wordmint = folder / "bin/wordmint"
-    wordmint.write_text(SCRIPT.format(python=sys.executable, socket=str(folder / "socket")), encoding="utf-8")
-    wordmint.chmod(0o755)
     own = {"HOME": str(folder)} | team.environment
     in_bucket = own | BUCKET_KEYS | {"MLFLOW_S3_ENDPOINT_URL": bucket}
     with ExitStack() as stack:
-        preloaded = stack.enter_context(
-            started([sys.executable, "-m", "tests.support.preloaded", str(folder / "socket")], folder / "preloaded.log", env=own, cwd=ROOT)
-        )
-        wait_for(preloaded, (folder / "socket").exists, folder / "preloaded.log")
+        stack.enter_context(preloaded(folder, own))
         team.run("server makes")
         seed_catalog(folder / "server/catalog", tiny_base_folder, tiny_scorer_folder)
         team.say("server", team.take("git"))
@@ -146,7 +140,6 @@ def team(
         prefect = stack.enter_context(started(["bash", "-ec", team.take("prefect")], folder / "prefect.log", env=own))
         wait_for(mlflow, lambda: answers(f"http://127.0.0.1:{team.mlflow}/health"), folder / "mlflow.log")
         wait_for(prefect, lambda: answers(f"http://127.0.0.1:{team.prefect}/api/health"), folder / "prefect.log")
-        wait_for(preloaded, (folder / "socket").exists, folder / "preloaded.log")
         team.run("users")
         yield team
 

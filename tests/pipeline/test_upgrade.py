@@ -33,7 +33,7 @@ def make_older() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_built_anew_for_an_upgrade(catalog: Path) -> None:
+def test_nothing_is_built_anew_for_an_upgrade(catalog: Path, forking: dict[str, str]) -> None:
     from flows.build_catalog import build_catalog
 
     build_catalog()
@@ -54,7 +54,7 @@ def test_nothing_is_built_anew_for_an_upgrade(catalog: Path) -> None:
     assert list(stale) == ["score@ink"]  # its edition was another one
     outcome = build_catalog()
     assert set(outcome.ran | outcome.restored) == {"ink"}
-    dvc("repro")
+    dvc("repro", **forking)
     with repository.open_repo() as repo:
         assert repository.stale(repo, list(CONCEPTS)) == {}
 

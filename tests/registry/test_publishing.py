@@ -364,17 +364,25 @@ def load_elsewhere(tmp_path: Path, **environment: str) -> subprocess.CompletedPr
 def test_the_champion_loads_without_wordmint(settings: Settings, tmp_path: Path) -> None:
     mint(0)
     record(settings)
-    place = str(tmp_path / "data/base/tiny")
-    result = load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=place)
+    result = load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=str(tmp_path / "data/base/tiny"))
     assert result.returncode == 0, result.stderr
     outcome = json.loads(result.stdout.splitlines()[-1])
     assert outcome["png"] == [True, True]
     assert [name for name, holds in outcome.items() if not holds] == []
 
+
+def test_a_base_model_that_moved_is_asked_for(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mint(0)
+    record(settings)
+    monkeypatch.setenv("WORDMINT_BASE_MODEL", str(tmp_path / "data/base/tiny"))
     shutil.move("data/base/tiny", "moved")
-    assert "the base model is not at" in load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=place).stderr
-    assert "set WORDMINT_BASE_MODEL to its folder" in load_elsewhere(tmp_path).stderr
-    assert load_elsewhere(tmp_path, WORDMINT_BASE_MODEL=str(tmp_path / "moved")).returncode == 0
+    with pytest.raises(Exception, match="the base model is not at"):
+        mlflow.pyfunc.load_model("models:/concept.fox@champion")
+    monkeypatch.delenv("WORDMINT_BASE_MODEL")
+    with pytest.raises(Exception, match="set WORDMINT_BASE_MODEL to its folder"):
+        mlflow.pyfunc.load_model("models:/concept.fox@champion")
+    monkeypatch.setenv("WORDMINT_BASE_MODEL", str(tmp_path / "moved"))
+    assert mlflow.pyfunc.load_model("models:/concept.fox@champion").predict(["a <fox>"], params={"num_inference_steps": 1})
 
 
 def test_a_prediction_is_drawn_as_the_versions_samples_were(settings: Settings) -> None:

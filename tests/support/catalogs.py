@@ -46,8 +46,8 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
 
 
-def dvc(*arguments: str) -> str:
-    result = run(sys.executable, "-m", "dvc", *arguments)
+def dvc(*arguments: str, **environment: str) -> str:
+    result = run(sys.executable, "-m", "dvc", *arguments, **environment)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

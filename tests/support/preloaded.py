@@ -1,7 +1,8 @@
 """A process that has imported all that `wordmint` needs and forks for every command: importing it anew takes each of them 10 s.
 
 `python -m tests.support.preloaded SOCKET` serves; SCRIPT is a `wordmint`, `dvc` or `python -m MODULE`, by its file's name, that asks it. A command
-has its own environment and folder. It first tells its process id, and at its end a line with its exit code, which a killed one does not.
+has its own environment and folder. It first tells its process id, and at its end a line with its exit code, which a killed one does not. Its errors
+come on the standard output too.
 """
 
 import atexit
@@ -16,11 +17,15 @@ import socketserver
 import sys
 import threading
 import traceback
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tasks import faults
+from tests.support.services import started, wait_for
+
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = """#!{python} -SE
 import json, os, socket, sys
@@ -115,6 +120,21 @@ class Server(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
             IMPORTED.unlink()
             gc.freeze()
         super().process_request(request, client_address)
+
+
+@contextlib.contextmanager
+def preloaded(folder: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Serve at `folder`/socket while the block runs, and yield the folder of the programs that ask there."""
+    programs, log = folder / "bin", folder / "preloaded.log"
+    programs.mkdir()
+    for name in ("python", "wordmint", "dvc"):
+        (programs / name).write_text(SCRIPT.format(python=sys.executable, socket=str(folder / "socket")), encoding="utf-8")
+        (programs / name).chmod(0o755)
+    command = [sys.executable, "-m", "tests.support.preloaded", str(folder / "socket")]
+    single = {**environment, "OMP_NUM_THREADS": "1"}  # a process of several threads cannot be forked
+    with started(command, log, cwd=ROOT, env=single) as process:
+        wait_for(process, (folder / "socket").exists, log)
+        yield programs
 
 
 def main(path: Path) -> None:

@@ -338,13 +338,13 @@ def test_an_imported_word_is_sampled_scored_and_registered(built: Path) -> None:
 
 
 @pytest.mark.slow
-def test_dvc_and_the_flow_agree_on_an_imported_word(built: Path) -> None:
+def test_dvc_and_the_flow_agree_on_an_imported_word(built: Path, forking: dict[str, str]) -> None:
     assert json.loads(dvc("status", "--json")) == {}
     assert "Running stage" not in dvc("repro")
     code, output = command("build")
     assert code == 0 and "nothing to do" in output
     before = artifacts.learned_embeds("mug").read_bytes()
-    dvc("repro", "-f", "-s", "invert@mug")  # through the other door: the same bytes
+    dvc("repro", "-f", "-s", "invert@mug", **forking)  # through the other door: the same bytes
     assert artifacts.learned_embeds("mug").read_bytes() == before
 
 

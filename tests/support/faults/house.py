@@ -12,10 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.preloaded import SCRIPT
+from tests.support.preloaded import ROOT, preloaded
 from tests.support.services import answers, free_port, started, wait_for
 
-ROOT = Path(__file__).parents[3]
 PATIENCE = 180  # seconds after which a command hangs
 
 
@@ -140,30 +139,22 @@ def mounted(disk: Path) -> Iterator[None]:
 def house(home: Path, flows: bool) -> Iterator[House]:
     """Start what the commands in a house need: the preloaded process, and a Prefect server if flows are run."""
     port = free_port()
-    programs = home / "bin"
-    programs.mkdir()
-    for name in ("python", "wordmint", "dvc"):
-        (programs / name).write_text(SCRIPT.format(python=sys.executable, socket=str(home / "socket")), encoding="utf-8")
-        (programs / name).chmod(0o755)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_", "WORDMINT_"))},
-        "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(home / "bin"), os.environ["PATH"]]),
         "PYTHONPATH": str(ROOT),
         "HOME": str(home),
         "DVC_SITE_CACHE_DIR": str(home / "dvc"),
-        "OMP_NUM_THREADS": "1",  # a process of several threads cannot be forked
+        "OMP_NUM_THREADS": "1",
         **{name: "1" for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS", "HF_HUB_OFFLINE", "CI")},
         **{"MLFLOW_DISABLE_TELEMETRY": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "WARNING"},
         **{"PREFECT_HOME": str(home / "prefect"), "GIT_CEILING_DIRECTORIES": str(home)},
     }
     server = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    preloaded = [sys.executable, "-m", "tests.support.preloaded", str(home / "socket")]
-    with mounted(home / "disk"), started(preloaded, home / "preloaded.log", cwd=ROOT, env=environment) as process:
-        if flows:
-            with started(server, home / "prefect.log", env=environment) as serving:
-                wait_for(serving, lambda: answers(f"http://127.0.0.1:{port}/api/health"), home / "prefect.log")
-                wait_for(process, (home / "socket").exists, home / "preloaded.log")
-                yield House(home, environment | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"})
-        else:
-            wait_for(process, (home / "socket").exists, home / "preloaded.log")
+    with mounted(home / "disk"), preloaded(home, environment):
+        if not flows:
             yield House(home, environment)
+            return
+        with started(server, home / "prefect.log", env=environment) as serving:
+            wait_for(serving, lambda: answers(f"http://127.0.0.1:{port}/api/health"), home / "prefect.log")
+            yield House(home, environment | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"})
