@@ -15,23 +15,30 @@ FETCHED = 9
 """Two files of each set and one of the owner's stage; where DVC itself fetches, it counts a folder's list too."""
 
 
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalog that was pushed, its remotes, and a clone without data: a stage and files of its owner, a default remote, and another one."""
+    place = tmp_path_factory.mktemp("place")
+    with new_with_remotes(place / "pushed"):
+        Path("seed").write_text("of the owner")
+        dvc("stage", "add", "--run", "--name", "own", "--deps", "seed", "--outs", "made", "mkdir made; cp seed made/file")
+        for name, content in SETS.items():
+            Path("data", name, "below").mkdir(parents=True)
+            Path("data", name, "file").write_text(content)
+            Path("data", name, "below/file").write_text(f"below, {content}")
+            dvc("add", f"data/{name}")
+        with Path("data/elsewhere.dvc").open("a") as pointer:
+            pointer.write("  remote: another\n")
+        with repository.open_repo() as repo:
+            sending.send(repo)
+    clone(place / "pushed", place / "clone")
+    return place
+
+
 @pytest.fixture
-def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone without data of a catalog that was pushed: a stage and files of its owner, a default remote, and another one."""
-    folder = tmp_path / "pushed"
-    new_with_remotes(folder, monkeypatch)
-    Path("seed").write_text("of the owner")
-    dvc("stage", "add", "--run", "--name", "own", "--deps", "seed", "--outs", "made", "mkdir made; cp seed made/file")
-    for name, content in SETS.items():
-        Path("data", name, "below").mkdir(parents=True)
-        Path("data", name, "file").write_text(content)
-        Path("data", name, "below/file").write_text(f"below, {content}")
-        dvc("add", f"data/{name}")
-    with Path("data/elsewhere.dvc").open("a") as pointer:
-        pointer.write("  remote: another\n")
-    with repository.open_repo() as repo:
-        sending.send(repo)
-    clone(folder, tmp_path / "clone")
+def catalog(pushed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of all that is in the place; the test is in the clone."""
+    shutil.copytree(pushed, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path / "clone")
     return tmp_path
 

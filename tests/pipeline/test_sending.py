@@ -1,5 +1,6 @@
 """Everything that is recorded reaches the remote that it belongs to, once."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,21 +28,29 @@ def files_of(remote: Path) -> dict[str, int]:
     }
 
 
-@pytest.fixture
-def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalog with a stage and files of its owner, a default remote, and another one."""
-    folder = tmp_path / "catalog"
-    new_with_remotes(folder, monkeypatch)
-    Path("dvc.yaml").write_text(STAGES)
-    Path("seed").write_text("of the owner")
-    dvc("repro")
-    for name in ("pictures", "elsewhere", "private"):
-        Path("data", name).mkdir(parents=True)
-        Path("data", name, "file").write_text(name)
-        dvc("add", f"data/{name}")
-    for name, line in (("elsewhere", "remote: another"), ("private", "push: false")):
-        with Path(f"data/{name}.dvc").open("a") as pointer:
-            pointer.write(f"  {line}\n")
+    place = tmp_path_factory.mktemp("place")
+    with new_with_remotes(place / "catalog"):
+        Path("dvc.yaml").write_text(STAGES)
+        Path("seed").write_text("of the owner")
+        dvc("repro")
+        for name in ("pictures", "elsewhere", "private"):
+            Path("data", name).mkdir(parents=True)
+            Path("data", name, "file").write_text(name)
+            dvc("add", f"data/{name}")
+        for name, line in (("elsewhere", "remote: another"), ("private", "push: false")):
+            with Path(f"data/{name}.dvc").open("a") as pointer:
+                pointer.write(f"  {line}\n")
+    return place
+
+
+@pytest.fixture
+def catalog(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the catalog, which the test is in, and of its remotes."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path / "catalog")
     return tmp_path
 
 

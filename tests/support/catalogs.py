@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +53,17 @@ def dvc(*arguments: str, **environment: str) -> str:
     return result.stdout
 
 
-def new_with_remotes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make and enter an empty catalog that has a default remote, `team`, and another one, `another`, both beside it."""
+@contextmanager
+def new_with_remotes(folder: Path) -> Iterator[None]:
+    """Make an empty catalog that has a default remote, `team`, and another one, `another`, both beside it; be in it while the block runs."""
     folder.mkdir()
-    monkeypatch.chdir(folder)
-    repository.new_repo(folder)
-    for name in ("team", "another"):
-        (folder.parent / name).mkdir()
-        dvc("remote", "add", name, str(folder.parent / name))
-    dvc("remote", "default", "team")
+    with chdir(folder):
+        repository.new_repo(folder)
+        for name in ("team", "another"):
+            Path("..", name).mkdir()
+            dvc("remote", "add", name, f"../{name}")
+        dvc("remote", "default", "team")
+        yield
 
 
 def edit_params(**sections: dict) -> None:
