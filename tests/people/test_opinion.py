@@ -136,7 +136,7 @@ def test_a_score_of_another_scorer_is_not_compared(record: dict[str, Any]) -> No
 def test_another_registry_is_an_error(record: dict[str, Any], asked: Settings) -> None:
     mlflow.MlflowClient().set_model_version_tag("concept.fox", "1", "digest", "f" * 64)
     keep([answer(record, "a")])
-    with pytest.raises(ValueError, match=r"fox v1 has digest f+, but raters saw .*; MLflow is not the one that the questionnaire was made with"):
+    with pytest.raises(ValueError, match=r"fox v1 has digest f+, but raters saw .*; the questionnaire was made with another MLflow"):
         opinion(["fox"], asked, 0.25)
     assert "raters" not in reading.tags("fox", 2)
 

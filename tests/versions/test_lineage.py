@@ -255,8 +255,8 @@ def test_other_pictures_are_another_lineage(built: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "says the source, licence, consent of its pictures"),
-        ("{source: me, licence: ' ', consent: ''}", "says the licence, consent of its pictures"),
+        (None, "has the source, licence, consent of its pictures"),
+        ("{source: me, licence: ' ', consent: ''}", "has the licence, consent of its pictures"),
         ("{source: me, license: MIT, consent: mine}", "takes the texts source, licence, consent, undeclared"),
         ("{source: 5, licence: MIT, consent: mine}", "takes the texts source, licence, consent, undeclared"),
         ("[", "is not valid YAML"),
