@@ -73,14 +73,15 @@ def preview(key: str, name: str) -> FileResponse:
 
 
 @pictures.get("/pictures/drawings/{key}/{name}")
-def drawing(request: Request, key: str, name: str) -> FileResponse:
+def drawing(request: Request, key: str, name: str) -> Response:
     try:
         path = picture_of(request.app.state.drawings, key, name)
-    except KeyError:
-        path = None
-    if path is None or not path.is_file():
+        data = path.read_bytes() if path else None  # at once: a preview is replaced while it is sent
+    except (KeyError, FileNotFoundError):
+        data = None
+    if data is None:
         raise HTTPException(404, "there is no such picture")
-    return FileResponse(path)
+    return Response(data, media_type="image/png")
 
 
 def known(folder: Path, name: str, pattern: str) -> FileResponse:

@@ -20,6 +20,8 @@ class Chosen(NamedTuple):
     rows: list[int]
     which: list[int]
     """The place of each row's adapter among those adapters."""
+    together: bool
+    """Whether the rows follow one another."""
     strengths: Tensor | None
     """(rows,); None where all are 1."""
 
@@ -41,7 +43,8 @@ class Acting:
             rows, which = [self.rows[index] for index in pairs], [members.index(self.adapters[index]) for index in pairs]
             strengths = [self.strengths[index] for index in pairs]
             weakened = any(strength != 1 for strength in strengths)
-            self.known[members] = Chosen(rows, which, like.new_tensor(strengths) if weakened else None)
+            together = bool(rows) and rows == list(range(rows[0], rows[0] + len(rows)))
+            self.known[members] = Chosen(rows, which, together, like.new_tensor(strengths) if weakened else None)
         return self.known[members]
 
 
@@ -130,10 +133,12 @@ class Adapters:
 
 def add_change(module: nn.Module, inputs: Tensor, output: Tensor, chosen: Chosen, changes: Change) -> Tensor:
     """Add the adapters' changes to some rows of a layer's output. changes: as of `change_of`."""
-    rows, which, strengths = chosen
-    first, together = rows[0], rows == list(range(rows[0], rows[0] + len(rows)))
+    rows, which, together, strengths = chosen
+    first = rows[0]
+    if changes[0].dtype != output.dtype:
+        changes = each(changes, lambda part: part.to(output.dtype))
     read = inputs[first : first + len(rows)] if together else inputs.index_select(0, torch.tensor(rows, device=inputs.device))
-    change = change_of(module, read, each(changes, lambda part: part.to(output.dtype)), which).to(output.dtype)
+    change = change_of(module, read, changes, which).to(output.dtype)
     if strengths is not None:
         change = change * strengths.to(change.dtype).view(-1, *[1] * (change.dim() - 1))
     if together and torch.is_grad_enabled() and len(rows) == len(output):

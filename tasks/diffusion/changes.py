@@ -97,6 +97,8 @@ def change_of(module: nn.Module, inputs: Tensor, changes: Change, which: Sequenc
 
     inputs: (rows, ...). changes: as of `stacked`. which: the change of each row.
     """
+    if len(changes[0]) == 1:
+        return OUTPUTS[type(changes)](module, inputs, changes)
     order = list(dict.fromkeys(which))
     count = len(which) // len(order)
     if list(which) != [number for number in order for _ in range(count)]:

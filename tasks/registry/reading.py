@@ -200,7 +200,9 @@ def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]
     Raises:
         ValueError: the concept has no such version, or the stored bytes are not those that were registered.
     """
-    numbers = {f"v{row['version']}": int(row["version"]) for row in versions(concept)} | aliases(concept)
+    numbers = aliases(concept)
+    if which not in numbers:
+        numbers = {f"v{row['version']}": int(row["version"]) for row in versions(concept)} | numbers
     if which in numbers:
         return fetch(concept, numbers[which])
     refuse_revoked(concept)
