@@ -25,6 +25,11 @@ PathState = tuple[str, int, int, int]
 """Path, size, time in ns and inode."""
 RECORD = artifacts.CACHE / "up-to-date.json"
 REPORT = "report"
+# With `{}` for the concept. Formatting strings takes a fifth of the time of joining paths.
+FOLDERS = [str(folder("{}")) for folder in (artifacts.images, artifacts.curated, artifacts.embeddings, artifacts.samples)]
+FILES = [str(file("{}")) for file in (artifacts.rights, artifacts.scores, artifacts.registered)]
+DRAWN = [str(artifacts.page("{}")), str(artifacts.CURVES / "{}")]
+CARD = str(artifacts.card("{}"))
 
 
 def nothing_to_do(settings: Settings, concepts: Sequence[str] | None) -> bool:
@@ -63,7 +68,7 @@ def report_fingerprints(concepts: Mapping[str, str]) -> dict[str, str]:
     locked = lock_entries()
     pages = {}
     for concept, digest in concepts.items():
-        drawn = [*folder_states(artifacts.page(concept)), *folder_states(artifacts.CURVES / concept), *file_states(artifacts.card(concept))]
+        drawn = [*(state for folder in DRAWN for state in folder_states(folder.format(concept))), *file_states(CARD.format(concept))]
         pages[f"page@{concept}"] = digest_of(digest, locked[f"page@{concept}"], drawn)
     index = [*file_states(artifacts.REPORT / "index.html"), *folder_states(artifacts.REPORT / "pictures")]
     return pages | {REPORT: digest_of(pages, locked[REPORT], index)}
@@ -75,29 +80,28 @@ def digest_of(*parts: Any) -> str:
 
 def lock_entries(path: Path = lockfile.LOCK) -> Mapping[str, str]:
     """Return the text of dvc.lock by concept, by page as `page@<concept>`, and that of the report; a text that cannot be split is that of each."""
-    text = path.read_text(encoding="utf-8") if path.exists() else lockfile.EMPTY
-    texts = split(text)
+    return by_concept(path.read_text(encoding="utf-8") if path.exists() else lockfile.EMPTY).copy()  # asking for an entry may add it
+
+
+@lru_cache(maxsize=1)
+def by_concept(text: str) -> defaultdict[str, str]:
+    texts = lockfile.split(text)
     if texts is None:
         return defaultdict(lambda: text)
-    entries: dict[str, str] = defaultdict(str)
+    entries = defaultdict[str, str](str)
     for stage, entry in texts.items():
         entries[stage if stage.startswith("page@") else stage.partition("@")[2] or stage] += entry
     return entries
 
 
-@lru_cache(maxsize=1)
-def split(text: str) -> Mapping[str, str] | None:
-    return lockfile.split(text)
-
-
 def states(concept: str) -> Iterator[PathState]:
     """Yield the state of every file that a stage of the concept reads or writes."""
-    for folder in (artifacts.images(concept), artifacts.curated(concept), artifacts.embeddings(concept), artifacts.samples(concept)):
-        yield from folder_states(folder)
-    yield from file_states(artifacts.rights(concept), artifacts.scores(concept), artifacts.registered(concept))
+    for folder in FOLDERS:
+        yield from folder_states(folder.format(concept))
+    yield from file_states(*(file.format(concept) for file in FILES))
 
 
-def file_states(*files: Path) -> Iterator[PathState]:
+def file_states(*files: str | Path) -> Iterator[PathState]:
     """Yield the state of each file that exists."""
     for file in files:
         with suppress(FileNotFoundError, NotADirectoryError):

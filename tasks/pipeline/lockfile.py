@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import yaml
 
 HEADER = "schema: '2.0'\nstages:\n"
 EMPTY = "schema: '2.0'\nstages: {}\n"
+FOREIGN = (": &", ": *", "- &", "- *")
+"""YAML's anchors and aliases, which DVC does not write."""
 LOCK = Path("dvc.lock")
 
 
@@ -62,9 +65,10 @@ def split(text: str) -> dict[str, str] | None:
     if text == EMPTY:
         return {}
     body = text.removeprefix(HEADER)[: text.rfind("\n") + 1 - len(HEADER)]
-    if not text.startswith(HEADER) or re.search(r"^\S|[:-] [&*]", body, re.MULTILINE):
+    if not text.startswith(HEADER) or re.search(r"\n\S", f"\n{body}") or any(mark in body for mark in FOREIGN):
         return None
-    first, *entries = re.split(r"^(?=  \S)", body, flags=re.MULTILINE)
+    starts = [found.start() for found in re.finditer(r"\n  \S", f"\n{body}")]
+    first, *entries = (body[start:end] for start, end in pairwise([0, *starts, len(body)]))
     if entries and not is_whole(entries[-1]):
         entries.pop()
     texts = {entry.partition(":\n")[0].strip(): entry for entry in entries}
