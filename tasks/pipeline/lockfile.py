@@ -10,6 +10,7 @@ import yaml
 
 HEADER = "schema: '2.0'\nstages:\n"
 EMPTY = "schema: '2.0'\nstages: {}\n"
+ENTRY, NO_ENTRY = re.compile(r"\n  (?=\S)"), re.compile(r"\n\S")
 FOREIGN = (": &", ": *", "- &", "- *")
 """YAML's anchors and aliases, which DVC does not write."""
 LOCK = Path("dvc.lock")
@@ -64,15 +65,20 @@ def split(text: str) -> dict[str, str] | None:
     """
     if text == EMPTY:
         return {}
-    body = text.removeprefix(HEADER)[: text.rfind("\n") + 1 - len(HEADER)]
-    if not text.startswith(HEADER) or re.search(r"\n\S", f"\n{body}") or any(mark in body for mark in FOREIGN):
+    # The text has megabytes: it is searched where it lies, from the header's last line break to the last of all.
+    start, end = len(HEADER) - 1, text.rfind("\n") + 1
+    if not text.startswith(HEADER) or NO_ENTRY.search(text, start, end) or has_anchors(text):
         return None
-    starts = [found.start() for found in re.finditer(r"\n  \S", f"\n{body}")]
-    first, *entries = (body[start:end] for start, end in pairwise([0, *starts, len(body)]))
+    starts = [found.start() + 1 for found in ENTRY.finditer(text, start, end)]
+    first, *entries = (text[begin:until] for begin, until in pairwise([start + 1, *starts, end]))
     if entries and not is_whole(entries[-1]):
         entries.pop()
     texts = {entry.partition(":\n")[0].strip(): entry for entry in entries}
     return None if first or len(texts) < len(entries) else texts
+
+
+def has_anchors(text: str) -> bool:
+    return ("&" in text or "*" in text) and any(mark in text for mark in FOREIGN)  # single letters are found ten times as fast
 
 
 def is_whole(entry: str) -> bool:
