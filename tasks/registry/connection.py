@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from tasks.artifacts import machine_lock
-from tasks.registry.database import create_database
+from tasks.registry.database import create_database, log_ahead
 from tasks.settings import Settings
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and stages that do not publish never need it
@@ -45,10 +46,12 @@ def connect(uri: str) -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for each version, among the build's own
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # takes 14 s; MLflow's default of 7 takes four minutes to say that nothing answers
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of each of these retries; the error at their end says enough
+    database = sqlite_file(uri)
     with MOVING:
         if (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) != (uri, uri):
             set_address(uri)
-    database = sqlite_file(uri)
+            if database and database.exists():
+                log_ahead(database)  # an older wordmint created it without
     with plain_errors():
         if (not database or database.exists()) and mlflow.MlflowClient().get_experiment_by_name(EXPERIMENT):
             return
@@ -105,11 +108,14 @@ def plain_errors() -> Iterator[None]:
 
     Raises:
         PermissionError: the server does not know the user, or refuses them what the block does.
-        ConnectionError: nothing answers at the address, or MLflow refuses it or a request.
+        ConnectionError: nothing answers at the address, MLflow refuses it or a request, or SQLite cannot use its file.
     """
     try:
         yield
     except Exception as error:
+        # SQLAlchemy's own, which MLflow lets through while it opens a database.
+        if isinstance(cause := getattr(error, "orig", None), sqlite3.DatabaseError):
+            raise ConnectionError(f"SQLite cannot use MLflow's database: {cause}; it must be able to write its folder, even to read") from error
         known = sys.modules.get("mlflow.exceptions")  # a block that did not import mlflow, which takes seconds, has no error of its
         if not known or not isinstance(error, known.MlflowException):
             raise
