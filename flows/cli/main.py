@@ -17,7 +17,7 @@ from flows.cli import catalog, lineage, people, pictures, schedule, serving, sha
 from flows.cli.built import print_build
 from flows.cli.console import console, interval
 from flows.cli.ending import as_interrupts, swift_end
-from flows.cli.options import AsJson, Consent, Licence, Source, Undeclared
+from flows.cli.options import AsJson, Consent, Licence, Name, Source, Undeclared
 from tasks import artifacts
 from tasks.concepts.rights import Rights
 from tasks.inversion.options import FROM_PICTURES
@@ -120,7 +120,7 @@ def registered_rows(settings: Settings) -> list[dict[str, Any]]:
 
 
 @app.command()
-def show(name: str, as_json: AsJson = False) -> None:
+def show(name: Name, as_json: AsJson = False) -> None:
     """Show everything about one concept: settings, pictures, training, scores, versions."""
     with one_line_errors():
         settings = load_settings()

@@ -59,7 +59,7 @@ def reimagine(
     picture: Picture,
     prompt: Prompt,
     concept: Annotated[str, typer.Option(help="the key of the concept that the picture shows")],
-    guidance: Annotated[list[float], typer.Option(min=1, max=100, help="a guidance scale for each picture; low ones keep the structure")] = [1, 2, 4],  # noqa: B006
+    guidance: Annotated[list[float], typer.Option(min=1, max=100, help="one for each picture, repeated; a low one keeps the structure")] = [1, 2, 4],  # noqa: B006
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("reimagined"),
     any_base: AnyBase = False,
 ) -> None:

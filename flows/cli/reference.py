@@ -7,7 +7,8 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -25,7 +26,7 @@ def settings_page() -> str:
     """Return docs/settings.md: every field of params.yaml with its rule, its shipped value and its meaning."""
     shown = load_settings(shipped("params.yaml")).model_dump(mode="json")
     lines = ["# Settings", "", WRITTEN]
-    lines += ["`params.yaml` holds every number of a catalog. A key that is unknown or missing is an error that names its place.", ""]
+    lines += ["`params.yaml` holds every number of a catalog. An unknown key, or a missing one without a default, is an error.", ""]
     for name, field in Settings.model_fields.items():
         model = model_of(field.annotation)
         if model is not None:
@@ -61,17 +62,28 @@ def model_of(annotation: Any) -> type[BaseModel] | None:
 
 def rule(field: FieldInfo) -> str:
     """Return a field's type and the rules on its value, in a cell of a table."""
-    names = {"int": "whole number", "float": "number", "str": "text", "NoneType": "null", "dict": "section", "tuple": "list"}
-    annotation = field.annotation
-    options = [option for part in (annotation, *get_args(annotation)) for option in get_args(part) if isinstance(option, str)]
-    kinds = [names.get(part.__name__, "section") for part in (get_args(annotation) or [annotation]) if inspect.isclass(part)]
-    rules = [" or ".join(f"`{option}`" for option in options) or " or ".join(dict.fromkeys(kinds)) or "list"]
-    signs = {"ge": ">= {}", "gt": "> {}", "le": "<= {}", "lt": "< {}", "min_length": "at least {} entries", "pattern": "`{}`"}
+    rules = [kind(field.annotation)]
+    signs = {"ge": ">= {}", "gt": "> {}", "le": "<= {}", "lt": "< {}", "min_length": "length >= {}", "pattern": "`{}`"}
     for constraint in field.metadata:
         for sign, text in signs.items():
             if (bound := getattr(constraint, sign, None)) is not None:
                 rules.append(text.format(str(bound).replace("|", "\\|")))
     return ", ".join(rules)
+
+
+def kind(annotation: Any) -> str:
+    """Return what an annotation means in words: `tuple[int, ...] | None` is a list of whole numbers or null."""
+    names = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`", NoneType: "null"}
+    outer, inside = get_origin(annotation), get_args(annotation)
+    if outer is Annotated:
+        return kind(inside[0])
+    if outer in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(kind, inside)))
+    if outer is Literal:
+        return " or ".join(f"`{option}`" for option in inside)
+    if outer is tuple:
+        return f"list of {'' if Ellipsis in inside else f'{len(inside)} '}{kind(inside[0])}s"
+    return names.get(annotation, "section")
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
@@ -110,10 +122,8 @@ def described(name: str, command: Any) -> Iterator[str]:
     yield " ".join(command.help.split())
     rows = [(f"`{word}`", argument.help or "") for word, argument in zip(words, arguments, strict=True)]
     for option in (parameter for parameter in command.params if parameter.param_type_name == "option"):
-        default = option.default if isinstance(option.default, int | float) and not isinstance(option.default, bool) else None
-        rows.append(
-            (", ".join(f"`{flag}`" for flag in option.opts), (option.help or "") + (f"; {default} by default" if default is not None else ""))
-        )
+        flags = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
+        rows.append((flags, "; ".join(filter(None, [option.help, *unless_given(option)]))))
     if rows:
         yield from [
             "",
@@ -121,6 +131,19 @@ def described(name: str, command: Any) -> Iterator[str]:
             "|---|---|",
             *(f"| {cell(name)} | {cell(re.sub(r'(?<!`)<', '&lt;', text))} |" for name, text in rows),
         ]
+
+
+def unless_given(option: Any) -> Iterator[str]:
+    """Yield what holds for an option that is left out: it is required, a variable sets it, or it has a default."""
+    if option.required:
+        yield "required"
+    if option.envvar:
+        yield f"the variable `{option.envvar}` sets it too"
+    if option.secondary_opts:
+        yield f"`{(option.opts if option.default else option.secondary_opts)[0]}` by default"
+    elif not isinstance(option.default, bool) and option.default not in (None, ""):
+        values = option.default if isinstance(option.default, list) else [option.default]
+        yield ", ".join(f"{value:g}" if isinstance(value, int | float) else f"`{value}`" for value in values) + " by default"
 
 
 def cell(text: str) -> str:

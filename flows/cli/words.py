@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from flows.cli.console import console
-from flows.cli.options import AsJson, Consent, Licence, Source, Undeclared
+from flows.cli.options import AsJson, Consent, Licence, Name, Source, Undeclared
 from tasks.concepts.rights import Rights
 from tasks.pipeline.door import one_line_errors
 from tasks.settings import load_settings
@@ -55,7 +55,7 @@ def import_(
 
 @app.command("neighbours")
 def neighbours(
-    name: str,
+    name: Name,
     number: Annotated[int, typer.Option("-n", min=1, help="how many words of the catalog, and of the base model")] = 5,
     as_json: AsJson = False,
 ) -> None:
