@@ -152,7 +152,7 @@ def wait_for_earlier() -> None:
             deployment = client.read_deployment_by_name(DEPLOYMENT)
         except ObjectNotFound as error:
             raise ValueError(
-                f"runtime.task_runner is workers, but the Prefect server has no deployment {DEPLOYMENT}; make it with `prefect deploy --all`"
+                f"runtime.task_runner is workers, but the Prefect server has no deployment {DEPLOYMENT}; run `prefect --no-prompt deploy --all`"
             ) from error
         notice_lost_batches(str(deployment.id))
         of_deployment = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))

@@ -228,5 +228,5 @@ def task_runs_of(run: FlowRun) -> list[TaskRun]:
 
 def test_a_server_without_the_deployment_says_how_to_make_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "DEPLOYMENT", "build-batch/nobody")
-    with pytest.raises(ValueError, match="no deployment build-batch/nobody; make it with `prefect deploy --all`"):
+    with pytest.raises(ValueError, match="no deployment build-batch/nobody; run `prefect --no-prompt deploy --all`"):
         workers.wait_for_earlier()
