@@ -34,5 +34,12 @@ def test_every_document_is_in_the_index() -> None:
     assert not [page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md" and f"({page.name})" not in index]
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_prose_fits_an_editor(page: Path) -> None:
+    """A row of a table cannot be wrapped, and a command is copied as it is."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert not [line for line in text.splitlines() if len(line) > 150 and not line.lstrip().startswith("|")]
+
+
 def test_the_readme_is_read_in_two_minutes() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 110
