@@ -17,7 +17,7 @@ README = """# {name}
 
 A catalog of visual concepts, made by `wordmint init`.
 
-    wordmint add mug photos/*.jpg --word coffee --source "my camera" --licence CC0-1.0 --consent "no people"
+    wordmint add mug ~/photos/*.jpg --word coffee --source "my camera" --licence CC0-1.0 --consent "no people"
     wordmint build
     wordmint imagine "a photo of a <mug> on the moon"
 
