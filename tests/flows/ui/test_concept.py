@@ -1,6 +1,7 @@
 """The page of a concept, and what it does to it."""
 
 import io
+import re
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from flows.ui import concept
 from flows.ui.app import make_app
 from flows.ui.guard import WRITE, Access
 from tasks.register import register
-from tasks.registry import reading
+from tasks.registry import reading, writing
 from tasks.settings import Settings
 from tests.support.minted import mint
 
@@ -67,6 +68,18 @@ def test_a_champion_is_exported(browser: TestClient) -> None:
     packed = browser.get("/api/concepts/fox/export/sd-concepts-library")
     assert "fox/" in " ".join(zipfile.ZipFile(io.BytesIO(packed.content)).namelist())
     assert browser.get("/api/concepts/fox/export/exe").status_code == 400
+
+
+def test_a_version_may_lack_a_score_that_the_present_scores_have(browser: TestClient, settings: Settings) -> None:
+    mint(3, 0.9, fidelity=0.7)
+    register.fn("fox", settings)
+    writing.set_tags("fox", 1, {"editability": None, "editability_low": None, "editability_high": None})  # as one from before the gate
+    page = browser.get("/concepts/fox")
+    assert page.status_code == 200
+    shown = [re.findall(r'<td class="number">(?:<b>)?([^<]+)<', row) for row in re.findall(r"<tr><td>v\d.*?</tr>", page.text)]
+    assert shown == [["0.900", "0.250", "0.700"], ["0.800", "0.250", "–"], ["0.600", "–", "–"]]
+    compared = browser.get("/concepts/fox/compare?one=1&two=3")
+    assert compared.status_code == 200 and "<td>–</td><td>0.250" in compared.text
 
 
 def test_two_versions_stand_side_by_side(browser: TestClient) -> None:
