@@ -26,16 +26,26 @@ def start(concepts: Sequence[str], settings: Settings) -> None:
         ValueError: a concept is not in params.yaml, or a build is running.
     """
     settings.chosen(list(concepts))
-    if running_build() is not None:
-        raise ValueError("a build of this catalog is running; wait until it has ended")
     command = [sys.executable, "-P", "-m", "flows.cli.main", "build", *concepts]  # -P: never the code that lies in the catalog's folder
-    artifacts.write_bytes(LOG, b"")
-    with LOG.open("ab") as log:  # a session of its own, so that Ctrl-C ends the app and not the build
-        plain = {"NO_COLOR": "1", "COLUMNS": "120", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore::UserWarning"}  # torch warns of itself
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=os.environ | plain)
-    STARTED.append(process)
+    plain = {"NO_COLOR": "1", "COLUMNS": "120", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore::UserWarning"}  # torch warns of itself
+    with STARTING:
+        if running_build() is not None or begun() is not None:
+            raise ValueError("a build of this catalog is running; wait until it has ended")
+        artifacts.write_bytes(LOG, b"")
+        with LOG.open("ab") as log:  # a session of its own, so that Ctrl-C ends the app and not the build
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=os.environ | plain)
+        STARTED.append(process)
 
 
+def begun() -> int | None:
+    """Return the id of the process of a build that this process started and that has not ended, or None.
+
+    It imports for seconds before it holds the catalog and is `running_build`.
+    """
+    return next((process.pid for process in STARTED if process.poll() is None), None)
+
+
+STARTING = threading.Lock()  # of two requests at once, one starts a build
 STARTED: list[subprocess.Popen] = []
 """The builds that this process started; asking them how they ended keeps them from staying behind as zombies."""
 
@@ -46,8 +56,7 @@ def cancel() -> None:
     Raises:
         ValueError: none is running here.
     """
-    starting = next((process.pid for process in STARTED if process.poll() is None), None)
-    if not (at_work := running_build() or starting):
+    if not (at_work := running_build() or begun()):
         raise ValueError("no build is running")
     os.kill(at_work, signal.SIGTERM)
 
@@ -59,7 +68,7 @@ def watched() -> dict[str, Any]:
     while it was learned.
     """
     build = watching.last_build()
-    starting = not build["running"] and any(process.poll() is None for process in STARTED)
+    starting = not build["running"] and begun() is not None
     text = LOG.read_text(encoding="utf-8", errors="replace") if LOG.exists() else ""
     previews = {concept: sorted(path.name for path in (PREVIEWS / concept).glob("*.png")) for concept in build["concepts"]}
     return build | {"starting": starting, "log": "\n".join(text.splitlines()[-SHOWN:]), "previews": previews}

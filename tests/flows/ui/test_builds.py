@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,20 @@ def test_a_second_build_is_refused(settings: Settings) -> None:
     with catalog_turn(), pytest.raises(ValueError, match="is running"):
         builds.start([], settings)
     assert not builds.STARTED
+
+
+def test_a_build_that_has_not_begun_counts_as_running(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int | None] = [None]
+    monkeypatch.setattr(builds, "STARTED", [])
+    monkeypatch.setattr(builds.subprocess, "Popen", lambda *arguments, **options: SimpleNamespace(pid=1, poll=lambda: ended[0]))
+    builds.start([], settings)
+    builds.LOG.write_text("of the first")
+    with pytest.raises(ValueError, match="is running"):
+        builds.start([], settings)
+    assert builds.watched()["starting"] and builds.LOG.read_text() == "of the first"
+    ended[0] = 1
+    builds.start([], settings)
+    assert len(builds.STARTED) == 2
 
 
 def test_a_build_of_another_process_is_stopped_as_ctrl_c_does(settings: Settings) -> None:
