@@ -25,6 +25,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, as_completed
 
+from flows import watching
 from flows.batches import build_batch, build_stages, load_stages
 from flows.outcome import BuildFailed, Outcome, accounted, row, rows_of
 from flows.progress import counted
@@ -50,8 +51,17 @@ def build_elsewhere(concepts: list[str], settings: Settings, outcome: Outcome) -
                 outcome.add(row)
             with repository.open_repo() as repo:  # opened anew, because workers have written dvc.lock
                 take_over(repo, [concept for concept in batch if concept not in outcome.failed], settings, outcome)
-            for _ in batch:
+            for concept in batch:  # a worker with a clone has told it there
+                tell_end(concept, outcome)
                 done()
+
+
+def tell_end(concept: str, outcome: Outcome) -> None:
+    """Tell whoever watches the build how it ended for a concept."""
+    if concept in outcome.failed:
+        watching.tell("failed", concept=concept, error=outcome.failed[concept])
+    else:
+        watching.tell("built", concept=concept)
 
 
 def take_over(repo: repository.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
