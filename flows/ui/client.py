@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flows.ui.guard import WRITE
+from flows.ui.guard import WRITE, proof
 from tasks.artifacts import CACHE, read_json
 from tasks.using.orders import Drawn, Order
 
@@ -72,7 +72,7 @@ def carry_out(app: App, order: Order, picture: Path | None, mask: Path | None) -
 
 def ask(app: App, method: str, path: str, body: bytes | None = None) -> bytes:
     """Return the app's answer; raise a ValueError with the reason that it gives for a refusal."""
-    headers = {WRITE: app.write_token, "Authorization": f"Bearer {app.token}", "Content-Type": "application/json"}
+    headers = {WRITE: app.write_token, "Authorization": f"Bearer {proof(app.token)}", "Content-Type": "application/json"}
     request = urllib.request.Request(app.address + path, data=body, headers=headers, method=method)
     try:
         with NO_PROXY.open(request, timeout=60) as answer:

@@ -1,5 +1,6 @@
 """Who may ask the app for what: Host and Origin are checked, every write needs the page's own token, and pages load nothing from elsewhere."""
 
+import hashlib
 import hmac
 import ipaddress
 import secrets
@@ -55,13 +56,23 @@ def guard(access: Access) -> Callable[[Request, Callable[[Request], Awaitable[Re
     """Return the middleware that refuses requests which are not for this app, or not from its pages."""
 
     async def answer(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = entering(request, access) or refusal(request, access) or await follow(request)
+        response = malformed(request) or entering(request, access) or refusal(request, access) or await follow(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
-        response.headers["Cache-Control"] = "no-cache" if request.url.path.startswith(("/static/", "/pictures/")) else "no-store"
+        response.headers["Cache-Control"] = "no-cache" if request.scope["path"].startswith(("/static/", "/pictures/")) else "no-store"
         return response
 
     return answer
+
+
+def malformed(request: Request) -> Response | None:
+    """Refuse a request whose address cannot be read."""
+    host = request.headers.get("host", "")
+    try:
+        urlsplit(f"//{host}")
+    except ValueError:
+        return refused(400, f"the request's Host {host!r} is no address; open the one that `wordmint ui` printed")
+    return None
 
 
 def entering(request: Request, access: Access) -> Response | None:
@@ -70,7 +81,7 @@ def entering(request: Request, access: Access) -> Response | None:
     if not access.token or request.method != "GET" or not hmac.compare_digest(given.encode(), access.token.encode()):
         return None
     response = RedirectResponse(request.url.path, status_code=303)
-    response.set_cookie(COOKIE, access.token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    response.set_cookie(COOKIE, proof(access.token), httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return response
 
 
@@ -85,7 +96,7 @@ def refusal(request: Request, access: Access) -> Response | None:
     if request.method in SAFE:
         return None
     origin = request.headers.get("origin")
-    if (origin and urlsplit(origin).netloc != host) or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if (origin and origin.partition("://")[2] != host) or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return refused(403, "this request comes from another site")
     if access.read_only:
         return refused(403, "this app only shows the catalog; start `wordmint ui` without --read-only to change it")
@@ -94,9 +105,14 @@ def refusal(request: Request, access: Access) -> Response | None:
     return None
 
 
+def proof(token: str) -> str:
+    """Return what shows that somebody knows a password, in the letters that a header may have."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
 def knows_token(request: Request, access: Access) -> bool:
     given = request.cookies.get(COOKIE) or request.headers.get("authorization", "").removeprefix("Bearer ")
-    return hmac.compare_digest(given.encode(), access.token.encode())
+    return hmac.compare_digest(given.encode(), proof(access.token).encode())
 
 
 def refused(status: int, why: str) -> Response:

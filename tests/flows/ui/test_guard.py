@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.ui.app import make_app
-from flows.ui.guard import WRITE, Access, check_address
+from flows.ui.guard import WRITE, Access, check_address, proof
 from tasks.settings import Settings
 
 
@@ -35,7 +35,9 @@ def test_other_machines_need_a_password(host: str, token: str, allowed: bool) ->
             check_address(host, token)
 
 
-@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:8017", 200), ("localhost", 200), ("[::1]:8017", 200), ("evil.example", 421), ("", 421)])
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1:8017", 200), ("localhost", 200), ("[::1]:8017", 200), ("evil.example", 421), ("", 421), ("[", 400)]
+)
 def test_a_name_of_another_site_is_not_answered(settings: Settings, host: str, status: int) -> None:
     assert client(Access()).get("/api/app", headers={"host": host}).status_code == status
 
@@ -49,6 +51,7 @@ def test_a_name_of_another_site_is_not_answered(settings: Settings, host: str, s
         ({WRITE: "secret", "origin": "http://127.0.0.1:8017"}, 400),
         ({WRITE: "secret", "origin": "http://evil.example"}, 403),
         ({WRITE: "secret", "origin": "null"}, 403),
+        ({WRITE: "secret", "origin": "http://["}, 403),
         ({WRITE: "secret", "origin": "http://127.0.0.1:9999"}, 403),
         ({WRITE: "secret", "sec-fetch-site": "cross-site"}, 403),
         ({WRITE: "secret", "sec-fetch-site": "same-origin"}, 400),
@@ -75,11 +78,19 @@ def test_the_password_moves_from_the_address_into_a_cookie(settings: Settings) -
     guest = client(Access(host="0.0.0.0", token="long enough"), "http://studio.local:8017")
     assert guest.get("/api/app").status_code == 401
     assert guest.get("/api/app", headers={"authorization": "Bearer wrong"}).status_code == 401
-    assert guest.get("/api/app", headers={"authorization": "Bearer long enough"}).status_code == 200
+    assert guest.get("/api/app", headers={"authorization": f"Bearer {proof('long enough')}"}).status_code == 200
     entered = guest.get("/api/app?token=long enough", follow_redirects=False)
     assert (entered.status_code, entered.headers["location"]) == (303, "/api/app")
     assert "httponly" in entered.headers["set-cookie"].lower() and "samesite=strict" in entered.headers["set-cookie"].lower()
     assert guest.get("/api/app").status_code == 200
+
+
+def test_a_password_may_have_any_letters(settings: Settings) -> None:
+    guest = client(Access(host="0.0.0.0", token="geheim-1€x"), "http://studio.local:8017")
+    entered = guest.get("/api/app?token=geheim-1€x", follow_redirects=False)
+    assert entered.status_code == 303 and "geheim" not in entered.headers["set-cookie"]
+    assert guest.get("/api/app").status_code == 200
+    assert guest.get("/api/app", headers={"host": "["}).status_code == 400
 
 
 def test_a_page_loads_nothing_from_elsewhere(settings: Settings) -> None:
