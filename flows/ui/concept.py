@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -11,20 +12,23 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from flows.ui.gallery import notice, pictures_of
 from flows.ui.imports import import_models
+from flows.ui.memory import let_go
 from tasks import artifacts
 from tasks.drawing import plots
 from tasks.drawing.curve import loss_plot
 from tasks.inversion.curves import TRAINING, read_curves
-from tasks.pipeline.device import device_lock
+from tasks.pipeline.device import device_turn
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
-from tasks.settings import Settings
+from tasks.settings import Settings, load_settings
 from tasks.versions.records import in_registry
 
 COMPARISON_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"  # the page has its style and pictures in it
 )
 ONE_AT_A_TIME = threading.Lock()  # decisions of two threads could leave the record of the first
+SCORING = threading.Lock()
+PATIENCE = 60  # s that a scoring waits for the GPU; a build may hold it for hours
 
 
 @contextmanager
@@ -158,13 +162,39 @@ def comparison(key: str, one: int, two: int) -> str:
 
 
 def rescore(key: str, version: int | None) -> str:
-    """Sample and score a version anew, as `wordmint rescore` does, and return what the scores are."""
+    """Sample and score a version anew, as `wordmint rescore` does, and return what the scores are. Decisions do not wait for it.
+
+    Raises:
+        ValueError: another version is being scored, the GPU stays busy, or see `rescore`.
+    """
     import_models()
     from tasks.versions.rescore import rescore
 
-    with deciding(key) as settings, device_lock(settings.runtime.device):
-        rescored = rescore(key, settings, version)
+    if not SCORING.acquire(blocking=False):
+        raise ValueError("a version is being scored; score the next one when it has ended")
+    try:
+        device = load_settings().runtime.device
+        with device_turn(device, patience()), in_registry(key, changes=False) as settings:
+            try:
+                rescored = rescore(key, settings, version)
+            finally:
+                let_go(device)
+                with deciding(key):  # not before: a scoring takes minutes
+                    pass  # the record follows the aliases that it moved
+    finally:
+        SCORING.release()
     return f"v{rescored['version']}: " + ", ".join(f"{name} {score['value']:.3f}" for name, score in rescored["scores"].items())
+
+
+def patience() -> Callable[[], None]:
+    """Return what to call while the GPU is busy; after PATIENCE it raises a ValueError."""
+    until = time.monotonic() + PATIENCE
+
+    def waiting() -> None:
+        if time.monotonic() > until:
+            raise ValueError("the GPU is busy with a build or a drawing; score when that has ended")
+
+    return waiting
 
 
 def exported(key: str, style: str, settings: Settings) -> tuple[str, bytes]:

@@ -165,5 +165,4 @@ def opinions(settings: Settings) -> dict[str, Any] | None:
         return None
     from tasks.people.opinion import heard  # scipy and mlflow take seconds to import
 
-    with ONE_AT_A_TIME:
-        return heard(concepts, settings, ALLOWED)
+    return heard(concepts, settings, ALLOWED)

@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from filelock import FileLock, Timeout
@@ -60,3 +60,19 @@ def device_lock(device: str) -> AbstractContextManager:
     """Keep every other build on this machine off a GPU, however it was started; a CPU is shared."""
     name = gpu_name(device)
     return machine_lock(name) if name else nullcontext()
+
+
+@contextmanager
+def device_turn(device: str, waiting: Callable[[], object]) -> Iterator[None]:
+    """Hold a device as `device_lock` does, and call `waiting` twice a second until it is free; what that raises ends the wait."""
+    lock = device_lock(device)
+    while isinstance(lock, FileLock) and not lock.is_locked:
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            waiting()
+    try:
+        yield
+    finally:
+        if isinstance(lock, FileLock):
+            lock.release()

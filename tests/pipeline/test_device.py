@@ -92,3 +92,19 @@ def test_a_command_that_draws_holds_the_lock(settings: Settings, monkeypatch: py
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
     assert "waiting for auto" in str(result.exception) + result.output
+
+
+def test_who_waits_for_a_gpu_may_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "gpu_name", lambda name: "gpu-of-this-test")
+    asked = []
+
+    def waiting() -> None:
+        asked.append(1)
+        raise ValueError("not now")
+
+    with device.device_lock("cuda") as held, pytest.raises(ValueError, match="not now"), device.device_turn("cuda", waiting):
+        pass
+    with device.device_turn("cuda", waiting), pytest.raises(Timeout):
+        FileLock(held.lock_file, timeout=0).acquire()
+    with FileLock(held.lock_file, timeout=0):
+        assert asked == [1]

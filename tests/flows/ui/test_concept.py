@@ -2,8 +2,10 @@
 
 import io
 import re
+import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,6 +13,7 @@ from starlette.testclient import TestClient
 from flows.ui import concept
 from flows.ui.app import make_app
 from flows.ui.guard import WRITE, Access
+from tasks.pipeline import device
 from tasks.register import register
 from tasks.registry import reading, writing
 from tasks.settings import Settings
@@ -20,7 +23,7 @@ from tests.support.minted import mint
 @pytest.fixture
 def browser(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """A client of a catalog whose fox has a champion and a better challenger."""
-    for module in ("api", "pages", "pictures"):
+    for module in ("api", "concept", "pages", "pictures"):
         monkeypatch.setattr(f"flows.ui.{module}.load_settings", lambda: settings)
     monkeypatch.setattr("tasks.versions.records.load_settings", lambda: settings)
     monkeypatch.setattr("tasks.versions.records.keep_record", lambda key: None)
@@ -57,6 +60,34 @@ def test_a_revocation_needs_a_reason_and_is_undone(browser: TestClient) -> None:
     assert "&lt;b&gt;a licence&lt;/b&gt;" in page and "Reinstate" in page and "<b>a licence" not in page
     assert browser.post("/api/concepts/fox/reinstate", json={}).status_code == 200
     assert reading.aliases("fox") == {"challenger": 2, "champion": 1}
+
+
+def test_a_scoring_holds_up_no_decision_and_no_second_one_waits(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended, kept = threading.Event(), threading.Event(), list[str]()
+
+    def rescore(key: str, settings: Settings, version: int | None) -> dict[str, Any]:
+        begun.set()
+        assert ended.wait(30)
+        return {"version": version, "scores": {"editability": {"value": 0.5}}}
+
+    monkeypatch.setattr("tasks.versions.rescore.rescore", rescore)
+    monkeypatch.setattr("tasks.versions.records.keep_record", kept.append)
+    with ThreadPoolExecutor(1) as other:
+        scoring = other.submit(browser.post, "/api/concepts/fox/rescore", json={"version": 1})
+        assert begun.wait(30)
+        assert browser.post("/api/concepts/fox/promote", json={}).status_code == 200 and kept == ["fox"]
+        refused = browser.post("/api/concepts/fox/rescore", json={})
+        assert refused.status_code == 400 and "is being scored" in refused.json()["error"]
+        ended.set()
+        assert scoring.result().json()["said"] == "v1: editability 0.500" and kept == ["fox", "fox"]
+
+
+def test_a_scoring_gives_up_where_the_gpu_stays_busy(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "gpu_name", lambda name: "gpu-of-this-test")
+    monkeypatch.setattr(concept, "PATIENCE", 0)
+    with device.device_lock("cuda"):
+        refused = browser.post("/api/concepts/fox/rescore", json={})
+    assert refused.status_code == 400 and "the GPU is busy" in refused.json()["error"]
 
 
 def test_a_champion_is_exported(browser: TestClient) -> None:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 from starlette.testclient import TestClient
 
+from flows.ui import concept
 from flows.ui.app import make_app
 from flows.ui.guard import WRITE, Access
 from tasks import artifacts
@@ -59,6 +60,8 @@ def test_answers_are_checked_and_counted_as_the_command_does(browser: TestClient
     assert browser.post("/api/answers", json=sent(*files)).json()["said"].startswith("nothing new")
     assert reading.tags("fox", 2)["raters"] == "3"
     told = browser.get("/people/opinions").text
+    with concept.ONE_AT_A_TIME:  # a decision at work holds up no reader
+        assert browser.get("/people/opinions").text == told
     assert "fox</a>, 3 raters" in told and "coarse word: teddy" in told
     assert f"{float(reading.tags('fox', 2)['human_fidelity']):.3f}" in told
     other = answer(record, "a", TASTE[::-1])
