@@ -14,9 +14,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.ui.memory import let_go
 from flows.ui.uploads import upload
 from tasks import artifacts
-from tasks.pipeline.device import device_lock, gpu_name
+from tasks.pipeline.device import device_turn, gpu_name
 from tasks.pipeline.door import MENDABLE
 from tasks.settings import Settings, load_settings
 from tasks.using import orders
@@ -34,6 +35,11 @@ KEPT = 200
 """The drawings that are kept; older ones are deleted."""
 AT_ONCE = 8  # pictures; a cancelled drawing ends with its batch
 OPEN = ("queued", "drawing")
+IDLE = 60  # s without a drawing, after which a GPU's memory is free for others
+
+
+class Cancelled(Exception):
+    """The drawing is not wanted any more."""
 
 
 class Drawings:
@@ -44,6 +50,7 @@ class Drawings:
         self.lock = threading.Lock()
         self.changes = itertools.count(1)
         self.known: dict[str, dict[str, Any]] = {}
+        self.idle = threading.Timer(0, let_go)
         for path in sorted(DRAWINGS.glob(f"*/{RECIPE}")):
             recipe = artifacts.read_json(path)
             if recipe["state"] in OPEN:
@@ -75,40 +82,71 @@ class Drawings:
         return self.find(key)
 
     def update(self, key: str, **facts: Any) -> None:
+        """Change what is known of a drawing, unless it was cancelled."""
         with self.lock:
             recipe = self.known[key]
+            if recipe["state"] == "cancelled":
+                return
             recipe |= facts | {"change": next(self.changes)}
             stored = {name: value for name, value in recipe.items() if name != "change"}
             artifacts.write_json(DRAWINGS / key / RECIPE, stored)  # before anybody sees the change
 
     def cancel(self, key: str) -> None:
-        """Cancel a drawing that is not finished; one at work ends before its next picture."""
+        """Cancel a drawing that is not finished; one at work ends with its batch of pictures."""
         if self.find(key)["state"] in OPEN:
             self.update(key, state="cancelled")
 
     def cancel_all(self) -> None:
+        self.idle.cancel()
         for recipe in self.latest():
             self.cancel(recipe["id"])
 
+    def go_on(self, key: str) -> None:
+        """Raise Cancelled if a drawing was cancelled, or even forgotten."""
+        with self.lock:
+            if self.known.get(key, {"state": "cancelled"})["state"] == "cancelled":
+                raise Cancelled
+
     def carry_out(self, key: str, order: Order) -> None:
-        """Draw, unless the drawing was cancelled while it waited."""
-        if self.find(key)["state"] != "queued":
-            return
-        self.update(key, state="drawing")
+        """Draw, until the drawing is cancelled."""
+        self.idle.cancel()
         try:
+            self.go_on(key)
             settings = load_settings()
-            with device_lock(settings.runtime.device), closing(self.drawn(key, order, settings)) as pictures:
-                for entry in pictures:
-                    if self.find(key)["state"] == "cancelled":
-                        return
-                    self.update(key, pictures=[*self.find(key)["pictures"], entry], looks=0)
-            if self.find(key)["state"] != "cancelled":
-                self.update(key, state="done")
+            try:
+                self.draw(key, order, settings)
+            finally:
+                self.rest(settings.runtime.device)
+        except Cancelled:
+            pass
         except MENDABLE as error:
             self.update(key, state="failed", error=" ".join(str(error).split()))
         except Exception as error:  # the app goes on with the next drawing
             log.exception("drawing %s failed", key)
             self.update(key, state="failed", error=f"{type(error).__name__}: {error}")
+
+    def draw(self, key: str, order: Order, settings: Settings) -> None:
+        """Draw as soon as no other process has the GPU; raise Cancelled when the drawing is cancelled, before that too."""
+        device = settings.runtime.device
+
+        def waiting() -> None:
+            self.go_on(key)
+            let_go(device)  # whoever has the GPU needs its memory
+
+        with device_turn(device, waiting), closing(self.drawn(key, order, settings)) as pictures:
+            self.update(key, state="drawing")
+            self.go_on(key)
+            for entry in pictures:
+                self.go_on(key)
+                self.update(key, pictures=[*self.find(key)["pictures"], entry], looks=0)
+        self.update(key, state="done")
+
+    def rest(self, device: str) -> None:
+        """Let go of a GPU's memory when nothing was drawn for a while; loading a model for every drawing takes longer than many a drawing."""
+        if gpu_name(device):
+            self.idle = threading.Timer(IDLE, self.worker.submit, [let_go, device])
+            self.idle.daemon = True
+            self.idle.start()
 
     def drawn(self, key: str, order: Order, settings: Settings) -> Generator[dict[str, Any]]:
         """Yield {name, facts} of each picture when its file is written."""
@@ -117,7 +155,7 @@ class Drawings:
         settings = settings.model_copy(update={"runtime": few})
         try:
             for part in parts(order, settings):
-                for picture in orders.carry_out(part, settings, **files, watch=partial(self.look, key)):
+                for picture in orders.carry_out(part, settings, **files, watch=partial(self.look, key), check=partial(self.go_on, key)):
                     orders.keep(picture, order, DRAWINGS / key, settings)
                     yield {"name": picture.name, "facts": picture.facts}
         finally:
@@ -125,6 +163,7 @@ class Drawings:
 
     def look(self, key: str, so_far: "Image.Image") -> None:
         """Show what the picture that is drawn looks like, until it is finished."""
+        self.go_on(key)
         data = BytesIO()
         so_far.save(data, "PNG")
         artifacts.write_bytes(DRAWINGS / key / SO_FAR, data.getvalue())

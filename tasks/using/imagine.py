@@ -1,6 +1,6 @@
 """Generating pictures with the words of a catalog."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from PIL import Image
 
@@ -30,15 +30,24 @@ def imagine_pictures(
 
 
 def best_of(
-    number: int, prompt: str, seeds: Sequence[int], settings: Settings, any_base: bool = False, negative: str = ""
+    number: int,
+    prompt: str,
+    seeds: Sequence[int],
+    settings: Settings,
+    any_base: bool = False,
+    negative: str = "",
+    check: Callable[[], object] = lambda: None,
 ) -> list[tuple[int, Image.Image, dict[str, float]]]:
     """Return the best pictures of a prompt as (seed, picture, its cosines with the text and with the pictures of each word), the best one first.
 
-    number: how many are kept of one picture for each seed, as CLIP ranks them.
+    number: how many are kept of one picture for each seed, as CLIP ranks them. check: is called after each picture; what it raises ends the drawing.
 
     Raises:
         ValueError: a word has no pictures to rank by, or see `champions`.
     """
-    pictures = list(imagine_pictures(prompt, seeds, settings, any_base, negative))
+    pictures = []
+    for picture in imagine_pictures(prompt, seeds, settings, any_base, negative):
+        check()
+        pictures.append(picture)
     agreement = agreements(pictures, prompt, owners_of(words_in(prompt), settings), settings)
     return [(seeds[index], pictures[index], agreement[index]) for index in best_first(agreement)[:number]]

@@ -76,12 +76,17 @@ class Drawn(NamedTuple):
 
 
 def carry_out(
-    order: Order, settings: Settings, picture: Path | None = None, mask: Path | None = None, watch: "Watch | None" = None
+    order: Order,
+    settings: Settings,
+    picture: Path | None = None,
+    mask: Path | None = None,
+    watch: "Watch | None" = None,
+    check: Callable[[], object] = lambda: None,
 ) -> Iterator[Drawn]:
     """Yield the pictures of an order as they are drawn; candidates come when all of them are ranked.
 
     picture: what is edited or imagined again. mask: as large as the picture, white where it is edited. watch: is told what the first imagined
-    picture looks like so far.
+    picture looks like so far. check: is called after each candidate; what it raises ends the drawing.
 
     Raises:
         ValueError: a setting is outside of its range, a picture is missing or not usable, or see `champions`.
@@ -94,14 +99,14 @@ def carry_out(
     needed = {"imagine": {}, "reimagine": {"picture": picture}, "edit": {"picture": picture, "mask": mask}}[order.kind]
     if lacking := [name for name, path in needed.items() if path is None]:
         raise ValueError(f"{order.kind} needs a picture{' and a mask' if order.kind == 'edit' else ''}; the {lacking[0]} is missing")
-    yield from imagine(order, settings, watch) if order.kind == "imagine" else KINDS[order.kind](order, settings, *needed.values())
+    yield from imagine(order, settings, watch, check) if order.kind == "imagine" else KINDS[order.kind](order, settings, *needed.values())
 
 
-def imagine(order: Order, settings: Settings, watch: "Watch | None" = None) -> Iterator[Drawn]:
+def imagine(order: Order, settings: Settings, watch: "Watch | None", check: Callable[[], object]) -> Iterator[Drawn]:
     from tasks.using.imagine import best_of, imagine_pictures
 
     if order.candidates:
-        best = best_of(order.number, order.prompt, order.seeds, settings, order.any_base, order.negative)
+        best = best_of(order.number, order.prompt, order.seeds, settings, order.any_base, order.negative, check)
         yield from (Drawn(f"{seed:06d}.png", picture, {"seed": seed, **cosines}) for seed, picture, cosines in best)
         return
     yield from numbered(order, imagine_pictures(order.prompt, order.seeds, settings, order.any_base, order.negative, watch))

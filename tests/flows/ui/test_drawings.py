@@ -1,5 +1,6 @@
 """The queue of the playground."""
 
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from PIL import Image
 from flows.ui import drawings
 from flows.ui.drawings import DRAWINGS, SO_FAR, Drawings, picture_of
 from tasks import artifacts
+from tasks.pipeline import device
 from tasks.settings import Settings
 from tasks.using.orders import Drawn, Order
 
@@ -80,6 +82,54 @@ def test_a_cancelled_drawing_ends_and_the_next_begins(queue: Drawings, gate: thr
     until(queue, third, state="done", pictures=3)
     assert (queue.find(first)["state"], len(queue.find(first)["pictures"])) == ("cancelled", 1)
     assert (queue.find(second)["state"], queue.find(second)["pictures"]) == ("cancelled", [])
+
+
+def test_a_cancelled_drawing_does_not_wait_for_the_gpu(queue: Drawings, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.set()
+    monkeypatch.setattr(device, "gpu_name", lambda name: "gpu-of-this-test")
+    let_go = []
+    monkeypatch.setattr(drawings, "let_go", let_go.append)
+    with device.device_lock("cuda"):
+        first, second = (queue.ask(Order(prompt="a dog", number=1), None, None)["id"] for _ in range(2))
+        while not let_go:
+            threading.Event().wait(0.01)
+        assert queue.find(first)["state"] == "queued"
+        queue.cancel(first)
+        queue.cancel(second)
+        queue.worker.submit(lambda: None).result(10)  # behind both
+    third = queue.ask(Order(prompt="a dog", number=1), None, None)["id"]
+    until(queue, third, state="done", pictures=1)
+    assert not list((DRAWINGS / first).glob("*.png"))
+
+
+def test_candidates_are_cancelled_before_all_are_drawn(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, count = threading.Event(), itertools.count()
+
+    def imagine_pictures(prompt: str, seeds: list[int], *arguments: Any) -> Iterator[Image.Image]:
+        for _ in seeds:
+            next(count)
+            begun.set()
+            threading.Event().wait(0.01)
+            yield Image.new("RGB", (4, 4))
+
+    monkeypatch.setattr(drawings, "load_settings", lambda: settings)
+    monkeypatch.setattr("tasks.using.imagine.imagine_pictures", imagine_pictures)
+    with ThreadPoolExecutor(1) as worker:
+        queue = Drawings(worker)
+        key = queue.ask(Order(prompt="a dog", number=1, candidates=1_000), None, None)["id"]
+        assert begun.wait(10)
+        queue.cancel_all()
+    assert queue.find(key)["state"] == "cancelled" and next(count) < 900
+
+
+def test_a_gpu_is_let_go_when_nothing_was_drawn_for_a_while(queue: Drawings, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.set()
+    free = threading.Event()
+    monkeypatch.setattr(drawings, "gpu_name", lambda device: "a GPU")
+    monkeypatch.setattr(drawings, "let_go", lambda device: free.set())
+    monkeypatch.setattr(drawings, "IDLE", 0.01)
+    queue.ask(Order(prompt="a dog", number=1), None, None)
+    assert free.wait(10)
 
 
 def test_an_error_is_one_line_and_stops_nothing(queue: Drawings, gate: threading.Event) -> None:
