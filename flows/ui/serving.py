@@ -8,15 +8,18 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from urllib.parse import urlencode
 
 import uvicorn
 
 from flows.ui.app import make_app
-from flows.ui.client import RUNNING
-from flows.ui.guard import Access
+from flows.ui.client import RUNNING, app_of_this_catalog
+from flows.ui.guard import Access, is_address
 from flows.ui.imports import import_models
 from flows.ui.uploads import forget_old_uploads
+from tasks.artifacts import read_json
+from tasks.pipeline.device import gpu_name
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import load_settings
@@ -33,28 +36,30 @@ def serve(access: Access, port: int, open_browser: bool, say: Callable[[str], ob
         ValueError: params.yaml is not valid, or the port is taken.
     """
     load_settings()
+    # The commands draw with the first app, as long as it runs. It is asked before this app has a port, which the record of a killed one may name.
+    recorded = not access.read_only and app_of_this_catalog() is None
     listening = listen(access.host, port)
-    host = f"[{access.host}]" if ":" in access.host else access.host
-    address = f"http://{host}:{listening.getsockname()[1]}"
-    page = address + "/" + (f"?{urlencode({'token': access.token})}" if access.token else "")
+    here, elsewhere = addresses(access.host, listening.getsockname()[1])
+    page = "/" + (f"?{urlencode({'token': access.token})}" if access.token else "")
     forget_old_uploads()
     with ThreadPoolExecutor(1, thread_name_prefix="drawing") as worker:
         app = make_app(access, worker)
         if not access.read_only:
             worker.submit(warm)
-        write_record(access, address)
-        say(page)
+        if recorded:
+            write_record(access, here)
+        say(elsewhere + page)
         if open_browser:
-            threading.Timer(0.5, webbrowser.open, [page]).start()
+            threading.Timer(0.5, webbrowser.open, [here + page]).start()
         try:
             settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False)
             uvicorn.Server(settings).run(sockets=[listening])
         except KeyboardInterrupt:
             pass  # Ctrl-C is how an app ends
         finally:
-            RUNNING.unlink(missing_ok=True)
+            forget_record()
             app.state.drawings.cancel_all()
-            worker.shutdown(wait=False, cancel_futures=True)
+            worker.shutdown(cancel_futures=True)  # a drawing ends with its batch, or at once if it waits for the GPU
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -71,6 +76,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def addresses(host: str, port: int) -> tuple[str, str]:
+    """Return the app's address for this machine and for others; an app that listens on every address has the machine's name there."""
+    if is_address(host) and ip_address(host).is_unspecified:
+        here, elsewhere = "::1" if ":" in host else "127.0.0.1", socket.gethostname()
+    else:
+        here = elsewhere = host
+    bracketed = [f"[{name}]" if ":" in name else name for name in (here, elsewhere)]
+    return f"http://{bracketed[0]}:{port}", f"http://{bracketed[1]}:{port}"
+
+
 def write_record(access: Access, address: str) -> None:
     """Write the app's address and tokens for the commands, readable by its owner alone."""
     record = {"address": address, "write_token": access.write_token, "token": access.token, "pid": os.getpid()}
@@ -81,8 +96,17 @@ def write_record(access: Access, address: str) -> None:
     os.replace(temporary, RUNNING)
 
 
+def forget_record() -> None:
+    """Delete the app's record, but not that of another app of this catalog."""
+    if RUNNING.exists() and read_json(RUNNING).get("pid") == os.getpid():
+        RUNNING.unlink()
+
+
 def warm() -> None:
-    """Load what the first drawing needs. An error occurs again, and is shown, when something is drawn."""
+    """Load what the first drawing needs. An error occurs again, and is shown, when something is drawn.
+
+    The model itself is loaded on a CPU alone: a GPU's memory is for a build, which is another process, until a person draws.
+    """
     try:
         import_models()
         from tasks.diffusion.base_model import load_base_model
@@ -91,6 +115,7 @@ def warm() -> None:
         settings = load_settings()
         if connection.exists(uri := tracking_uri(settings)):
             connection.connect(uri)
-        load_base_model(*settings.base_model)
+        if gpu_name(settings.runtime.device) is None:
+            load_base_model(*settings.base_model)
     except Exception as error:
         log.warning("the model is not loaded yet: %s", error)

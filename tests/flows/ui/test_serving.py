@@ -1,18 +1,23 @@
-"""The app as a process in a real browser: a password for other machines, and a catalog in a folder with a hostile name."""
+"""Starting the app, and the app as a process in a real browser: a password for other machines, and a catalog in a folder with a hostile name."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from playwright.sync_api import Browser, expect
 
+from flows.ui import serving
+from flows.ui.client import RUNNING, App
+from flows.ui.guard import Access
 from tasks import artifacts
+from tasks.settings import Settings
 from tests.support.app import running_app
 from tests.support.browser import needs_chromium, opened
 from tests.support.catalogs import make_catalog
 
-pytestmark = [pytest.mark.browser, needs_chromium]
 FOLDER = "<b>x<img src=x onerror=alert(1)> {{7*7}} & ünïcode"
 PASSWORD = "long & enough/ü"
 
@@ -28,6 +33,45 @@ def odd(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, tiny_s
     os.chdir(previous)
 
 
+@pytest.mark.parametrize(
+    ("host", "here", "elsewhere"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8017", "http://127.0.0.1:8017"),
+        ("::1", "http://[::1]:8017", "http://[::1]:8017"),
+        ("0.0.0.0", "http://127.0.0.1:8017", "http://studio:8017"),
+        ("::", "http://[::1]:8017", "http://studio:8017"),
+        ("studio.local", "http://studio.local:8017", "http://studio.local:8017"),
+    ],
+)
+def test_the_address_is_one_that_a_browser_can_open(monkeypatch: pytest.MonkeyPatch, host: str, here: str, elsewhere: str) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "studio")
+    assert serving.addresses(host, 8017) == (here, elsewhere)
+
+
+def test_the_commands_find_the_first_app_that_may_draw(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def run(server: object, sockets: list[socket.socket]) -> None:
+        found.append(RUNNING.exists() and artifacts.read_json(RUNNING)["pid"])
+        sockets[0].close()
+
+    def serve(read_only: bool = False) -> None:
+        serving.serve(Access(read_only=read_only), 0, False, lambda address: None)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(serving, "load_settings", lambda: settings)
+    monkeypatch.setattr(serving, "warm", lambda: None)
+    serve()
+    serve(read_only=True)
+    assert found == [os.getpid(), False] and not RUNNING.exists()
+    artifacts.write_json(RUNNING, {"pid": 1})
+    monkeypatch.setattr(serving, "app_of_this_catalog", lambda: App("http://127.0.0.1:9", "", "", 1))
+    serve()
+    assert found[2] == 1 and artifacts.read_json(RUNNING) == {"pid": 1}
+
+
+@pytest.mark.browser
+@needs_chromium
 def test_a_password_opens_the_app_and_stays_in_a_cookie(odd: Path, chromium: Browser, tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     with running_app(log, "--token", PASSWORD) as (_, address):
@@ -48,6 +92,8 @@ def test_a_password_opens_the_app_and_stays_in_a_cookie(odd: Path, chromium: Bro
             assert answer and answer.status == 401, "another browser has no cookie"
 
 
+@pytest.mark.browser
+@needs_chromium
 def test_a_folders_name_is_text_and_the_catalog_in_it_works(odd: Path, chromium: Browser, tmp_path: Path) -> None:
     with running_app(tmp_path / "app.log") as (_, address), opened(chromium) as page:
         page.goto(f"{address}/build")
