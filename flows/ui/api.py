@@ -10,10 +10,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from flows.ui import adding, builds, concept, gallery, people, uploads
 from flows.ui.adding import NewConcept, SentPicture
 from flows.ui.imports import import_models
+from flows.ui.memory import let_go
 from flows.ui.people import NewQuestionnaire, SentAnswers
 from tasks.pipeline import progress
 from tasks.settings import load_settings
@@ -68,10 +70,13 @@ def export(key: str, style: str) -> Response:
     return Response(data, media_type="application/octet-stream", headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-@api.put("/uploads")
-async def send(request: Request) -> dict[str, str]:
+@api.put("/uploads", response_model=None)
+async def send(request: Request) -> dict[str, str] | Response:
     """Keep a picture and answer with its id; one that is no picture is refused with the reason."""
-    key = await uploads.keep_upload(request.stream())
+    try:
+        key = await uploads.keep_upload(request.stream())
+    except ClientDisconnect:  # nobody hears the answer
+        return Response(status_code=499)
     if reason := await run_in_threadpool(uploads.check_upload, key, load_settings()):
         raise ValueError(reason)
     return {"id": key}
@@ -111,8 +116,9 @@ def stale() -> dict[str, dict[str, list[str]]]:
 
 
 @api.post("/build")
-def build(concepts: Annotated[list[str], Body(embed=True)]) -> dict[str, str]:
-    builds.start(concepts, load_settings())
+def build(request: Request, concepts: Annotated[list[str], Body(embed=True)]) -> dict[str, str]:
+    builds.start(concepts, settings := load_settings())
+    request.app.state.drawings.worker.submit(let_go, settings.runtime.device)  # before the build has imported what it needs
     return {"said": "the build has started"}
 
 

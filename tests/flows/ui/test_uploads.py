@@ -1,10 +1,12 @@
 """Hundreds of bad files that a browser sends: each is refused with one reason or read as the curate stage reads it, and leaves nothing else."""
 
+import asyncio
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -94,6 +96,22 @@ def test_a_file_beyond_the_limit_leaves_nothing(browser: TestClient, catalog: Pa
     answer = browser.put("/api/uploads", content=bytes(2**20 + 1))
     assert answer.status_code == 400 and "1 MiB" in answer.json()["error"]
     assert list(files(catalog)) == before
+
+
+def test_an_upload_that_the_browser_gives_up_leaves_nothing(browser: TestClient, catalog: Path) -> None:
+    before, answered = list(files(catalog)), list[Any]()
+    parts = iter([{"type": "http.request", "body": b"x", "more_body": True}])
+
+    async def receive() -> dict[str, Any]:
+        return next(parts, {"type": "http.disconnect"})
+
+    async def send(message: Any) -> None:
+        answered.append(message.get("status"))
+
+    headers = [(b"host", b"127.0.0.1"), (WRITE.encode(), browser.headers[WRITE].encode())]
+    request = {"type": "http", "method": "PUT", "path": "/api/uploads", "headers": headers, "query_string": b"", "scheme": "http"}
+    asyncio.run(browser.app(request, receive, send))  # type: ignore[arg-type, func-returns-value]
+    assert answered[:1] == [499] and list(files(catalog)) == before
 
 
 def test_no_name_leaves_the_folder_of_its_concept(browser: TestClient, catalog: Path, scratch: Path) -> None:
