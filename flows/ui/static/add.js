@@ -87,10 +87,16 @@ async function add(then) {
   const values = Object.fromEntries(["name", "word", "kind", "source", "licence", "consent", "undeclared"].map(name => [name, form.elements[name].value.trim()]));
   const sent = [...pictures.values()].map(({id, name, context}) => ({id, name, context: context()}));
   const {concept} = await ask("POST", "/api/concepts", {...values, pictures: sent});
+  let next = `/concepts/${concept}`;
   if (then === "build") {
-    await ask("POST", "/api/build", {concepts: [concept]});
-    location.assign("/build");
-  } else location.assign(`/concepts/${concept}`);
+    try {
+      await ask("POST", "/api/build", {concepts: [concept]});
+      next = "/build";
+    } catch (error) {
+      sessionStorage.setItem("said", `${concept} is added, but not built: ${error.message}`); // its page says it
+    }
+  }
+  location.assign(next);
 }
 
 ["dragover", "dragenter"].forEach(name => drop.addEventListener(name, event => {
