@@ -3,7 +3,7 @@ import {ask, doing, element, say} from "./app.js";
 import {Crop} from "./crop.js";
 
 const sheet = document.querySelector("#sheet"), form = document.querySelector("#concept"), drop = document.querySelector("#drop");
-const pictures = new Map(); // list item -> {id, name, crop}
+const pictures = new Map(); // list item -> {id, name, crop, context, fault, turn, sent}
 let judging = 0;
 
 async function take(files) {
@@ -20,8 +20,8 @@ async function take(files) {
 }
 
 async function place(file, id) {
-  const item = element("li"), frame = element("div", {className: "frame"}), entry = {id, name: file.name};
-  entry.crop = await Crop.of(file, frame, () => send(entry));
+  const item = element("li"), frame = element("div", {className: "frame"}), entry = {id, name: file.name, fault: "", turn: 0};
+  entry.crop = await Crop.of(file, frame, () => doing(null, () => (entry.sent = send(entry)).then(judge)));
   const context = element("input", {placeholder: "on the grass", maxLength: 500, ariaLabel: `What else ${file.name} shows`});
   entry.context = word => {
     if (word) {
@@ -45,23 +45,26 @@ async function place(file, id) {
   sheet.append(item);
 }
 
-// A picture that was turned or cropped replaces the one that was sent.
+// A picture that was turned or cropped replaces the one that was sent, unless it is refused or has changed again meanwhile.
 async function send(entry) {
-  await doing(null, async () => {
-    entry.id = (await ask("PUT", "/api/uploads", await entry.crop.picture())).id;
-    await judge();
-  });
+  const turn = ++entry.turn, answer = {id: entry.id, fault: ""};
+  try {
+    answer.id = (await ask("PUT", "/api/uploads", await entry.crop.picture())).id;
+  } catch (error) {
+    answer.fault = error.message;
+  }
+  if (turn === entry.turn) Object.assign(entry, answer);
 }
 
 async function judge() {
-  const turn = ++judging, sent = [...pictures.values()].map(({id, name}) => ({id, name}));
-  if (!sent.length) return;
-  const verdicts = await ask("POST", "/api/judge", {pictures: sent});
+  const turn = ++judging, sent = [...pictures.values()].filter(({fault}) => !fault).map(({id, name}) => ({id, name}));
+  const verdicts = sent.length ? await ask("POST", "/api/judge", {pictures: sent}) : {};
   if (turn !== judging) return; // a later question is on its way
-  for (const [item, {id}] of pictures) {
-    const reason = verdicts[id], hint = item.querySelector(".hint");
+  for (const [item, {id, fault}] of pictures) {
+    const reason = fault || verdicts[id], hint = item.querySelector(".hint");
+    if (reason === undefined) continue; // a picture that came after the question
     item.classList.toggle("dropped", Boolean(reason));
-    hint.textContent = reason ? `would be dropped: ${reason}` : "kept";
+    hint.textContent = fault ? `cannot be used like this: ${fault}` : reason ? `would be dropped: ${reason}` : "kept";
     hint.classList.toggle("error-text", Boolean(reason));
   }
   const kept = sent.map(({id}) => id).filter(id => !verdicts[id]);
@@ -84,6 +87,9 @@ function chip(text, onclick) {
 
 async function add(then) {
   if (!pictures.size) throw new Error("add pictures first");
+  await Promise.all([...pictures.values()].map(({sent}) => sent)); // a crop may be on its way
+  const refused = [...pictures.values()].find(({fault}) => fault);
+  if (refused) throw new Error(`${refused.name} cannot be used as it is cropped: ${refused.fault}; crop it otherwise or leave it out`);
   const values = Object.fromEntries(["name", "word", "kind", "source", "licence", "consent", "undeclared"].map(name => [name, form.elements[name].value.trim()]));
   const sent = [...pictures.values()].map(({id, name, context}) => ({id, name, context: context()}));
   const {concept} = await ask("POST", "/api/concepts", {...values, pictures: sent});
@@ -99,15 +105,13 @@ async function add(then) {
   location.assign(next);
 }
 
-["dragover", "dragenter"].forEach(name => drop.addEventListener(name, event => {
+// Files may be dropped anywhere: beside a smaller zone the browser would open them in place of the page. A dragged text goes its own way.
+["dragover", "dragenter", "dragleave", "drop"].forEach(name => addEventListener(name, event => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
   event.preventDefault();
-  drop.classList.add("over");
+  drop.classList.toggle("over", name !== "drop" && !(name === "dragleave" && event.relatedTarget === null)); // null: outside the window
+  if (name === "drop") doing(null, () => take([...event.dataTransfer.files]));
 }));
-["dragleave", "drop"].forEach(name => drop.addEventListener(name, () => drop.classList.remove("over")));
-drop.addEventListener("drop", event => {
-  event.preventDefault();
-  doing(null, () => take(event.dataTransfer.files));
-});
 document.querySelector("#files").addEventListener("change", event => doing(null, async () => {
   await take([...event.target.files]);
   event.target.value = "";

@@ -73,10 +73,10 @@ def file(name: str, data: bytes) -> FilePayload:
     return {"name": name, "mimeType": "image/png", "buffer": data}
 
 
-def drop(page: Page, name: str, data: bytes) -> None:
+def drop(page: Page, name: str, data: bytes, place: str = "#drop") -> None:
     """Drop a file on the page as a file manager does."""
     script = "([name, data]) => { const dropped = new DataTransfer(); dropped.items.add(new File([new Uint8Array(data)], name)); return dropped; }"
-    page.dispatch_event("#drop", "drop", {"dataTransfer": page.evaluate_handle(script, [name, list(data)])})
+    page.dispatch_event(place, "drop", {"dataTransfer": page.evaluate_handle(script, [name, list(data)])})
 
 
 def judged(page: Page, act: Callable[[], object]) -> None:
@@ -126,6 +126,73 @@ def test_a_concept_is_added_built_and_shown(app: App) -> None:
         page.goto(f"{app.address}/concepts/mug")
         expect(page.locator(".thumbs li")).to_have_count(4)
         expect(page.locator(".thumbs")).to_contain_text(f"kept, {ELEMENT}")
+
+
+def fill_in(page: Page, name: str) -> None:
+    """Fill in the form of a new concept."""
+    for field, text in {"name": name, "word": "coffee", "source": "a test", "licence": "CC0-1.0", "consent": "no people"}.items():
+        page.fill(f"[name={field}]", text)
+
+
+def test_a_concept_that_is_added_and_not_built_is_not_told_to_have_failed(app: App) -> None:
+    with app.page("/add", 400) as page:
+        page.route("**/api/concepts", lambda route: route.fulfill(json={"concept": "fox"}))
+        page.route("**/api/build", lambda route: route.fulfill(status=400, json={"error": "a build of this catalog is running"}))
+        judged(page, lambda: page.set_input_files("#files", [file("0.png", drawn(60))]))
+        fill_in(page, "fox")
+        page.get_by_role("button", name="Add and build").click()
+        page.wait_for_url("**/concepts/fox")
+        expect(page.locator("#said")).to_have_text("fox is added, but not built: a build of this catalog is running")
+
+
+def test_a_refused_crop_is_told_and_not_added_uncropped(app: App) -> None:
+    with app.page("/add", 400) as page:
+        judged(page, lambda: page.set_input_files("#files", [file("0.png", drawn(60))]))
+        item, zoom = page.locator("#sheet > li"), page.get_by_label("zoom")
+        expect(item.locator(".hint")).to_have_text("kept")
+        zoom.fill("3")
+        expect(item.locator(".hint")).to_contain_text("cannot be used like this: 32 x 32 is smaller than min_side")
+        expect(item).to_have_class("dropped")
+        fill_in(page, "cup")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.locator("#said")).to_contain_text("0.png cannot be used as it is cropped: 32 x 32 is smaller")
+        judged(page, lambda: zoom.fill("1"))
+        expect(item.locator(".hint")).to_have_text("kept")
+
+
+def test_of_two_quick_turns_the_second_one_is_added(app: App) -> None:
+    """The first turn's upload is answered last."""
+    late: list[Route] = []
+
+    def turned(route: Route) -> None:
+        if late:
+            route.fulfill(json={"id": "b" * 16})
+            late[0].fulfill(json={"id": "a" * 16})
+        else:
+            late.append(route)
+
+    with app.page("/add") as page:
+        judged(page, lambda: page.set_input_files("#files", [file("0.png", drawn(60))]))
+        page.route("**/api/uploads", turned)
+        page.route("**/api/judge", lambda route: route.fulfill(json={"b" * 16: ""}))
+        page.route("**/api/words", lambda route: route.fulfill(json={"concept": [], "pictures": {}}))
+        page.route("**/api/concepts", lambda route: route.fulfill(json={"concept": "fox"}))
+        for _ in range(2):
+            page.get_by_role("button", name="turn").click()
+        fill_in(page, "fox")
+        with page.expect_request("**/api/concepts") as added:
+            page.get_by_role("button", name="Add", exact=True).click()
+        assert [picture["id"] for picture in added.value.post_data_json["pictures"]] == ["b" * 16]
+
+
+def test_a_file_may_be_dropped_beside_the_zone(app: App) -> None:
+    with app.page("/add") as page:
+        judged(page, lambda: drop(page, "0.png", drawn(60), "h1"))
+        expect(page.locator("#sheet > li .hint")).to_have_text("kept")
+        refused = "event => !document.querySelector('h1').dispatchEvent(new DragEvent(event, {bubbles: true, cancelable: true, dataTransfer: %s}))"
+        text, files = "new DataTransfer()", "(() => { const t = new DataTransfer(); t.items.add(new File([], 'x')); return t; })()"
+        assert page.evaluate(refused % files, "dragover"), "else the browser opens the file in place of the page"
+        assert not page.evaluate(refused % text, "dragover"), "a text may be dragged into a field"
 
 
 def test_words_that_clip_sees_in_a_picture_are_suggested(app: App) -> None:
