@@ -27,8 +27,8 @@ export function complete(field, list, words) {
   }
 
   function take(word) {
-    const end = field.selectionStart;
-    field.setRangeText(word, end - typed().length, end, "end");
+    const end = field.selectionStart, start = typed();
+    if (start !== null) field.setRangeText(word, end - start.length, end, "end"); // else the cursor has left the word
     close();
   }
 

@@ -4,7 +4,7 @@ const MOST = 1024; // px; a larger picture is made smaller before it is sent
 
 export class Canvas {
   constructor(frame, size) {
-    [this.frame, this.size, this.loaded, this.painted] = [frame, size, false, false];
+    [this.frame, this.size, this.loaded, this.painted, this.last] = [frame, size, false, false, null];
     [this.below, this.above] = frame.querySelectorAll("canvas");
     this.above.addEventListener("pointerdown", event => {
       this.above.setPointerCapture(event.pointerId);
@@ -12,6 +12,7 @@ export class Canvas {
       this.paint(event);
     });
     this.above.addEventListener("pointermove", event => event.buttons && this.paint(event));
+    ["pointerup", "pointercancel", "pointerleave"].forEach(name => this.above.addEventListener(name, () => this.last = null));
   }
 
   // Shows the central square of a file, as the model will see it.
@@ -43,7 +44,7 @@ export class Canvas {
     context.lineCap = context.lineJoin = "round";
     context.lineWidth = this.above.width * this.size.value / 100;
     context.beginPath();
-    context.moveTo(...this.last);
+    context.moveTo(...this.last ?? [x, y]); // a stroke may begin outside
     context.lineTo(x, y + 0.01); // a point is a line too
     context.stroke();
     this.last = [x, y];

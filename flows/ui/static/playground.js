@@ -15,7 +15,10 @@ function fit() {
   document.querySelector("#of").hidden = kind() !== "reimagine";
   document.querySelector("#brush").hidden = kind() !== "edit" || !canvas.loaded;
   document.querySelector("#mask").hidden = kind() !== "edit";
-  document.querySelectorAll("[data-for]").forEach(field => field.hidden = !field.dataset.for.split(" ").includes(kind()));
+  document.querySelectorAll("[data-for]").forEach(field => {
+    field.hidden = !field.dataset.for.split(" ").includes(kind());
+    field.querySelectorAll("input").forEach(input => input.disabled = field.hidden); // a hidden one that is not valid would block the form in silence
+  });
 }
 
 function order() {
@@ -42,7 +45,8 @@ async function draw() {
 function recall({order}) {
   form.elements.kind.value = order.kind;
   for (const [name, value] of Object.entries(order)) {
-    if (name !== "kind" && form.elements[name]) form.elements[name].value = value ?? form.elements[name].defaultValue;
+    if (name === "kind" || !form.elements[name] || name === "concept" && value === null) continue;
+    form.elements[name].value = value ?? form.elements[name].defaultValue;
   }
   fit();
   form.scrollIntoView({block: "start"});

@@ -252,16 +252,46 @@ def test_pictures_are_imagined_called_up_again_and_cancelled(app: App) -> None:
         expect(page.locator("#prompt")).to_have_value(EVIL)
 
 
-def stroke(page: Page) -> None:
-    """Paint a line through the middle of the mask."""
+def stroke(page: Page, start: float = 0.2, height: float = 0.5) -> None:
+    """Paint a line to the right on the mask; start, height: shares of its side, outside of 0 to 1 beside it."""
     page.locator("#mask").scroll_into_view_if_needed()
     box = page.locator("#mask").bounding_box()
     assert box
-    height = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + 0.2 * box["width"], height)
+    y = box["y"] + height * box["height"]
+    page.mouse.move(box["x"] + start * box["width"], y)
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.8 * box["width"], height, steps=8)
+    page.mouse.move(box["x"] + 0.8 * box["width"], y, steps=8)
     page.mouse.up()
+
+
+def test_a_stroke_of_the_mask_may_begin_outside(app: App) -> None:
+    painted = "mask => mask.getContext('2d').getImageData(Math.round(mask.width / 2), Math.round(mask.height / 2), 1, 1).data[3]"
+    with app.page("/playground") as page:
+        page.locator(".tabs label", has_text=re.compile("^Edit$")).click()
+        page.set_input_files("#file", artifacts.images("fox") / "0.png")
+        expect(page.locator("#brush")).to_be_visible()
+        stroke(page, start=-0.04, height=0.1)
+        stroke(page, start=-0.04, height=0.9)
+        assert page.locator("#mask").evaluate(painted) == 0, "no line joins the two strokes"
+        stroke(page, start=-0.04)
+        assert page.locator("#mask").evaluate(painted) == 255
+
+
+def test_the_form_of_the_playground_takes_what_is_put_into_it(app: App) -> None:
+    """A drawing is called up and the form is switched, whatever a hidden field holds; the completion forgives a cursor that has left the word."""
+    with app.page("/playground") as page:
+        page.locator("#prompt").press_sequentially("<f")
+        for key in ("Home", "Enter"):
+            page.keyboard.press(key)
+        expect(page.locator("#options li")).to_have_count(0)
+        expect(page.locator("#prompt")).to_have_value("<f")
+        ask_to_draw(page, "a cup", number=1, seed=20)
+        page.locator(".drawing", has_text="a cup").get_by_role("button", name="use again").click()
+        expect(page.locator("[name=concept]")).to_have_value("fox")
+        page.fill("[name=candidates]", "0")
+        page.locator(".tabs label", has_text="Reimagine").click()
+        page.get_by_role("button", name="Draw", exact=True).click()
+        expect(page.locator("#said")).to_have_text("choose a picture first")
 
 
 def test_a_picture_is_changed_inside_the_mask_alone_and_imagined_again(app: App) -> None:
