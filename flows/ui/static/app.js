@@ -28,8 +28,9 @@ export async function ask(method, address, body) {
   return content;
 }
 
-// Runs what a button does; the button is disabled meanwhile, and an error is shown.
+// Runs what a button does; the button is disabled meanwhile, which takes the focus from it, and an error is shown.
 export async function doing(button, work) {
+  const focused = button && button === document.activeElement;
   if (button) button.disabled = true;
   try {
     return await work();
@@ -37,14 +38,37 @@ export async function doing(button, work) {
     say(error.message, true);
   } finally {
     if (button) button.disabled = false;
+    if (focused && document.activeElement === document.body) button.focus();
   }
 }
 
-// Follows server-sent events; the browser connects again by itself after an interruption.
+// Follows server-sent events while the page is seen, for a browser has six connections to an app; it connects again by itself after an interruption.
 export function follow(address, show) {
-  const source = new EventSource(address);
-  source.onmessage = event => show(JSON.parse(event.data));
-  addEventListener("pagehide", () => source.close());
+  let source = null;
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+  const fit = () => {
+    if (document.hidden) close();
+    else if (!source) {
+      source = new EventSource(address);
+      source.onmessage = event => show(JSON.parse(event.data));
+    }
+  };
+  document.addEventListener("visibilitychange", fit);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", fit); // Back brings a page as it was left
+  fit();
+}
+
+// Puts an element in the place of an old one. If a control in the old one had the focus, the same one in the new has it then, or else its first.
+export function swap(old, made) {
+  const focused = old.contains(document.activeElement) ? document.activeElement : null, does = control => control.href ?? control.textContent;
+  old.replaceWith(made);
+  if (!focused) return;
+  const controls = [...made.querySelectorAll("a, button")];
+  (controls.find(control => does(control) === does(focused)) ?? controls.find(control => control.matches("button")) ?? controls[0])?.focus({preventScroll: true});
 }
 
 export function element(name, attributes = {}, ...children) {

@@ -1,8 +1,16 @@
 // The build that is running, whoever started it, or the last one; and what is stale.
-import {ask, doing, element, follow, say} from "./app.js";
+import {ask, doing, element, follow, say, swap} from "./app.js";
 
 const at = id => document.querySelector(`#${id}`);
-let running = null;
+let running = null, seen = "", anything = true; // is stale
+
+// Shows what can be pressed; the focus goes from a button that no longer can be to the other one, or to the headline.
+function offer() {
+  const pressed = [at("start"), at("cancel")].includes(document.activeElement);
+  at("start").disabled = running || !anything;
+  at("cancel").hidden = !running;
+  if (pressed) at(running ? "cancel" : anything ? "start" : "headline").focus();
+}
 
 function row(concept, work, previews) {
   const total = work.steps ?? 1, done = work.step ?? 0;
@@ -35,35 +43,36 @@ function headline(build) {
 async function stale() {
   try {
     const found = Object.entries(await ask("GET", "/api/stale"));
-    at("stale").replaceChildren(...found.map(([concept, stages]) => {
+    swap(at("stale"), element("ul", {id: "stale", className: "timeline"}, ...found.map(([concept, stages]) => {
       const reasons = Object.entries(stages).filter(([, why]) => why.join() !== "never built").map(([stage, why]) => `${stage}: ${why.join(", ")}`);
       return element("li", {}, element("a", {href: `/concepts/${concept}`, textContent: concept}),
         element("span", {className: "quiet", textContent: reasons.join("; ") || (running ? "the build is checking it" : Object.keys(stages).length ? "never built" : "being checked")}));
-    }));
+    })));
     if (!found.length) at("stale").append(element("li", {className: "quiet", textContent: "Every concept is up to date."}));
-    at("start").disabled = running || !found.length;
+    anything = found.length > 0;
+    offer();
   } catch (error) {
     say(error.message, true);
   }
 }
 
 follow("/api/build/events", build => {
-  const now = build.running || build.starting;
+  const now = running = build.running || build.starting, state = [now, build.begun, build.ended].join();
+  offer();
   at("headline").textContent = headline(build);
-  at("start").disabled = now;
-  at("cancel").hidden = !now;
   at("work").hidden = !Object.keys(build.concepts).length;
   at("work-title").textContent = now ? "At work" : "The last build";
-  at("rows").replaceChildren(...Object.entries(build.concepts).map(([concept, work]) => row(concept, work, build.previews[concept] ?? [])));
+  const rows = Object.entries(build.concepts).map(([concept, work]) => row(concept, work, build.previews[concept] ?? []));
+  swap(at("rows"), element("tbody", {id: "rows"}, ...rows));
   at("logged").hidden = !build.log;
   if (at("log").textContent !== build.log) {
     at("log").textContent = build.log;
     at("log").scrollTop = at("log").scrollHeight;
   }
-  if (now !== running) {
-    running = now;
+  if (state !== seen) { // a whole build may have passed while nobody saw the page
+    seen = state;
     stale();
   }
 });
-at("start").addEventListener("click", event => doing(event.target, () => ask("POST", "/api/build", {concepts: []})));
+at("start").addEventListener("click", event => doing(event.target, () => ask("POST", "/api/build", {concepts: []})).then(offer));
 at("cancel").addEventListener("click", event => doing(event.target, async () => say((await ask("DELETE", "/api/build")).said)));

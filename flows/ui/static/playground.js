@@ -1,5 +1,5 @@
 // The playground: orders go to the queue, drawings come back as they are drawn; each can be called up again.
-import {ask, doing, element, follow, say} from "./app.js";
+import {ask, doing, element, follow, swap} from "./app.js";
 import {complete} from "./completion.js";
 import {Canvas} from "./mask.js";
 
@@ -89,9 +89,9 @@ function show(drawing) {
     element("ul", {}, ...drawing.pictures.map(one => picture(drawing, one)), ...blanks),
     element("div", {className: "row"},
       element("button", {className: "link", type: "button", textContent: "use again", onclick: () => recall(drawing)}),
-      ...(open ? [element("button", {className: "link", type: "button", textContent: "cancel", onclick: event => doing(event.target, () => ask("DELETE", `/api/drawings/${drawing.id}`))})] : [])));
+      ...(open ? [element("button", {className: "link", type: "button", textContent: "cancel", onclick: () => doing(null, () => ask("DELETE", `/api/drawings/${drawing.id}`))})] : [])));
   document.querySelector("#nothing")?.remove();
-  if (shown.has(drawing.id)) shown.get(drawing.id).replaceWith(made);
+  if (shown.has(drawing.id)) swap(shown.get(drawing.id), made);
   else list.prepend(made);
   shown.set(drawing.id, made);
 }

@@ -1,5 +1,6 @@
 """The app in a real browser, on a catalog of tiny random models that is built for real; the tests change it one after the other."""
 
+import json
 import os
 import re
 import signal
@@ -317,6 +318,69 @@ def test_a_picture_is_changed_inside_the_mask_alone_and_imagined_again(app: App)
         again = page.locator(".drawing", has_text="reimagined from fox")
         expect(again.locator("img")).to_have_count(4)
         expect(again).to_contain_text("psnr")
+
+
+def test_a_page_follows_only_while_it_is_seen(app: App) -> None:
+    """A browser has six connections to an app, so six pages in the background would leave none."""
+    record = "window.sources = []; window.EventSource = class extends EventSource { constructor(from) { super(from); sources.push(this); } };"
+    seen = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); document.dispatchEvent(new Event('%s')); }"
+    with app.page("/build") as page:
+        page.add_init_script(record)
+        page.reload()
+        expect(page.locator("#headline")).not_to_be_empty()
+        for event, hidden, following in [("visibilitychange", True, 0), ("visibilitychange", False, 1)]:
+            page.evaluate(seen % event, hidden)
+            assert page.evaluate("sources.filter(source => source.readyState !== EventSource.CLOSED).length") == following
+        for event, following in [("pagehide", 0), ("pageshow", 1)]:
+            page.evaluate("name => { dispatchEvent(new PageTransitionEvent(name, {persisted: true})); }", event)
+            assert page.evaluate("sources.filter(source => source.readyState !== EventSource.CLOSED).length") == following, event
+
+
+def test_the_focus_stays_on_a_drawing_that_is_drawn(app: App) -> None:
+    with app.page("/playground") as page:
+        ask_to_draw(page, "a hat", number=64, num_inference_steps=500, seed=0)
+        expect(page.get_by_role("button", name="Draw", exact=True)).to_be_focused()
+        drawing = page.locator(".drawing", has_text="a hat")
+        again, cancel = (drawing.get_by_role("button", name=name) for name in ("use again", "cancel"))
+        again.focus()
+        expect(drawing.locator("img").first).to_be_visible()
+        expect(again).to_be_focused()
+        cancel.focus()
+        page.keyboard.press("Enter")
+        expect(drawing.locator("small", has_text="cancelled")).to_be_visible()
+        expect(again).to_be_focused()
+
+
+def test_the_focus_stays_on_a_build_that_is_followed(app: App) -> None:
+    build: dict[str, Any] = {"running": False, "starting": False, "begun": None, "ended": None, "log": "", "previews": {}}
+    build |= {"concepts": {"fox": {"state": "waiting"}}}
+    stale: dict[str, Any] = {"fox": {}}
+
+    def change(route: Route) -> None:
+        if route.request.method == "POST":
+            build["running"] = True
+        else:
+            build.update(running=False, ended="2026-01-01T00:00:00")
+            stale.clear()
+        route.fulfill(json={"said": ""})
+
+    with app.page("/build") as page:
+        page.route("**/api/build/events", lambda to: to.fulfill(content_type="text/event-stream", body=f"retry: 50\ndata: {json.dumps(build)}\n\n"))
+        page.route("**/api/stale", lambda to: to.fulfill(json=stale))
+        page.route("**/api/build", change)
+        page.reload()
+        link, start = page.locator("#rows a"), page.get_by_role("button", name="Build what is stale")
+        link.focus()
+        for _ in range(3):
+            with page.expect_response("**/api/build/events"):
+                pass
+        expect(link).to_be_focused()
+        start.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Stop")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("#stale")).to_contain_text("Every concept is up to date.")
+        expect(page.locator("#headline")).to_be_focused()
 
 
 def test_a_killed_build_is_told_and_the_next_one_goes_on(app: App) -> None:
