@@ -53,8 +53,8 @@ class NewConcept(BaseModel):
     undeclared: Line = ""
 
 
-def judge(pictures: Sequence[SentPicture], settings: Settings) -> dict[str, str]:
-    """Return id -> why the curate stage would drop a picture of this set, or "" for one that it would keep."""
+def judge(pictures: Sequence[SentPicture], settings: Settings) -> dict[str, dict[str, str]]:
+    """Return id -> {why, like}: why the curate stage would drop a picture of this set, and the id of the one that it repeats; each may be ""."""
     import_models()
     from tasks.diffusion.base_model import base_resolution
 
@@ -62,7 +62,8 @@ def judge(pictures: Sequence[SentPicture], settings: Settings) -> dict[str, str]
     resolution = base_resolution(settings.base.model, settings.base.revision, settings.base.resolution)
     _, _, dropped = read_and_screen(files, resolution, settings)
     names = {picture.id: picture.name for picture in pictures}
-    return {key: told(dropped.get(key, ""), names) for key in files}
+    reasons = {key: dropped.get(key, "") for key in files}
+    return {key: {"why": told(reason, names), "like": next((other for other in files if other in reason), "")} for key, reason in reasons.items()}
 
 
 def told(reason: str, names: dict[str, str]) -> str:

@@ -83,7 +83,7 @@ async def send(request: Request) -> dict[str, str] | Response:
 
 
 @api.post("/judge")
-def judge(pictures: Annotated[list[SentPicture], Body(embed=True, max_length=200)]) -> dict[str, str]:
+def judge(pictures: Annotated[list[SentPicture], Body(embed=True, max_length=200)]) -> dict[str, dict[str, str]]:
     with JUDGING:
         return adding.judge(pictures, load_settings())
 

@@ -31,7 +31,7 @@ async function place(file, id) {
     }
     return context.value.trim();
   };
-  item.append(frame, ...(entry.crop ? [entry.crop.slider] : []), element("b", {textContent: file.name}), element("p", {className: "hint", textContent: "…"}),
+  item.append(frame, ...(entry.crop ? [entry.crop.slider] : []), element("b", {textContent: file.name}), element("p", {className: "hint", textContent: "…"}), element("div", {className: "pair"}),
     element("label", {}, element("span", {textContent: "what else it shows"}), context),
     element("div", {className: "chips seen", role: "group", ariaLabel: `Words that CLIP sees in ${file.name} and not in the others`}),
     element("div", {className: "row"},
@@ -60,14 +60,15 @@ async function judge() {
   const turn = ++judging, sent = [...pictures.values()].filter(({fault}) => !fault).map(({id, name}) => ({id, name}));
   const verdicts = sent.length ? await ask("POST", "/api/judge", {pictures: sent}) : {};
   if (turn !== judging) return; // a later question is on its way
-  for (const [item, {id, fault}] of pictures) {
-    const reason = fault || verdicts[id], hint = item.querySelector(".hint");
+  for (const [item, {id, name, fault}] of pictures) {
+    const reason = fault || verdicts[id]?.why, hint = item.querySelector(".hint"), like = sent.find(other => other.id === verdicts[id]?.like);
     if (reason === undefined) continue; // a picture that came after the question
     item.classList.toggle("dropped", Boolean(reason));
     hint.textContent = fault ? `cannot be used like this: ${fault}` : reason ? `would be dropped: ${reason}` : "kept";
     hint.classList.toggle("error-text", Boolean(reason));
+    item.querySelector(".pair").replaceChildren(...like ? [small(id, name, "would be dropped"), small(like.id, like.name, "it repeats")] : []);
   }
-  const kept = sent.map(({id}) => id).filter(id => !verdicts[id]);
+  const kept = sent.map(({id}) => id).filter(id => !verdicts[id].why);
   const near = kept.length ? await ask("POST", "/api/words", {pictures: kept}) : {concept: [], pictures: {}};
   if (turn !== judging) return;
   document.querySelector("#words").replaceChildren(...near.concept.map(({word}) => chip(word, () => form.elements.word.value = word)));
@@ -79,6 +80,10 @@ async function judge() {
       context(word);
     })));
   }
+}
+
+function small(id, name, why) {
+  return element("figure", {}, element("img", {src: `/thumbnails/${id}`, alt: `${name}, which ${why}`}), element("figcaption", {textContent: name}));
 }
 
 function chip(text, onclick) {

@@ -42,7 +42,8 @@ def sent(browser: TestClient, seeds: list[int], folder: Path) -> list[dict[str, 
 def test_pictures_are_judged_as_curate_would(browser: TestClient, tmp_path: Path) -> None:
     pictures = sent(browser, [50, 51, 51], tmp_path)
     verdicts = browser.post("/api/judge", json={"pictures": pictures}).json()
-    assert [verdicts[picture["id"]] for picture in pictures] == ["", "", "the same file as ../my picture 51.PNG"]
+    assert [verdicts[picture["id"]]["why"] for picture in pictures] == ["", "", "the same file as ../my picture 51.PNG"]
+    assert [verdicts[picture["id"]]["like"] for picture in pictures] == ["", "", pictures[1]["id"]]
     refused = browser.put("/api/uploads", content=b"no picture")
     assert refused.status_code == 400 and "not a picture" in refused.json()["error"]
     assert browser.post("/api/judge", json={"pictures": [{"id": "../../etc/passwd", "name": "x"}]}).status_code == 400

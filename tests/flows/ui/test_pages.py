@@ -96,6 +96,10 @@ def test_a_concept_is_added_built_and_shown(app: App) -> None:
         same = page.locator("#sheet > li", has_text="same.png")
         expect(same.locator(".hint")).to_contain_text("would be dropped")
         expect(same.locator(".hint")).to_contain_text("0.png")
+        expect(same.locator(".pair figcaption")).to_have_text(["same.png", "0.png"])
+        both = same.locator(".pair img").evaluate_all("images => Promise.all(images.map(image => image.decode().then(() => image.naturalWidth)))")
+        assert min(both) > 0
+        expect(page.locator(".pair img")).to_have_count(2)
         judged(page, same.get_by_role("button", name="leave out").click)
         expect(page.locator("#sheet > li")).to_have_count(3)
         judged(page, page.locator("#sheet > li").first.get_by_role("button", name="turn").click)
@@ -175,7 +179,7 @@ def test_of_two_quick_turns_the_second_one_is_added(app: App) -> None:
     with app.page("/add") as page:
         judged(page, lambda: page.set_input_files("#files", [file("0.png", drawn(60))]))
         page.route("**/api/uploads", turned)
-        page.route("**/api/judge", lambda route: route.fulfill(json={"b" * 16: ""}))
+        page.route("**/api/judge", lambda route: route.fulfill(json={"b" * 16: {"why": "", "like": ""}}))
         page.route("**/api/words", lambda route: route.fulfill(json={"concept": [], "pictures": {}}))
         page.route("**/api/concepts", lambda route: route.fulfill(json={"concept": "fox"}))
         for _ in range(2):
