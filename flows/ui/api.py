@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, HTTPException, Request, Response
+from fastapi import APIRouter, Body, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -19,6 +19,7 @@ from flows.ui.memory import let_go
 from flows.ui.people import NewQuestionnaire, SentAnswers
 from tasks.pipeline import progress
 from tasks.settings import load_settings
+from tasks.using.champions import champion_versions
 from tasks.using.orders import order_of
 from tasks.versions.records import in_registry
 
@@ -176,6 +177,11 @@ def drawing(request: Request, key: str) -> dict[str, Any]:
         return request.app.state.drawings.find(key)
     except KeyError:
         raise HTTPException(404, "there is no such drawing") from None
+
+
+@api.get("/champions")
+def champions(word: Annotated[list[str], Query(max_length=100)]) -> dict[str, int]:
+    return champion_versions(word, load_settings())
 
 
 @api.delete("/drawings/{key}")

@@ -59,7 +59,7 @@ def carry_out(app: App, order: Order, picture: Path | None, mask: Path | None) -
             ended = drawing["state"] not in ("queued", "drawing")
             for entry in drawing["pictures"][shown:]:
                 data = ask(app, "GET", f"/pictures/drawings/{drawing['id']}/{entry['name']}")
-                yield Drawn(entry["name"], Image.open(BytesIO(data)), entry["facts"])
+                yield Drawn(entry["name"], Image.open(BytesIO(data)), entry["facts"], entry.get("words", {}))
             shown = len(drawing["pictures"])
             if not ended:
                 time.sleep(0.05)

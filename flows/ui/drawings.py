@@ -149,7 +149,7 @@ class Drawings:
             self.idle.start()
 
     def drawn(self, key: str, order: Order, settings: Settings) -> Generator[dict[str, Any]]:
-        """Yield {name, facts} of each picture when its file is written."""
+        """Yield {name, facts, words} of each picture when its file is written."""
         files = {name: DRAWINGS / key / f"{name}.upload" for name in self.find(key)["files"]}
         few = settings.runtime.model_copy(update={"pictures_per_batch": min(AT_ONCE, settings.runtime.pictures_per_batch)})
         settings = settings.model_copy(update={"runtime": few})
@@ -157,7 +157,7 @@ class Drawings:
             for part in parts(order, settings):
                 for picture in orders.carry_out(part, settings, **files, watch=partial(self.look, key), check=partial(self.go_on, key)):
                     orders.keep(picture, order, DRAWINGS / key, settings)
-                    yield {"name": picture.name, "facts": picture.facts}
+                    yield {"name": picture.name, "facts": picture.facts, "words": dict(picture.words)}
         finally:
             (DRAWINGS / key / SO_FAR).unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from tasks.diffusion.strengths import without_strengths
@@ -17,6 +18,8 @@ if TYPE_CHECKING:  # importing torch takes seconds, and adding a concept does no
 
 
 logger = logging.getLogger(__name__)
+DRAWN_WITH: ContextVar[dict[str, int]] = ContextVar("drawn_with")
+"""Word -> the version of its champion, of the words that were put on the base model last."""
 
 
 def words_in(prompt: str) -> list[str]:
@@ -48,7 +51,7 @@ def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_b
     from tasks.words.learned import read_learned, taught
 
     owners = owners_of(words, settings)
-    learned = []
+    learned, versions = [], dict[str, int]()
     if owners:
         connection.connect(tracking_uri(settings))
     for word, owner in owners.items():
@@ -59,5 +62,19 @@ def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_b
                 raise ValueError(f"{mismatch}; rebuild it, or try it with --any-base")
             logger.warning("%s; its meaning here is not known", mismatch)
         learned.append(read_learned(path))
+        if version := reading.find_version(owner, tags["digest"]):  # asked by its bytes: an alias may have moved meanwhile
+            versions[word] = int(version.version)
+    DRAWN_WITH.set(versions)
     with taught(base, learned) as rows:
         yield rows
+
+
+def champion_versions(words: Sequence[str], settings: Settings) -> dict[str, int]:
+    """Return the version of each word's champion now, without the words that have none."""
+    from tasks.registry import connection, reading
+
+    if not connection.exists(uri := tracking_uri(settings)):
+        return {}
+    connection.connect(uri)
+    reached = {one.placeholder_token: reading.aliases(key) for key, one in settings.concepts.items() if one.placeholder_token in words}
+    return {word: numbers[reading.CHAMPION] for word, numbers in reached.items() if reading.CHAMPION in numbers}

@@ -1,6 +1,6 @@
 """Drawings that a person asks for: which pictures, of what, and with which settings. The commands and the app carry out the same orders."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -73,6 +73,8 @@ class Drawn(NamedTuple):
     picture: "Image.Image"
     facts: dict[str, float]
     """Its seed, and what was measured of it, by name."""
+    words: Mapping[str, int] = {}
+    """New word of the order -> the version of it that was drawn with."""
 
 
 def carry_out(
@@ -99,7 +101,10 @@ def carry_out(
     needed = {"imagine": {}, "reimagine": {"picture": picture}, "edit": {"picture": picture, "mask": mask}}[order.kind]
     if lacking := [name for name, path in needed.items() if path is None]:
         raise ValueError(f"{order.kind} needs a picture{' and a mask' if order.kind == 'edit' else ''}; the {lacking[0]} is missing")
-    yield from imagine(order, settings, watch, check) if order.kind == "imagine" else KINDS[order.kind](order, settings, *needed.values())
+    from tasks.using.champions import DRAWN_WITH
+
+    for drawn in imagine(order, settings, watch, check) if order.kind == "imagine" else KINDS[order.kind](order, settings, *needed.values()):
+        yield drawn._replace(words=DRAWN_WITH.get())
 
 
 def imagine(order: Order, settings: Settings, watch: "Watch | None", check: Callable[[], object]) -> Iterator[Drawn]:
@@ -139,14 +144,15 @@ KINDS: dict[str, Callable[..., Iterator[Drawn]]] = {"edit": edit, "reimagine": r
 
 
 def keep(drawn: Drawn, order: Order, folder: Path, settings: Settings) -> Path:
-    """Write a picture into a folder, with the prompt, the model and the seed as PNG text, and return its path."""
+    """Write a picture into a folder, with the prompt, the versions of its words, the model and the seed as PNG text, and return its path."""
     from io import BytesIO
 
     from PIL.PngImagePlugin import PngInfo
 
     text, data = PngInfo(), BytesIO()
     seed = {"seed": str(drawn.facts["seed"])} if "seed" in drawn.facts else {}
-    for name, value in {"prompt": order.prompt, "negative": order.negative, "model": settings.base.model, **seed}.items():
+    words = ", ".join(f"{word} v{version}" for word, version in drawn.words.items())
+    for name, value in {"prompt": order.prompt, "negative": order.negative, "words": words, "model": settings.base.model, **seed}.items():
         if value:
             text.add_text(name, value)
     drawn.picture.save(data, "PNG", pnginfo=text)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tasks.registry import lifecycle
 from tasks.settings import Settings
+from tasks.using.champions import champion_versions
 from tasks.using.orders import carry_out, folder_of, keep, order_of
+from tests.support.minted import mint, record
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,22 @@ def test_a_picture_says_what_made_it(settings: Settings) -> None:
     assert [path.as_posix() for path in paths] == ["out/a-dog/000007.png", "out/a-dog/000008.png"]
     text = Image.open(paths[1]).text  # type: ignore[attr-defined]
     assert text == {"prompt": "a dog", "negative": "a cat", "model": "data/base/tiny", "seed": "8"}
+
+
+def test_a_picture_says_which_version_of_a_word_drew_it(settings: Settings) -> None:
+    for seed, reconstruction in ((0, 0.75), (1, 0.9)):
+        mint(seed, reconstruction)
+        record(settings)
+    order = order_of(prompt="a <fox>", number=1, num_inference_steps=1)
+    for version in (1, 2):
+        assert champion_versions(["<fox>", "<unicorn>"], settings) == {"<fox>": version}
+        (drawn,) = carry_out(order, settings)
+        assert drawn.words == {"<fox>": version}
+        assert Image.open(keep(drawn, order, Path("out"), settings)).text["words"] == f"<fox> v{version}"  # type: ignore[attr-defined]
+        if version == 1:
+            lifecycle.promote("fox")
+    (drawn,) = carry_out(order_of(prompt="a dog", number=1, num_inference_steps=1), settings)
+    assert drawn.words == {}
 
 
 def test_a_large_seed_is_written_in_full(settings: Settings) -> None:

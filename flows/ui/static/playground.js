@@ -41,8 +41,13 @@ async function draw() {
   show(await ask("POST", "/api/drawings", body));
 }
 
-// Brings an order back into the form.
-function recall({order}) {
+// The new words of a drawing with the versions that drew it. A word has several if it was promoted between two pictures.
+const drawnWith = ({pictures}) => [...new Set(pictures.flatMap(({words}) => Object.entries(words ?? {}).map(([word, version]) => `${word} v${version}`)))];
+
+// Brings an order back into the form, and says which of its words another version draws now.
+async function recall(drawing) {
+  const {order} = drawing, other = document.querySelector("#other"), before = drawnWith(drawing).map(one => one.split(" v"));
+  other.textContent = "";
   form.elements.kind.value = order.kind;
   for (const [name, value] of Object.entries(order)) {
     if (name === "kind" || !form.elements[name] || name === "concept" && value === null) continue;
@@ -51,15 +56,20 @@ function recall({order}) {
   fit();
   form.scrollIntoView({block: "start"});
   form.elements.prompt.focus();
+  if (!before.length) return;
+  const now = await ask("GET", `/api/champions?${new URLSearchParams(before.map(([word]) => ["word", word]))}`);
+  const changed = before.filter(([word, version]) => now[word] !== +version);
+  other.textContent = changed.map(([word, version]) => `drawn with ${word} v${version}; it ${now[word] ? `would now draw with v${now[word]}` : "has no champion now"}`).join(" · ");
 }
 
-function describe({order}) {
+function describe(drawing) {
+  const {order} = drawing;
   const parts = order.kind === "reimagine" ? [`reimagined from ${order.concept}`] : [`${order.kind === "edit" ? "edited, " : ""}seed ${order.seed}`];
   if (order.num_inference_steps) parts.push(`${order.num_inference_steps} steps`);
   if (order.guidance_scale && order.kind !== "reimagine") parts.push(`guidance ${order.guidance_scale}`);
   if (order.candidates) parts.push(`the best of ${order.candidates}`);
   if (order.negative) parts.push(`without “${order.negative}”`);
-  return parts.join(", ");
+  return [...parts, ...drawnWith(drawing)].join(", ");
 }
 
 function caption({name, facts}) {
@@ -88,7 +98,7 @@ function show(drawing) {
     ...(drawing.error ? [element("p", {className: "error-text", textContent: drawing.error})] : []),
     element("ul", {}, ...drawing.pictures.map(one => picture(drawing, one)), ...blanks),
     element("div", {className: "row"},
-      element("button", {className: "link", type: "button", textContent: "use again", onclick: () => recall(drawing)}),
+      element("button", {className: "link", type: "button", textContent: "use again", onclick: () => doing(null, () => recall(drawing))}),
       ...(open ? [element("button", {className: "link", type: "button", textContent: "cancel", onclick: () => doing(null, () => ask("DELETE", `/api/drawings/${drawing.id}`))})] : [])));
   document.querySelector("#nothing")?.remove();
   if (shown.has(drawing.id)) swap(shown.get(drawing.id), made);

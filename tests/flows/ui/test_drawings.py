@@ -29,7 +29,7 @@ def gate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> threading.Event
                 opened.wait(10)
             if order.prompt == "bad":
                 raise ValueError("no such\nword")
-            yield Drawn(f"{seed:06d}.png", Image.new("RGB", (4, 4)), {"seed": seed})
+            yield Drawn(f"{seed:06d}.png", Image.new("RGB", (4, 4)), {"seed": seed}, {"<fox>": 3})
 
     monkeypatch.setattr(drawings, "load_settings", lambda: settings)
     monkeypatch.setattr(drawings.orders, "carry_out", carry_out)
@@ -55,7 +55,7 @@ def until(queue: Drawings, key: str, **expected: Any) -> dict[str, Any]:
 
 def test_drawings_follow_one_another_and_come_picture_by_picture(queue: Drawings, gate: threading.Event) -> None:
     first, second = (queue.ask(Order(prompt="a dog", number=2, seed=seed), None, None)["id"] for seed in (0, 5))
-    assert until(queue, first, state="drawing", pictures=1)["pictures"] == [{"name": "000000.png", "facts": {"seed": 0}}]
+    assert until(queue, first, state="drawing", pictures=1)["pictures"] == [{"name": "000000.png", "facts": {"seed": 0}, "words": {"<fox>": 3}}]
     assert queue.find(second)["state"] == "queued"
     gate.set()
     until(queue, second, state="done", pictures=2)

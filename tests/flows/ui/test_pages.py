@@ -243,7 +243,13 @@ def test_pictures_are_imagined_called_up_again_and_cancelled(app: App) -> None:
         waiting = page.locator(".drawing", has_text="a dog")
         waiting.get_by_role("button", name="cancel").click()
         expect(waiting.locator("small", has_text="cancelled")).to_be_visible()
+        expect(drawing.locator("small", has_text="seed 5")).to_contain_text("<fox> v1")
+        with page.expect_response("**/api/champions?*"):
+            drawing.get_by_role("button", name="use again").click()
+        expect(page.locator("#other")).to_be_empty()
+        page.route("**/api/champions?*", lambda route: route.fulfill(json={"<fox>": 3}))
         drawing.get_by_role("button", name="use again").click()
+        expect(page.locator("#other")).to_have_text("drawn with <fox> v1; it would now draw with v3")
         values = {name: page.input_value(f"[name={name}]") for name in ("prompt", "number", "seed", "num_inference_steps")}
         assert values == {"prompt": "a photo of a <fox>", "number": "2", "seed": "5", "num_inference_steps": "2"}
         ask_to_draw(page, "a photo of a <unicorn>", number=1)
