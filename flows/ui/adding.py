@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.ui.imports import import_models
 from flows.ui.uploads import upload
-from tasks.concepts.captions import read_captions, read_contexts
+from tasks.concepts.captions import MOST_WORDS, read_captions, read_contexts
 from tasks.concepts.picture_set import read_and_screen
 from tasks.concepts.rights import Rights
 from tasks.inversion.options import FROM_PICTURES
@@ -51,6 +51,9 @@ class NewConcept(BaseModel):
     licence: Line = ""
     consent: Line = ""
     undeclared: Line = ""
+    short: Line = ""
+    long: Line = ""
+    """What a person would say in place of the word."""
 
 
 def judge(pictures: Sequence[SentPicture], settings: Settings) -> dict[str, dict[str, str]]:
@@ -77,16 +80,17 @@ def add(new: NewConcept, settings: Settings) -> None:
     """Add a concept with the pictures that were sent; raise what `add_concept` raises."""
     rights = Rights(source=new.source, licence=new.licence, consent=new.consent, undeclared=new.undeclared)
     with tempfile.TemporaryDirectory() as folder:
-        files, contexts = [], {}
+        files, contexts = [], dict[str, str]()
         for picture, stem in zip(new.pictures, unique_stems([picture.name for picture in new.pictures]), strict=True):
             path = Path(folder) / f"{stem}.{suffix(upload(picture.id))}"
             shutil.copyfile(upload(picture.id), path)
             files.append(path)
             if context := " ".join(picture.context.split()):
                 contexts[path.name] = context
-        if contexts:
+        captions = {kind: text for kind in MOST_WORDS if (text := " ".join(getattr(new, kind).split()))}
+        if written := captions | ({"context": contexts} if contexts else {}):
             files.append(Path(folder) / "captions.yaml")
-            files[-1].write_text(yaml.safe_dump({"context": contexts}, allow_unicode=True, sort_keys=False), encoding="utf-8")
+            files[-1].write_text(yaml.safe_dump(written, allow_unicode=True, sort_keys=False), encoding="utf-8")
             check_captions(files[-1], list(contexts))
         add_concept(new.name, files, new.word or FROM_PICTURES, new.kind, settings, rights)
 

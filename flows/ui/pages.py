@@ -10,6 +10,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 import tasks.drawing
 from flows.ui import concept, gallery, people
 from tasks import artifacts
+from tasks.concepts.captions import MOST_WORDS
 from tasks.pipeline.door import MENDABLE
 from tasks.registry.promotion import SCORES
 from tasks.settings import load_settings
@@ -72,7 +73,7 @@ def comparison_page(key: str, one: int, two: int) -> HTMLResponse:
 
 @pages.get("/add")
 def add_page(request: Request) -> HTMLResponse:
-    return page(request, "add", settings=load_settings())
+    return page(request, "add", settings=load_settings(), captions=MOST_WORDS)
 
 
 @pages.get("/build")

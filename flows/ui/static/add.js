@@ -95,7 +95,7 @@ async function add(then) {
   await Promise.all([...pictures.values()].map(({sent}) => sent)); // a crop may be on its way
   const refused = [...pictures.values()].find(({fault}) => fault);
   if (refused) throw new Error(`${refused.name} cannot be used as it is cropped: ${refused.fault}; crop it otherwise or leave it out`);
-  const values = Object.fromEntries(["name", "word", "kind", "source", "licence", "consent", "undeclared"].map(name => [name, form.elements[name].value.trim()]));
+  const values = Object.fromEntries(["name", "word", "kind", "short", "long", "source", "licence", "consent", "undeclared"].map(name => [name, form.elements[name].value.trim()]));
   const sent = [...pictures.values()].map(({id, name, context}) => ({id, name, context: context()}));
   const {concept} = await ask("POST", "/api/concepts", {...values, pictures: sent});
   let next = `/concepts/${concept}`;

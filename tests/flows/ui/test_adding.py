@@ -14,7 +14,7 @@ from flows.ui.app import make_app
 from flows.ui.guard import WRITE, Access
 from flows.ui.uploads import UPLOADS
 from tasks import artifacts
-from tasks.concepts.captions import read_contexts
+from tasks.concepts.captions import read_captions, read_contexts
 from tasks.settings import load_settings
 from tests.support.catalogs import draw_picture
 
@@ -57,20 +57,22 @@ def test_words_of_the_vocabulary_are_suggested(browser: TestClient, tmp_path: Pa
     assert browser.post("/api/words", json={"pictures": []}).status_code == 422
 
 
-def test_a_concept_is_added_with_its_contexts_and_rights(browser: TestClient, tmp_path: Path) -> None:
+def test_a_concept_is_added_with_its_captions_and_rights(browser: TestClient, tmp_path: Path) -> None:
     pictures = sent(browser, [60, 61, 62], tmp_path)
     pictures[1]["context"] = "on  the grass"
-    answer = browser.post("/api/concepts", json={"name": "mug", "word": "dog", "pictures": pictures, **RIGHTS})
+    new = {"name": "mug", "word": "dog", "pictures": pictures, "short": "a  red mug ", **RIGHTS}
+    answer = browser.post("/api/concepts", json=new)
     assert answer.status_code == 200, answer.text
     assert load_settings().concept("mug").initializer_token == "dog"
     folder = artifacts.images("mug")
     names = ["captions.yaml", "my-picture-60.png", "my-picture-61.png", "my-picture-62.png"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert read_contexts(folder, names[1:]) == {"my-picture-61.png": "on the grass"}
+    assert read_captions(folder) == {"short": "a red mug"}
     assert yaml.safe_load(artifacts.rights("mug").read_text()) == RIGHTS
     page = browser.get("/concepts/mug").text
     assert "not judged yet" in page and "my-picture-60.png" in page
-    again = browser.post("/api/concepts", json={"name": "mug", "word": "dog", "pictures": pictures, **RIGHTS})
+    again = browser.post("/api/concepts", json=new)
     assert again.status_code == 400 and "exists already" in again.json()["error"]
 
 
@@ -79,6 +81,7 @@ def test_a_concept_is_added_with_its_contexts_and_rights(browser: TestClient, tm
     [
         ({"name": "../up"}, "concept key"),
         ({"licence": ""}, "--licence"),
+        ({"short": "word " * 13}, "the short caption has 13 words; give it 1 to 12"),
         ({"kind": "sound"}, "kind"),
         ({"folder": "/etc"}, "folder"),
         ({"pictures": [{"id": "0" * 16, "name": "x"}]}, "add it again"),

@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
 from tasks import artifacts
+from tasks.concepts.captions import read_captions
 from tasks.pipeline.device import running_build
 from tests.support.app import running_app
 from tests.support.browser import PHONE, needs_chromium, opened, serious_faults
@@ -110,6 +111,7 @@ def test_a_concept_is_added_built_and_shown(app: App) -> None:
         context.fill(EVIL)
         page.fill("[name=name]", "mug")
         page.fill("[name=word]", "coffee")
+        page.get_by_label("a short caption").fill("a red mug")
         page.fill("[name=source]", EVIL)
         page.fill("[name=licence]", EVIL)
         page.get_by_role("button", name="no people").click()
@@ -131,6 +133,7 @@ def test_a_concept_is_added_built_and_shown(app: App) -> None:
         page.goto(f"{app.address}/concepts/mug")
         expect(page.locator(".thumbs li")).to_have_count(4)
         expect(page.locator(".thumbs")).to_contain_text(f"kept, {ELEMENT}")
+        assert read_captions(artifacts.images("mug")) == {"short": "a red mug"}
 
 
 def fill_in(page: Page, name: str) -> None:
