@@ -60,7 +60,7 @@ def token_ids(base: BaseModel, prompts: Sequence[str], words: Mapping[str, int])
 
 
 def initializer_row(base: BaseModel, initializer_token: str) -> Tensor:
-    """Return the embedding of the coarse word: (dim,), those of several text encoders end to end.
+    """Return the embedding of the coarse word: (dim,), those of several text encoders end to end, in float32 whatever the encoders are in.
 
     A text encoder that seldom has whole words gives the mean of the word's pieces.
 
@@ -76,7 +76,8 @@ def initializer_row(base: BaseModel, initializer_token: str) -> Tensor:
                 f"initializer_token {initializer_token!r} is {len(ids)} tokens ({spelled}) of {base.identity['model']}; choose a word of one token"
             )
         pieces.append(ids)
-    return torch.cat([encoder.table.weight[ids].mean(dim=0) for encoder, ids in zip(base.text_encoders, pieces, strict=True)]).detach().clone()
+    rows = [encoder.table.weight[ids].mean(dim=0) for encoder, ids in zip(base.text_encoders, pieces, strict=True)]
+    return torch.cat(rows).detach().float().clone()
 
 
 def initializer_rows(base: BaseModel, phrase: str) -> Tensor:

@@ -122,7 +122,7 @@ def new_training(
             its rows do not fit `num_vectors`.
     """
     generator = torch.Generator().manual_seed(seed)
-    start = (initializer if isinstance(initializer, Tensor) else initializer_rows(base, initializer)).cpu()
+    start = (initializer if isinstance(initializer, Tensor) else initializer_rows(base, initializer)).cpu().float()
     if num_vectors not in (1, len(start)) and len(start) > 1:
         raise ValueError(
             f"{concept} has invert.num_vectors {num_vectors} and starts as {len(start)} vectors; set it to {len(start)}, or to 1 for their mean"

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tasks.diffusion import base_model
 from tasks.diffusion.base_model import BaseModel, base_resolution, load_base_model
 from tasks.diffusion.ddim import encode, generate
 from tasks.diffusion.families import FAMILIES
@@ -28,8 +29,11 @@ PROMPTS = ["a photo of a <fox>", "a cat on the moon"]
 RECORD = {"settings": {"placeholder_token": "<fox>", "initializer_token": "dog"}, "base": {}, "data_sha256": "", "versions": {}}
 
 
+def latents_of(base: BaseModel) -> tuple[Tensor, Tensor]:
+    return encode(base, [Image.new("RGB", (RESOLUTION, RESOLUTION), colour) for colour in ("red", "blue", "green")])
+
+
 def learn(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
-    pictures = [Image.new("RGB", (RESOLUTION, RESOLUTION), colour) for colour in ("red", "blue", "green")]
     word = new_training(
         base,
         "fox",
@@ -37,7 +41,7 @@ def learn(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
         "dog",
         "object",
         ("a photo of a {}", "the {}"),
-        encode(base, pictures),
+        latents_of(base),
         num_vectors,
         2,
         5e-2,
@@ -79,6 +83,22 @@ def test_train_save_load_generate(family_folder: Path, family_base: BaseModel, t
         difference = np.abs(np.asarray(picture, dtype=int) - np.asarray(theirs, dtype=int))
         assert difference.max() <= 2, f"{prompt}: up to {difference.max()} grey levels"
         assert np.asarray(picture).std() > 1
+
+
+def test_a_word_is_trained_in_float32_where_its_text_encoder_is_in_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_model, "float_types", lambda family, device: {"text_encoder": torch.bfloat16})  # as on a GPU
+    folder = save_tiny_pipeline(tmp_path / "z-image", family="z-image")
+    base = load_base_model.__wrapped__(str(folder), None, "cpu", RESOLUTION)
+    assert base.vocabulary.dtype == torch.bfloat16
+    assert initializer_row(base, "dog").dtype == torch.float32
+    rows = learn(base, tmp_path, num_vectors=1)
+    state = torch.load(tmp_path / "fox.pt", weights_only=True)
+    kinds = {value.dtype for value in (rows, state["rows"], state["average"], *state["optimizer"]["state"][0].values())}
+    assert kinds == {torch.float32}
+    assert not torch.equal(rows, rows.bfloat16().float())
+    continued = base.vocabulary[:1]  # the rows that another concept was learned with in an earlier release
+    word = new_training(base, "b", "<b>", continued, "object", ("a {}",), latents_of(base), 1, 2, 5e-2, 3, (0.0, 1.0), average_last=0.0, seed=0)
+    assert word.trainable.rows.dtype == torch.float32
 
 
 def test_a_word_changes_its_prompt_and_no_other(family_base: BaseModel) -> None:
