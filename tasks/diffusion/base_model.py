@@ -19,7 +19,7 @@ from tasks.diffusion.changes import layers_of
 from tasks.diffusion.families import family_of
 from tasks.diffusion.families.parts import Condition, Family, Look, TextEncoder, loaded_encoder
 from tasks.diffusion.group_norm import use_channels_last_norms
-from tasks.diffusion.memory import Weights, large_parts, pick_weights, quantise
+from tasks.diffusion.memory import Weights, large_parts, pick_weights, quantise, weight_files
 from tasks.diffusion.noise import NoiseProcess, noise_process, scheduler_for
 from tasks.diffusion.per_layer import cross_attentions, read_own_parts
 from tasks.diffusion.places import local_prediction
@@ -167,9 +167,9 @@ def float_types(family: Family, device: torch.device) -> dict[str, torch.dtype]:
 
 
 def weights_sha256(folder: Path) -> str:
-    """Return one SHA-256 over all `*.safetensors` below a folder, read in the order of their relative paths."""
+    """Return one SHA-256 over the contents of `weight_files`."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors"), key=lambda path: path.relative_to(folder).as_posix()):
+    for path in weight_files(folder):
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -211,7 +211,7 @@ def load_base_model(
     """
     folder = model_folder(model, revision)
     family = family_of(DiffusionPipeline.load_config(folder), model)
-    if not any(folder.rglob("*.safetensors")):
+    if not weight_files(folder):
         raise ValueError(
             f"{model} has no weights in safetensors; write it once with DiffusionPipeline.from_pretrained({model!r}).save_pretrained(FOLDER)"
         )

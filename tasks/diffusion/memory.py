@@ -3,6 +3,7 @@
 Words and LoRAs are trained over weights of fewer bits as QLoRA trains a LoRA (Dettmers et al. 2023).
 """
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -61,11 +62,22 @@ def weights_bytes(folder: Path, family: Family, weights: Weights) -> float:
 
 def tensors_of(folder: Path) -> Iterator[tuple[str, str, list[int]]]:
     """Yield the part, the name and the shape of each tensor in a pipeline's folder."""
-    for path in folder.glob("*/*.safetensors"):
-        if ".fp16." not in path.name:  # the same weights once more
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118, it is no dict
-                    yield path.parent.name, name, file.get_slice(name).get_shape()
+    for path in weight_files(folder):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118, it is no dict
+                yield path.parent.name, name, file.get_slice(name).get_shape()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the `*.safetensors` below a folder in the order of their relative paths; of a pipeline's folder those that diffusers loads.
+
+    The hub's cache may hold more: the weights once more, as variants (`model.fp16.safetensors`) or in one file, and parts of no pipeline.
+    """
+    files, index = sorted(folder.rglob("*.safetensors"), key=lambda path: path.relative_to(folder).as_posix()), folder / "model_index.json"
+    if not index.exists():
+        return files
+    parts = json.loads(index.read_text(encoding="utf-8"))
+    return [path for path in files if path.relative_to(folder).parts[0] in parts and "." not in path.stem]
 
 
 def large_parts(family: Family) -> list[str]:

@@ -5,6 +5,7 @@ registered_adapter.py is copied beside it where the concept is more than one row
 
 import hashlib
 import io
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,9 +18,12 @@ from mlflow.pyfunc import PythonModel
 
 
 def weights_sha256(folder: Path) -> str:
-    """Return the SHA-256 of a folder's *.safetensors files, concatenated in the order of their relative paths."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a folder's *.safetensors, in the order of their relative paths; of a pipeline's folder those that diffusers loads."""
+    digest, index = hashlib.sha256(), folder / "model_index.json"
+    parts = json.loads(index.read_text(encoding="utf-8")) if index.exists() else None
     for path in sorted(folder.rglob("*.safetensors"), key=lambda path: path.relative_to(folder).as_posix()):
+        if parts is not None and (path.relative_to(folder).parts[0] not in parts or "." in path.stem):
+            continue
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)

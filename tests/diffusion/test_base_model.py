@@ -1,5 +1,6 @@
 """Loading a base model: its resolution, its identity and its frozen state."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from tasks.diffusion import base_model
 from tasks.diffusion.base_model import BaseModel, base_resolution, float_types, load_base_model, pick_device
 from tasks.diffusion.ddim import decode, encode, generate
 from tasks.diffusion.families import flux, parts, stable_diffusion
+from tasks.diffusion.memory import weights_bytes
 from tasks.registry import registered_model
 from tests.support.tiny import RESOLUTION, save_tiny_pipeline
 
@@ -118,6 +120,22 @@ def test_the_registered_file_hashes_weights_as_we_do(tiny_base_folder: Path, tmp
     assert hashes == [registered_model.weights_sha256(folder) for folder in (tiny_base_folder, tmp_path)]
     (tmp_path / "B/x.safetensors").write_bytes(b"changed")
     assert base_model.weights_sha256(tmp_path) != hashes[1]
+
+
+def test_what_else_lies_in_the_hubs_cache_is_no_part_of_a_models_identity(tiny_base_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_base_folder, tmp_path / "base")
+    clean, weights = base_model.weights_sha256(folder), folder / "unet" / "diffusion_pytorch_model.safetensors"
+    files = sorted(folder.rglob("*.safetensors"), key=lambda path: path.relative_to(folder).as_posix())
+    assert clean == hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    assert (size := weights_bytes(folder, stable_diffusion.FAMILY, "full")) > 0
+    (folder / "vae_1_0").mkdir()
+    variants = [f"unet/diffusion_pytorch_model.{kind}.safetensors" for kind in ("fp16", "non_ema", "bf16-00001-of-00002")]
+    for name in (*variants, "sd_xl_base_1.0.safetensors", "whole.safetensors", "vae_1_0/diffusion_pytorch_model.safetensors"):
+        shutil.copy(weights, folder / name)
+    assert base_model.weights_sha256(folder) == registered_model.weights_sha256(folder) == clean
+    assert weights_bytes(folder, stable_diffusion.FAMILY, "full") == size
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert base_model.weights_sha256(folder) == registered_model.weights_sha256(folder) != clean
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu", "mps"])
