@@ -10,6 +10,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from tasks.faults import point
 from tasks.inversion.training import Training
@@ -42,6 +44,11 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     except (RuntimeError, EOFError, UnpicklingError) as error:
         logger.warning("checkpoint %s cannot be read and is ignored: %s", path, error)
         return None
+
+
+def in_main_memory(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a training's state that no further step changes; a GPU may have no room for a second one."""
+    return tree_map(lambda part: part.to("cpu", copy=True) if isinstance(part, Tensor) else part, state)
 
 
 def save_checkpoints(states: Mapping[Path, dict]) -> None:

@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from copy import deepcopy
 from math import isfinite
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.per_layer import mean_norm
-from tasks.inversion.checkpoints import checkpoint_of, restored, save_checkpoints
+from tasks.inversion.checkpoints import checkpoint_of, in_main_memory, restored, save_checkpoints
 from tasks.inversion.data import fixed_batch
 from tasks.inversion.passes import batch_losses, laid_out, pictures_that_fit, step
 from tasks.inversion.training import Training
@@ -81,7 +80,7 @@ def train_together(
                     writing.result()  # raises if the disk is full
                 # Always of all trainings: the company of a training decides how its sums are rounded, so all have to go on from the same step.
                 # Copies are written while the next steps run; at a training's end they are written before it is yielded.
-                states = {checkpoint_of(word, checkpoints[word.concept]): deepcopy(word.state()) for word in active if not word.error}
+                states = {checkpoint_of(word, checkpoints[word.concept]): in_main_memory(word.state()) for word in active if not word.error}
                 writing = writer.submit(save_checkpoints, states)
                 if done:
                     writing.result()

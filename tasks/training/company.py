@@ -59,9 +59,10 @@ def invert_together(concepts: Sequence[str], settings: Settings, base: BaseModel
         concept, learned = training.concept, training.result
         if learned is None:
             yield Inverted(concept, FloatingPointError(training.error))
-            continue
-        outcome = {"method": recipes[concept].rules.method, **how_it_ended(training)}
-        write_learned(concept, learned.on_the_cpu(), outcome, records[concept], base, curves_csv(training.schedules))
-        yield Inverted(concept)
-        for path in checkpoints[concept].parent.glob(f"{checkpoints[concept].stem}.*"):
-            path.unlink()
+        else:
+            outcome = {"method": recipes[concept].rules.method, **how_it_ended(training)}
+            write_learned(concept, learned.on_the_cpu(), outcome, records[concept], base, curves_csv(training.schedules))
+            yield Inverted(concept)
+            for path in checkpoints[concept].parent.glob(f"{checkpoints[concept].stem}.*"):
+                path.unlink()
+        training.trainable = training.before = training.result = learned = None  # DreamBooth's are several denoisers, and others still train

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from tasks.diffusion import ddim
 from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.inversion.checkpoints import in_main_memory
 from tasks.inversion.curves import curves_csv
 from tasks.inversion.loop import train
 from tasks.inversion.methods import METHODS
@@ -35,6 +37,15 @@ def learn(base: BaseModel, scorer: Path, folder: Path, on_step: Callable[[Traini
         tensors = [word.result.rows, *(factor for _, change in sorted(word.result.adapter.items()) for factor in change if factor is not None)]
         learned[word.concept] = b"".join(tensor.numpy().tobytes() for tensor in tensors) + curves_csv(word.schedules)
     return learned
+
+
+def test_a_copy_for_a_checkpoint_takes_no_memory_of_a_gpu() -> None:
+    with FakeTensorMode():  # has devices that the machine has not
+        rows, moment = torch.zeros(2, device="cuda"), torch.ones(2)
+        copy = in_main_memory({"rows": rows, "optimizer": {"state": {0: {"exp_avg": moment}}}, "recorded": (recorded := [(1, 0.5)])})
+    assert (rows.device.type, copy["rows"].device.type) == ("cuda", "cpu")
+    assert copy["optimizer"]["state"][0]["exp_avg"] is not moment
+    assert copy["recorded"] == recorded and copy["recorded"] is not recorded
 
 
 @pytest.mark.slow
