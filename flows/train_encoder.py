@@ -41,7 +41,7 @@ def embedded_domain(work: Path, art_folder: Path, things: int, pictures_each: in
 @task(cache_policy=NO_CACHE)
 def encoded_domain(work: Path, folder: Path, base: BaseModel, settings: Settings) -> Domain:
     """Encode the domain's pictures once and keep their latents in the work folder."""
-    cache = work / f"latents-{folder_digest(folder, '**/*'):.12}-{base.identity['weights_sha256']:.12}.pt"
+    cache = work / "latents.pt"
     if not cache.exists():
         work.mkdir(parents=True, exist_ok=True)
         torch.save(read_domain(folder, base, settings.curate.min_side, settings.curate.max_pixels), cache)
@@ -68,6 +68,8 @@ def train_encoder(
     settings = load_settings()
     base = load_base_model(*settings.base_model)
     folder = pictures or embedded_domain(work, art_folder, things, pictures_each)
+    # A folder for each domain and base: the checkpoint of another one is no training to continue.
+    work /= f"{folder_digest(folder, '**/*'):.12}-{base.identity['weights_sha256']:.12}-{base.resolution}"
     return trained_encoder(work, base, encoded_domain(work, folder, base, settings), steps, batch, description, out)
 
 
