@@ -22,6 +22,8 @@ class Schedule:
 
     max_train_steps: int
     early_stop: EarlyStop | None = None
+    not_before: int = 0
+    """The step after which all vectors train; the early stop leaves out the looks before it."""
     probe: Probe | None = None
     probe_every: int = 0
     """Optimizer steps between two probes."""
@@ -49,7 +51,8 @@ class Schedule:
         """Add a loss on the fixed batch; the training may stop when the last losses hardly differ (DVAR, Voronov et al. 2023)."""
         assert self.early_stop is not None
         self.fixed_losses.append(loss)
-        self.settled = len(self.fixed_losses) > self.early_stop.window and self.variance_ratio < self.early_stop.ratio
+        needed = self.early_stop.window + self.not_before / self.early_stop.every
+        self.settled = len(self.fixed_losses) > needed and self.variance_ratio < self.early_stop.ratio
 
     @property
     def looks(self) -> list[tuple[int, float]]:

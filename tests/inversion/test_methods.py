@@ -14,7 +14,9 @@ from tasks.diffusion.per_layer import cross_attentions
 from tasks.diffusion.words import encode_prompts, encode_tokens, initializer_row, token_ids
 from tasks.inversion.loop import train
 from tasks.inversion.methods import METHODS, method
+from tasks.inversion.options import EarlyStop
 from tasks.inversion.passes import batch_losses, drawn
+from tasks.inversion.schedule import Schedule
 from tasks.inversion.training import Training
 from tests.support.tiny import ASKED, save_tiny_pipeline
 from tests.support.words import SETTINGS, make, trained
@@ -74,6 +76,15 @@ def test_progressive_vectors_join_one_after_the_other(base: BaseModel, tmp_path:
         5: [True, True, True],
         6: [True, True, True],
     }
+
+
+def test_progressive_does_not_stop_before_its_last_vector_has_been_trained(base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Schedule, "variance_ratio", 0.0)  # the losses hardly differ from the start
+    word, start = make(base, "progressive", max_train_steps=9), make(base, "progressive").trainable.rows.detach()
+    word.schedule.early_stop = EarlyStop(every=1, pictures=2, window=2, ratio=0.1)
+    (rows,) = trained(base, tmp_path, word)
+    assert word.schedule.settled and word.schedule.step == 7  # two looks and one more after the fourth step, where the last vector joins
+    assert ((rows - start).abs().amax(dim=1) > 1e-4).all()
 
 
 @pytest.mark.parametrize(

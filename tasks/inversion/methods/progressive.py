@@ -40,5 +40,6 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
         raise ValueError(f"invert.options.add_at {list(options.add_at)} must be before the last of {steps} optimizer steps")
     captions = [template.format(data.placeholder_token) for template in data.templates]
     input_ids = [caption_ids(base, captions, data.contexts, {data.placeholder_token: number + 1}) for number in range(vectors)]
+    training.schedule.not_before = options.add_at[-1]
     data.captions = lambda step: input_ids[sum(step >= added for added in options.add_at)]
     return training
