@@ -74,7 +74,7 @@ def encoder_loss(base: BaseModel, domain: Domain, batch: int) -> Callable[[nn.Mo
     different = sorted(set(domain["contexts"]))
     captions = caption_ids(base, [template.format(WORD) for template in OBJECT_TEMPLATES], different, {WORD: 1})
     of_pictures, ends = np.array([different.index(text) for text in domain["contexts"]]), np.array(domain["ends"])
-    first_id, process = len(base.tokenizer), base.noise
+    first_ids, process = base.first_ids.cpu(), base.noise
 
     def loss(encoder: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         device = generator.device
@@ -86,7 +86,7 @@ def encoder_loss(base: BaseModel, domain: Domain, batch: int) -> Callable[[nn.Mo
         noise = torch.randn(latents.shape, generator=generator, device=device)
         timesteps = draw_timesteps(batch, process.num_train_timesteps, generator)[torch.randperm(batch, generator=generator, device=device)]
         ids = captions[of_pictures[targets], rng.integers(captions.shape[1], size=batch)]
-        ids = torch.where(ids == first_id, first_id + torch.arange(batch)[:, None, None], ids)  # each thing is a word of its own
+        ids = torch.where(ids == first_ids, first_ids + torch.arange(batch)[:, None, None], ids)  # each thing is a word of its own
         prediction = base.denoise(process.add_noise(latents, noise, timesteps), timesteps, encode_tokens(base, ids, encoder.word(shown)))
         return per_picture_loss(prediction, process.target(latents, noise, timesteps)).mean()
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.pretraining import encoding
 from tasks.pretraining.encoding import draw_pictures, encoder_loss, read_domain
 from tests.support.catalogs import draw_picture
+from tests.support.tiny import ASKED, save_tiny_pipeline
 from tests.support.words import random_encoder
 
 
@@ -36,6 +38,19 @@ def test_a_domain_is_read_with_what_else_its_pictures_show(base: BaseModel, tmp_
     assert values[0] == values[1] != values[2]
     values[0].backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd3", "flux-dev", "z-image"])
+def test_each_text_encoder_reads_a_word_of_its_own_for_each_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path, family=family)), None, "cpu", ASKED.get(family))
+    latents = torch.zeros(2, *base.latent_shape)
+    read, encode = list[torch.Tensor](), encoding.encode_tokens
+    monkeypatch.setattr(encoding, "encode_tokens", lambda base, ids, rows: read.append(ids) or encode(base, ids, rows))
+    loss = encoder_loss(base, {"means": latents, "stds": latents, "contexts": ["", ""], "ends": [1, 2]}, batch=3)
+    loss(random_encoder(base), np.random.default_rng(0), torch.Generator().manual_seed(0))
+    for number, encoder in enumerate(base.text_encoders):
+        words = [of_thing[of_thing >= len(encoder.tokenizer)].unique().tolist() for of_thing in read[0][:, number]]
+        assert words == [[len(encoder.tokenizer) + thing] for thing in range(3)]
 
 
 @pytest.mark.parametrize(
