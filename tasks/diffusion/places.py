@@ -98,8 +98,8 @@ def place_of_words(maps: list[Tensor], like: Tensor) -> Tensor:
         return torch.ones_like(like[:, :1])
     finest = max(attended.shape[1] for attended in maps)
     mean = torch.stack([attended for attended in maps if attended.shape[1] == finest]).mean(dim=0).float()
-    shrunk = round((height * width / finest) ** 0.5)
-    mean = mean.view(len(mean), 1, height // shrunk, width // shrunk)
+    rows = round((finest * height / width) ** 0.5)  # a layer of half the resolution has half of the rows, rounded up
+    mean = mean.view(len(mean), 1, rows, finest // rows)
     low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
     place = ((mean - low) / (high - low).clamp(min=1e-12) / CERTAIN).clamp(max=1)
     return F.interpolate(place, size=(height, width), mode="bilinear", align_corners=False)

@@ -143,9 +143,9 @@ class Adapter:
             return 1.0
         finest = max(len(attended) for attended in self.maps)
         mean = sum(attended for attended in self.maps if len(attended) == finest)
-        shrunk = round((height * width / finest) ** 0.5)
+        rows = round((finest * height / width) ** 0.5)
         share = (mean - mean.min()) / (mean.max() - mean.min()).clamp(min=1e-12) * 2
-        return functional.interpolate(share.clamp(max=1).view(1, 1, height // shrunk, width // shrunk), size=(height, width), mode="bilinear")[0, 0]
+        return functional.interpolate(share.clamp(max=1).view(1, 1, rows, finest // rows), size=(height, width), mode="bilinear")[0, 0]
 
     def local(self, plain: Any, changed: Any) -> Any:
         """Return a picture's plain prediction with the change where the word is; FLUX packs patches of 2 x 2 latents into tokens."""

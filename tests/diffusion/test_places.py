@@ -1,6 +1,7 @@
 """An adapter acts where the attention looks at its word."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.changes import LowRank, layers_of
 from tasks.diffusion.places import Looking, place_of_words
 from tasks.diffusion.words import encode_prompts, initializer_row
+from tasks.registry import registered_adapter
 
 PROMPTS = ["a photo of a <fox>", "a photo of a dog", "a <owl> and a <fox>"]
 
@@ -127,3 +129,18 @@ def test_the_finest_maps_decide_and_without_any_a_word_is_everywhere() -> None:
     assert place[1, 2] == pytest.approx(0.5)
     assert place.sum() == pytest.approx(1.5)
     assert torch.equal(place_of_words([], torch.zeros(2, 3, 4, 4)), torch.ones(2, 1, 4, 4))
+
+
+def test_an_odd_number_of_latents_has_places_too(base: BaseModel, words: dict[str, Tensor]) -> None:
+    odd = replace(base, latent_side=9)
+    plain = predict(odd, words)
+    with base.adapters.attached(base.denoiser, {"<fox>": change(base, 0)}):
+        assert not torch.allclose(predict(odd, words)[0], plain[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("side", "finest"), [(8, 4), (9, 5), (129, 65), (5, 2)])
+def test_the_registered_file_finds_the_same_places(side: int, finest: int) -> None:
+    maps = [torch.rand(1, rows * rows, generator=torch.Generator().manual_seed(rows)) for rows in (finest, finest, -(-finest // 2))]
+    registered = registered_adapter.Adapter.__new__(registered_adapter.Adapter)
+    registered.maps = [attended[0] for attended in maps]
+    torch.testing.assert_close(registered.place(side, side), place_of_words(maps, torch.zeros(1, 4, side, side))[0, 0])
