@@ -36,7 +36,7 @@ class Pick(Section):
     guidance_scale: float = Field(ge=1, le=100)
     """Guidance of a probe's picture."""
     model: str
-    """The scorer: an open_clip model name, or `local-dir:FOLDER`."""
+    """The scorer: an open_clip model name, `local-dir:FOLDER`, or `emoji-clip`, which comes with wordmint."""
     pretrained: str | None
     """The tag of an open_clip model's weights, or the first digits of the SHA-256 of a folder's weights."""
 
