@@ -221,8 +221,9 @@ def load_base_model(
     diffusers.utils.logging.disable_progress_bar()  # loading takes a moment; a build draws its own bar
     transformers.utils.logging.disable_progress_bar()
     device = pick_device(device)
-    weights = pick_weights(memory, family, folder, torch.device(device), model)
-    pipeline = family.load(folder, float_types(family, torch.device(device)))
+    kinds = float_types(family, torch.device(device))
+    weights = pick_weights(memory, family, folder, torch.device(device), model, full=2.0 if kinds else 4.0)
+    pipeline = family.load(folder, kinds)
     vae, denoiser = getattr(pipeline, family.vae), getattr(pipeline, family.denoiser)
     present = [part for part in family.text_encoders if getattr(pipeline, part.model) is not None]
     encoders = tuple(loaded_encoder(pipeline, part, denoiser.config) for part in present)

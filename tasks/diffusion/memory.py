@@ -26,8 +26,10 @@ BYTES = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}  # of a weight in fewer bits; 64 wei
 IN_BLOCKS = re.compile(r"\.\d+\.")  # the repeated blocks have numbers; what is before and after them stays as it is
 
 
-def pick_weights(memory: Literal["auto"] | Weights, family: Family, folder: Path, device: torch.device, model: str) -> Weights:
+def pick_weights(memory: Literal["auto"] | Weights, family: Family, folder: Path, device: torch.device, model: str, full: float = 2.0) -> Weights:
     """Return what `runtime.memory` stands for on a device: `auto` is the most bits with which the weights in the folder fit into its free memory.
+
+    full: bytes of a large part's weight that keeps its bits.
 
     Raises:
         ValueError: weights of fewer bits are asked for, and the model has a UNet, bitsandbytes is missing, or the device is a Mac's.
@@ -37,25 +39,28 @@ def pick_weights(memory: Literal["auto"] | Weights, family: Family, folder: Path
         if device.type != "cuda" or not able:
             return "full"
         free = torch.cuda.mem_get_info(device)[0]
-        needed = {weights: weights_bytes(folder, family, weights) for weights in ("full", "8bit", "4bit")}
+        needed = {weights: weights_bytes(folder, family, weights, full) for weights in ("full", "8bit", "4bit")}
         picked = next((weights for weights, size in needed.items() if size <= FILLED * free), "4bit")
         if picked != "full":
-            sizes = f"{needed['full'] / 1e9:.1f} GB of weights in 16 bits, and {free / 1e9:.1f} GB are free on {device}"
-            remedy = f"runtime.memory auto takes {picked}" if installed else "install wordmint[quantized] for weights of fewer bits"
+            sizes = f"{needed['full'] / 1e9:.1f} GB of weights in {8 * full:.0f} bits, and {free / 1e9:.1f} GB are free on {device}"
+            remedy = f"runtime.memory auto takes {picked}" if installed else "install bitsandbytes (the extra `quantized`) for weights of fewer bits"
             logger.warning("%s has %s: %s", model, sizes, remedy)
         return picked if installed else "full"  # type: ignore[return-value]
     if memory != "full" and not able:
         raise ValueError(f"runtime.memory is {memory}, which is for transformers on a CPU or an Nvidia GPU, not {model} on {device}; set it to auto")
     if memory != "full" and not installed:
-        raise ValueError(f"runtime.memory is {memory}, which needs bitsandbytes; install wordmint[quantized], or set it to auto")
+        raise ValueError(f"runtime.memory is {memory}, which needs bitsandbytes; install it (the extra `quantized`), or set it to auto")
     return memory
 
 
-def weights_bytes(folder: Path, family: Family, weights: Weights) -> float:
-    """Return how many bytes the parts of a pipeline's folder take on a GPU, counted from the headers of its files."""
+def weights_bytes(folder: Path, family: Family, weights: Weights, full: float = 2.0) -> float:
+    """Return how many bytes the parts of a pipeline's folder take on a GPU, counted from the headers of its files.
+
+    full: as of `pick_weights`.
+    """
     large = large_parts(family)
     return sum(
-        prod(shape) * (BYTES.get(weights, 2.0) if part in large and in_fewer_bits(name, shape) else 2.0 if part in large else 4.0)
+        prod(shape) * (BYTES.get(weights, full) if part in large and in_fewer_bits(name, shape) else full if part in large else 4.0)
         for part, name, shape in tensors_of(folder)
     )
 

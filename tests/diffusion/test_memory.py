@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.diffusion import memory
+from tasks.diffusion import base_model, memory
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import encode, generate
 from tasks.diffusion.families import FAMILIES
@@ -88,6 +88,22 @@ def test_auto_takes_as_many_bits_as_the_gpu_holds(
     assert (f"takes {picked}" in caplog.text) == (picked != "full")
 
 
+def test_auto_counts_32_bits_on_a_gpu_without_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    folder, family = save_tiny_pipeline(tmp_path, family="flux-dev"), FAMILIES["FluxPipeline"]
+    assert weights_bytes(folder, family, "full") < 0.8 * weights_bytes(folder, family, "full", 4.0)
+    free = 1.1 * weights_bytes(folder, family, "full") / memory.FILLED
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 0))
+    assert pick_weights("auto", family, folder, CUDA, "tiny") == "full"
+    assert pick_weights("auto", family, folder, CUDA, "tiny", full=4.0) != "full"
+    assert "GB of weights in 32 bits" in caplog.text
+    counted = []
+    monkeypatch.setattr(base_model, "pick_weights", lambda *arguments, full: counted.append(full) or "full")
+    for kinds in ({}, {"transformer": torch.bfloat16}):
+        monkeypatch.setattr(base_model, "float_types", lambda family, device, kinds=kinds: kinds)
+        load_base_model.__wrapped__(str(folder), None, "cpu", RESOLUTION, "auto")
+    assert counted == [4.0, 2.0]
+
+
 def test_auto_keeps_all_bits_where_fewer_are_impossible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     folder = save_tiny_pipeline(tmp_path, family="flux-dev")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 1))
@@ -95,13 +111,13 @@ def test_auto_keeps_all_bits_where_fewer_are_impossible(tmp_path: Path, monkeypa
     assert pick_weights("auto", FAMILIES["FluxPipeline"], folder, torch.device("cpu"), "tiny") == "full"
     monkeypatch.setattr(memory, "find_spec", lambda name: None)
     assert pick_weights("auto", FAMILIES["FluxPipeline"], folder, CUDA, "tiny") == "full"
-    assert "install wordmint[quantized]" in caplog.text
+    assert "install bitsandbytes (the extra `quantized`)" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("pipeline", "device", "installed", "remedy"),
     [
-        ("FluxPipeline", "cpu", None, r"bitsandbytes.*install wordmint\[quantized\]"),
+        ("FluxPipeline", "cpu", None, r"needs bitsandbytes; install it \(the extra `quantized`\)"),
         ("FluxPipeline", "mps", SimpleNamespace(), "set it to auto"),
         ("StableDiffusionPipeline", "cuda", SimpleNamespace(), "set it to auto"),
     ],
