@@ -10,6 +10,7 @@ import yaml
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
+from dvc_data.hashfile.obj import HashFile
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.fs.local import localfs
 
@@ -26,13 +27,19 @@ def track_inputs(repo: Repo, concepts: Sequence[str]) -> None:
 
 
 def track(repo: Repo, folders: Sequence[Path]) -> None:
-    """Let DVC track folders as they are now, whether new or changed; raise a ValueError if it cannot read one."""
+    """Let DVC track folders as they are now, whether new or changed.
+
+    Raises:
+        ValueError: DVC cannot read a folder, or a .dvc file names a later state than the folder on disk, as after `git pull`.
+    """
     for folder in folders:
         refuse_unreadable(folder)
     tracked = [folder for folder in folders if artifacts.pointer(folder).exists()]
-    for folder in tracked:
-        if not is_tracked_as_it_is(repo, folder):
-            repo.commit(str(artifacts.pointer(folder)), force=True)
+    changed = [folder for folder in tracked if not is_tracked_as_it_is(repo, folder)]
+    for folder in changed:
+        refuse_unseen(repo, folder)
+    for folder in changed:
+        repo.commit(str(artifacts.pointer(folder)), force=True)
     for folder in folders:
         if folder not in tracked:
             add(repo, folder)
@@ -54,11 +61,27 @@ def add(repo: Repo, folder: Path) -> None:
         stage.dump()
 
 
+def refuse_unseen(repo: Repo, folder: Path) -> None:
+    """Raise a ValueError if DVC's cache has never had what a .dvc file names: the folder on disk would take the place of somebody else's."""
+    named = recorded_md5(folder)
+    if named and not cached(repo, named).exists() and named != contents(repo, folder).hash_info.value:
+        raise ValueError(
+            f"{artifacts.pointer(folder)} names files that are not on this machine yet; run `wordmint pull` first, "
+            f"or keep those on disk instead with `dvc add {folder}`"
+        )
+
+
 def is_tracked_as_it_is(repo: Repo, folder: Path) -> bool:
     """Tell whether DVC's cache and the .dvc file have a folder as it is now; DVC's commit takes a tenth of a second to do nothing."""
-    _, _, now = build(repo.cache.local, os.path.abspath(folder), localfs, "md5", ignore=repo.dvcignore, dry_run=True)
+    now = contents(repo, folder)
     files = [now.hash_info.value, *(file.value for _, _, file in now)] if isinstance(now, Tree) else []
     return now.hash_info.value == recorded_md5(folder) and all(cached(repo, md5).exists() for md5 in files)
+
+
+def contents(repo: Repo, folder: Path) -> HashFile:
+    """Return a folder's list of files as DVC would record it now."""
+    _, _, now = build(repo.cache.local, os.path.abspath(folder), localfs, "md5", ignore=repo.dvcignore, dry_run=True)
+    return now
 
 
 def recorded_md5(folder: Path, commit: str | None = None) -> str | None:

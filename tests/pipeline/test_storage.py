@@ -77,6 +77,21 @@ def test_files_that_the_cache_lost_are_committed_again(repo: CatalogRepo) -> Non
     assert storage.cached(repo, picture).read_bytes() == b"a picture"
 
 
+def test_files_of_somebody_else_that_are_not_here_yet_are_not_replaced(repo: CatalogRepo) -> None:
+    storage.track(repo, [FOX])
+    pointer = artifacts.pointer(FOX)
+    pointer.write_text(pointer.read_text().replace(storage.recorded_md5(FOX) or "", "0123456789abcdef" * 2 + ".dir"))
+    theirs = pointer.read_text()
+    with pytest.raises(ValueError, match=r"fox.dvc names files that are not on this machine yet; run `wordmint pull` first, or .* `dvc add data/images/fox`"):
+        storage.track(repo, [FOX])
+    assert pointer.read_text() == theirs
+    repo.add(str(FOX))
+    storage.track(repo, [FOX])
+    write("2.png", b"another")
+    storage.track(repo, [FOX])
+    assert len(storage.recorded_files(repo, storage.recorded_md5(FOX) or "")) == 2
+
+
 def test_a_folder_inside_a_tracked_one_is_refused(repo: CatalogRepo) -> None:
     repo.add(str(FOX.parent))
     with pytest.raises(ValueError, match=r"DVC tracks data/images as a whole, so it cannot track data/images/fox; run `dvc remove data/images.dvc`"):

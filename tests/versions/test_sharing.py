@@ -140,6 +140,22 @@ def test_changed_pictures_are_sent_and_what_nobody_built_is_said(catalog: Path, 
     assert sharing.pull(load_settings()).stale["curate@fox"] == ["data/images/fox modified"]
 
 
+def test_pictures_of_somebody_else_are_not_replaced_before_they_are_pulled(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sharing.push(load_settings())
+    second_clone(catalog, monkeypatch)
+    sharing.pull(load_settings())
+    draw_picture(artifacts.images("fox") / "0.png", 9)
+    sharing.push(load_settings())
+    theirs = artifacts.pointer(artifacts.images("fox")).read_bytes()
+    monkeypatch.chdir(catalog)
+    artifacts.pointer(artifacts.images("fox")).write_bytes(theirs)  # what `git pull` does
+    code, output = invoke("push")
+    assert code == 1 and "run `wordmint pull` first" in output
+    assert artifacts.pointer(artifacts.images("fox")).read_bytes() == theirs
+    assert invoke("pull")[0] == invoke("push")[0] == 0
+    assert artifacts.pointer(artifacts.images("fox")).read_bytes() == theirs
+
+
 def test_names_without_things_are_told(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sharing.push(load_settings())
     draw_picture(artifacts.images("fox") / "3.png", 3)
