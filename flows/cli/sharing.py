@@ -12,12 +12,14 @@ app = typer.Typer()
 
 
 @app.command()
-def push() -> None:
+def push(
+    every_file: Annotated[bool, typer.Option("--every-file", help="ask the remote for every file, and send what it has lost; takes longer")] = False,
+) -> None:
     """Send pictures, embeddings, samples and every recorded run to DVC's default remote; commit and push Git afterwards."""
     with one_line_errors():
         from tasks.versions import sharing
 
-        sharing.push(load_settings())
+        sharing.push(load_settings(), every_file)
         console.print("sent to DVC's default remote; now commit, and run `git push`")
 
 

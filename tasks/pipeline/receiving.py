@@ -24,6 +24,7 @@ from tasks.pipeline.repository import one_line
 
 log = logging.getLogger(__name__)
 REMEDY = "whoever committed their .dvc files or dvc.lock has to run `wordmint push`"
+LOST = ", with --every-file, for the remote has lost a file of a folder"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def receive(repo: CatalogRepo, concepts: Sequence[str]) -> int:
     for name, places in found.others.items():
         paths += [path for path in places if not os.path.lexists(path) and (path in needed or not name.endswith(".dvc"))]
     if paths:
-        raise ValueError(f"DVC's remote lacks {listed(paths)}; {REMEDY}")
+        lost = any(path != out.path for out, path in brought.missing.items() if out not in unneeded)
+        raise ValueError(f"DVC's remote lacks {listed(paths)}; {REMEDY}{LOST if lost else ''}")
     return fetched
 
 
@@ -149,7 +151,7 @@ def take(repo: Repo, paths: Mapping[str, str]) -> tuple[int, set[str]]:
     for md5 in set(there) - set(cache.oids_exist(there)):
         raise ValueError(
             f"DVC's remote has other bytes for {paths[md5]} than were recorded; delete {remote.oid_to_path(md5)}, "
-            "and run `wordmint push` where the right ones are"
+            "and run `wordmint push --every-file` where the right ones are"
         )
     return len(there), lacking - set(there)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from dvc.exceptions import UploadError
 from dvc.repo import Repo
 from dvc.stage.cache import RunCacheNotSupported
+from dvc_data.hashfile.db import get_index
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
@@ -20,8 +21,10 @@ from tasks.pipeline.recorded import Out
 from tasks.pipeline.repository import one_line
 
 
-def send(repo: CatalogRepo) -> None:
+def send(repo: CatalogRepo, every_file: bool = False) -> None:
     """Send every recorded file, and the run-cache, to the default remote.
+
+    every_file: ask the remote for each file, for one that it has lost; else it counts as having the files of each folder whose list it has.
 
     Raises:
         ValueError: there is no default remote, it lies inside the repository, or something could not be sent.
@@ -36,7 +39,7 @@ def send(repo: CatalogRepo) -> None:
         found = recorded.records(repo)
         if found.others:
             repo.push(targets=list(found.others))
-        send_outs(repo, [*found.results, *found.sets])
+        send_outs(repo, [*found.results, *found.sets], every_file)
 
 
 def send_results(repo: CatalogRepo, names: Sequence[str]) -> None:
@@ -44,11 +47,14 @@ def send_results(repo: CatalogRepo, names: Sequence[str]) -> None:
     send_outs(repo, recorded.outs_of(repo.stages().lockfile_data, names))
 
 
-def send_outs(repo: CatalogRepo, outs: Iterable[Out]) -> None:
-    """Send outputs, and the run-cache, which finds results by their inputs, to the default remote."""
-    hashes = [HashInfo("md5", out.md5) for out in outs]
-    there = set(repo.cloud.get_remote_odb().oids_exist([known.value for known in hashes]))
-    lacking = [known for known in hashes if known.value not in there]  # the remote has the files of each folder whose list it has
+def send_outs(repo: CatalogRepo, outs: Iterable[Out], every_file: bool = False) -> None:
+    """Send outputs, and the run-cache, which finds results by their inputs, to the default remote; see `send`."""
+    hashes, remote = [HashInfo("md5", out.md5) for out in outs], repo.cloud.get_remote_odb()
+    if every_file:
+        get_index(remote).clear()  # in which DVC notes what the remote had
+        hashes += [file for known in hashes if known.isdir for file in files_of(repo, known)]
+    there = set(remote.oids_exist([known.value for known in hashes]))
+    lacking = [known for known in hashes if known.value not in there]
     files = [file for known in lacking if known.isdir for file in files_of(repo, known)]
     with repo.lock:
         if failed := repo.cloud.push([*lacking, *files]).failed:

@@ -23,8 +23,10 @@ class Pulled:
     """`stage@concept` -> why."""
 
 
-def push(settings: Settings) -> None:
+def push(settings: Settings, every_file: bool = False) -> None:
     """Send pictures as they are now, and results and the run-cache as they were recorded.
+
+    every_file: look for files that the remote has lost, too; see `sending.send`.
 
     Raises:
         ValueError: there is no default remote, or something could not be sent.
@@ -32,7 +34,7 @@ def push(settings: Settings) -> None:
     with repository.open_repo() as repo:
         storage.track_inputs(repo, list(settings.concepts))
         point("pictures tracked, nothing sent")
-        sending.send(repo)
+        sending.send(repo, every_file)
 
 
 def pull(settings: Settings) -> Pulled:
