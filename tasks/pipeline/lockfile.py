@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -14,6 +14,42 @@ ENTRY, NO_ENTRY = re.compile(r"\n  (?=\S)"), re.compile(r"\n\S")
 FOREIGN = (": &", ": *", "- &", "- *")
 """YAML's anchors and aliases, which DVC does not write."""
 LOCK = Path("dvc.lock")
+TRUTH, WHOLE, REAL = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
+PLAIN = {
+    TRUTH: (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    REAL: (
+        r"[-+]?[0-9][0-9_]*(\.[0-9_]*([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)|[-+]?\.[0-9_]+([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    WHOLE: (r"[-+]?(0b[01_]+|0o?[0-7_]+|[0-9_]+|0x[0-9a-fA-F_]+)", "-+0123456789"),
+}
+"""What DVC reads as a truth value or a number where it stands without quotes, and the characters that it starts with. DVC reads YAML 1.2: there
+`on` is a text and `1e-05` a number, and in PyYAML's YAML 1.1 it is the other way round."""
+
+
+class Loader(yaml.CSafeLoader):
+    """Reads an entry as DVC does."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, known) for tag, known in resolvers if tag not in PLAIN] for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+class Dumper(yaml.CSafeDumper):
+    """Quotes each text that DVC or PyYAML would read as something else."""
+
+
+for tag, (pattern, first) in PLAIN.items():
+    for kind in (Loader, Dumper):
+        kind.add_implicit_resolver(tag, re.compile(f"(?:{pattern})$"), list(first))
+
+
+def whole_number(loader: Loader, node: yaml.ScalarNode) -> int:
+    digits = loader.construct_scalar(node).replace("_", "")
+    return int(digits, 0 if digits.lstrip("-+")[1:2] in ("b", "o", "x") else 10)
+
+
+Loader.add_constructor(WHOLE, whole_number)
 
 
 class Entries(MutableMapping[str, Any]):
@@ -97,11 +133,11 @@ def joined(texts: Mapping[str, str]) -> str:
 
 def parsed(entry: str) -> dict[str, Any]:
     """Return an entry's content."""
-    (content,) = yaml.load(entry, yaml.CSafeLoader).values()
+    (content,) = yaml.load(entry, Loader).values()
     return content
 
 
 def written(stage: str, entry: Any) -> str:
     """Return an entry as it stands in dvc.lock."""
-    document = yaml.dump({"stages": {stage: entry}}, Dumper=yaml.CSafeDumper, sort_keys=False)
+    document = yaml.dump({"stages": {stage: entry}}, Dumper=Dumper, sort_keys=False)
     return document.removeprefix("stages:\n")
