@@ -8,9 +8,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from tasks import artifacts
 from tasks.artifacts import check_concept_key
@@ -67,10 +69,7 @@ def add_concept(
             storage.track_inputs(repo, [name])
         point("pictures tracked, params.yaml not written")
         with FileLock(artifacts.CACHE / "params.lock"):  # params.yaml is read again: it may have been edited meanwhile
-            yaml, document = params_with(name, entry, params)
-            edited = BytesIO()
-            yaml.dump(document, edited)
-            artifacts.write_bytes(params, edited.getvalue())
+            artifacts.write_bytes(params, params_with(name, entry, params))
     except BaseException:  # the key becomes free again
         for folder in (artifacts.images(name), artifacts.imported(name)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -84,22 +83,34 @@ def imported_name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", path.name).lstrip(".") or "word"
 
 
-def params_with(name: str, entry: Mapping[str, Any], params: Path) -> tuple[YAML, Any]:
-    """Return the editor that writes params.yaml, and its document with one more concept and all comments.
+def params_with(name: str, entry: Mapping[str, Any], params: Path) -> bytes:
+    """Return params.yaml with one more concept and all its comments.
 
     Raises:
         ValueError: params.yaml would not be valid with the concept.
     """
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 200
-    yaml.indent(mapping=2, sequence=4, offset=2)  # as a new catalog has it
-    yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"))
-    document = yaml.load(params)
+    editor, edited = YAML(), BytesIO()
+    editor.preserve_quotes, editor.width = True, 200
+    editor.indent(mapping=2, sequence=4, offset=2)  # as a new catalog has it
+    editor.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"))
+    document = editor.load(params)
     if not document["concepts"]:
         document["concepts"] = CommentedMap()  # `concepts: {}` would stay on one line
-    document["concepts"][name] = dict(entry)
-    parse_settings(document, params)
-    return yaml, document
+    document["concepts"] |= quoted({name: entry})
+    editor.dump(document, edited)
+    parse_settings(yaml.load(edited.getvalue(), yaml.CSafeLoader), params)  # as every command will read it
+    return edited.getvalue()
+
+
+def quoted(value: Any) -> Any:
+    """Return a value with quotes around each text that would be something else without them.
+
+    ruamel writes YAML 1.2, and params.yaml is read as YAML 1.1, in which `no` is a truth value and `12:30` a number.
+    """
+    if isinstance(value, Mapping):
+        return {quoted(key): quoted(item) for key, item in value.items()}
+    meaning = yaml.resolver.Resolver().resolve(yaml.ScalarNode, value, (True, False))
+    return value if meaning == "tag:yaml.org,2002:str" else SingleQuotedScalarString(value)
 
 
 def check_new_key(name: str, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Making a catalog: a folder of its own, under Git and DVC, in which the installed tool works."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from tasks import artifacts
 from tasks.pipeline import merge_driver, repository
+from tasks.pipeline.git import git
 from tasks.settings import load_settings
 from tasks.shipped import EMBEDDED, shipped
 
@@ -37,7 +39,9 @@ def new_catalog(folder: Path, example: bool = False) -> None:
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; name a new folder, as in `wordmint init my-catalog`")
-    with artifacts.new_folder(folder) as root:
+    # The entries of an empty folder are moved into it: it may be a shell's own, or a mounted one, and stays what it is.
+    place = folder / "catalog" if folder.exists() else folder
+    with artifacts.new_folder(place) as root:
         for name in COPIED:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(shipped(name), root / name)
@@ -46,8 +50,14 @@ def new_catalog(folder: Path, example: bool = False) -> None:
         (root / artifacts.DATA / "images").mkdir()
         repository.new_repo(root, with_git=under_git(root))
         merge_driver.set_up(root)
+        if not (root / ".git").exists():  # DVC put its files into the index of the repository around, under a name that does not stay
+            git("-C", str(root), "rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", ".")
         if example:
             bring_pictures(root)
+    if place != folder:
+        for entry in list(place.iterdir()):
+            os.replace(entry, folder / entry.name)
+        place.rmdir()
 
 
 def settings_text(example: bool) -> str:

@@ -1,5 +1,6 @@
 """Adding concepts to a catalog, by the command."""
 
+import difflib
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.utils.serialize import parse_yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -55,6 +57,16 @@ def test_add_copies_tracks_and_keeps_the_comments(catalog: Path) -> None:
     assert sorted(path.name for path in artifacts.images("mug").iterdir()) == ["0.png", "1.png", "2.png"]
     assert Path("data/images/mug.dvc").exists()
     assert read_rights("mug").tags() == {"source": "my camera", "licence": "CC0-1.0", "consent": "nobody is in them"}
+
+
+@pytest.mark.parametrize(("name", "word"), [("no", "on"), ("mug", "yes"), ("1e3", "12:30"), ("010", "0o17"), ("true", "2024-01-01"), ("1_0", "~")])
+def test_a_text_that_yaml_takes_for_something_else_stays_a_text(catalog: Path, name: str, word: str) -> None:
+    before = Path("params.yaml").read_text()
+    code, output = add(name, "0.png", "1.png", "2.png", "--word", word)
+    assert code == 0, output
+    assert load_settings().concept(name).initializer_token == word
+    assert parse_yaml(text := Path("params.yaml").read_text(), "params.yaml")["concepts"][name]["initializer_token"] == word  # as DVC reads it
+    assert not [line for line in difflib.ndiff(before.splitlines(), text.splitlines()) if line.startswith("- ")], "the rest stays as it is"
 
 
 @pytest.mark.parametrize(("rights", "needed"), [((), "--source, --licence, --consent"), (RIGHTS[:4], "--consent")])

@@ -53,6 +53,28 @@ def test_the_example_has_the_shipped_concepts_and_their_pictures(tmp_path: Path,
         assert repository.why(repo, "curate@fox") == ["never built"]
 
 
+def test_an_empty_folder_stays_the_one_that_a_shell_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    invoke("init", ".")
+    assert load_settings().concepts == {} and not Path("catalog").exists() and Path(".git").is_dir()
+    assert Path("README.md").read_text().startswith("# mine\n")
+    assert os.listdir("..") == ["mine"]
+
+
+def test_a_catalog_inside_a_repository_leaves_its_index_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    Path("notes").write_text("of the owner")
+    subprocess.run(["git", "add", "notes"], check=True)
+    invoke("init", "mine")
+    status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    assert status.splitlines() == ["A  notes", "?? mine/"]
+    monkeypatch.chdir(tmp_path / "mine")
+    with repository.open_repo() as repo:
+        assert repo.stages() is not None and not Path(".git").exists()
+
+
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
