@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -30,15 +30,14 @@ PLAIN = {
 class Loader(yaml.CSafeLoader):
     """Reads an entry as DVC does."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, known) for tag, known in resolvers if tag not in PLAIN] for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-    }
-
 
 class Dumper(yaml.CSafeDumper):
     """Quotes each text that DVC or PyYAML would read as something else."""
 
 
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, known) for tag, known in resolvers if tag not in PLAIN] for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
 for tag, (pattern, first) in PLAIN.items():
     for kind in (Loader, Dumper):
         kind.add_implicit_resolver(tag, re.compile(f"(?:{pattern})$"), list(first))
@@ -107,7 +106,7 @@ def split(text: str) -> dict[str, str] | None:
         return None
     starts = [found.start() + 1 for found in ENTRY.finditer(text, start, end)]
     first, *entries = (text[begin:until] for begin, until in pairwise([start + 1, *starts, end]))
-    if entries and not is_whole(entries[-1]):
+    if entries and (text.startswith("    ", end) or not is_whole(entries[-1])):  # an entry's own lines are indented by four
         entries.pop()
     texts = {entry.partition(":\n")[0].strip(): entry for entry in entries}
     return None if first or len(texts) < len(entries) else texts
@@ -123,7 +122,7 @@ def is_whole(entry: str) -> bool:
         content = parsed(entry)
     except (yaml.YAMLError, AttributeError, ValueError):
         return False
-    return isinstance(content, dict) and "cmd" in content
+    return isinstance(content, dict) and "cmd" in content and None not in content.values()
 
 
 def joined(texts: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ import yaml
 from ruamel.yaml import YAML
 
 from tasks import artifacts
+from tasks.pipeline import lockfile
 from tasks.pipeline.graph import EDITION, OLD_NUMBERS, declared, edition, read_stages
 from tasks.shipped import shipped
 
@@ -57,12 +58,17 @@ def new_graph(path: Path) -> bytes:
 def new_lock(path: Path) -> bytes:
     """Return a dvc.lock in which the results of today's editions stand under today's commands; the others stay stale."""
     text = path.read_text(encoding="utf-8")
-    document = yaml.load(text, Loader=yaml.CSafeLoader) or {}
+    if (texts := lockfile.split(text)) is not None:
+        entries = lockfile.Entries(texts)
+        entries.update({name: new for name, entry in entries.items() if (new := new_entry(name, entry)) != entry})
+        return entries.text().encode()
+    try:  # it has more than entries as DVC writes them
+        document = yaml.load(text, Loader=lockfile.Loader) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML ({' '.join(str(error).split())}); run `git restore {path}` or delete it") from error
     stages = document.get("stages") or {}
-    entries = {name: new_entry(name, entry) for name, entry in stages.items()}
-    if entries == stages:
-        return text.encode()
-    return yaml.dump(document | {"stages": entries}, Dumper=yaml.CSafeDumper, sort_keys=False).encode()
+    upgraded = {name: new_entry(name, entry) for name, entry in stages.items()}
+    return text.encode() if upgraded == stages else yaml.dump(document | {"stages": upgraded}, Dumper=lockfile.Dumper, sort_keys=False).encode()
 
 
 def new_attributes(path: Path) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.pipeline import graph, repository, upgrade
+from tasks.pipeline import graph, lockfile, repository, upgrade
 from tasks.shipped import shipped
 from tests.support.catalogs import CONCEPTS, dvc
 
@@ -57,6 +57,18 @@ def test_nothing_is_built_anew_for_an_upgrade(catalog: Path, forking: dict[str, 
     dvc("repro", **forking)
     with repository.open_repo() as repo:
         assert repository.stale(repo, list(CONCEPTS)) == {}
+
+
+def test_a_torn_entry_of_dvc_lock_is_left_out_and_another_damage_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_bytes(shipped("dvc.yaml").read_bytes())
+    command = graph.declared()["curate"]["do"]["cmd"].replace("${key}", "fox")
+    whole = lockfile.HEADER + lockfile.written("curate@fox", {"cmd": command, "params": {"params.yaml": {"rate": 1e-5}}})
+    Path("dvc.lock").write_text(whole + "  invert@fox:\n    cmd: python -m tas\n    deps:\n    - pa")
+    assert upgrade.upgrades() == {Path("dvc.lock"): whole.encode()}
+    Path("dvc.lock").write_text(whole + "<<<<<<< ours: {\n")
+    with pytest.raises(ValueError, match=r"^dvc.lock is not valid YAML \(.*\); run `git restore dvc.lock` or delete it$"):
+        upgrade.upgrades()
 
 
 def test_an_owners_stages_and_comments_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
