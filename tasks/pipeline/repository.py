@@ -202,6 +202,8 @@ def set_aside(paths: Sequence[Path]) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        for path in paths:  # half written, as on a full disk
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         for path, backup in backups.items():
             os.replace(backup, path)
         raise

@@ -36,6 +36,18 @@ def test_a_record_that_was_half_written_stops_nothing(catalog: None, left: str) 
     assert artifacts.pointer(artifacts.images("fox")).exists()
 
 
+def test_what_a_failed_restore_half_wrote_gives_way_to_what_was_there(catalog: None) -> None:
+    folder, file, new = Path("made"), Path("scores.json"), Path("new")
+    artifacts.write_bytes(folder / "1.png", b"a picture")
+    file.write_text("old")
+    with pytest.raises(OSError, match="no space left"), repository.set_aside([folder, file, new]):
+        artifacts.write_bytes(folder / "2.png", b"half")
+        artifacts.write_bytes(new / "half", b"half")
+        file.write_text("ha")
+        raise OSError("no space left")
+    assert file.read_text() == "old" and [path.name for path in folder.iterdir()] == ["1.png"] and not new.exists()
+
+
 def test_a_whole_record_stays(catalog: None) -> None:
     RWLOCK.write_text(whole := '{"write": {}, "read": {"data/x": [{"pid": 1, "cmd": "dvc"}]}}')
     with repository.open_repo():
