@@ -20,7 +20,8 @@ def suspects(chosen: Sequence[str], current: Mapping[str, str], settings: Settin
     changed = fingerprints.changed({concept: current[concept] for concept in chosen})
     filled = connection.exists(tracking_uri(settings))
     lost = forget_unregistered(changed if filled else list(settings.concepts), settings)
-    return [concept for concept in chosen if concept in changed or concept in lost]
+    suspected = lost.union(changed)
+    return [concept for concept in chosen if concept in suspected]
 
 
 def forget_unregistered(concepts: Sequence[str], settings: Settings) -> set[str]:

@@ -198,7 +198,8 @@ class Settings(Section):
 
     def origin(self, key: str) -> str | None:
         """Return the key of the concept that a concept starts as, or None where it starts as ordinary words."""
-        return next((other for other, concept in self.concepts.items() if concept.placeholder_token == self.concept(key).initializer_token), None)
+        word = self.concept(key).initializer_token
+        return next((other for other, concept in self.concepts.items() if concept.placeholder_token == word), None) if word.startswith("<") else None
 
     def concept(self, key: str) -> Concept:
         """Return one concept.
@@ -207,7 +208,7 @@ class Settings(Section):
             ValueError: params.yaml has no such concept.
         """
         if key not in self.concepts:
-            raise ValueError(f"concept {key!r} is not under concepts in params.yaml; add it with `wordmint add {key} PICTURE...`")
+            raise ValueError(f"concept {key!r} is not under concepts in params.yaml; `wordmint add --help` says how to add it")
         return self.concepts[key]
 
     def chosen(self, keys: Sequence[str] | None) -> list[str]:

@@ -203,7 +203,7 @@ def test_whatever_yaml_can_hold_is_refused_in_one_line(tmp_path: Path, text: str
 
 
 def test_an_unknown_concept_is_named_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match=r"concept 'unicorn' is not under concepts in params\.yaml; add it with `wordmint add unicorn"):
+    with pytest.raises(ValueError, match=r"concept 'unicorn' is not under concepts in params\.yaml; `wordmint add --help` says"):
         load_settings(SHIPPED).concept("unicorn")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.console import console
+from flows.cli.options import HOW_TO_ADD
 from tasks.pipeline.door import one_line_errors
 
 app = typer.Typer()
@@ -21,7 +22,7 @@ def init(
         from tasks.using.new_catalog import new_catalog
 
         new_catalog(folder, example)
-        next_command = "wordmint build" if example else "wordmint add NAME PICTURE... --word WORD"
+        next_command = "wordmint build" if example else HOW_TO_ADD
         console.print(f"made {folder}; next: cd {folder}, then {next_command}", soft_wrap=True)
 
 

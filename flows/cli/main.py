@@ -17,7 +17,7 @@ from flows.cli import catalog, lineage, people, pictures, schedule, serving, sha
 from flows.cli.built import print_build
 from flows.cli.console import console, interval
 from flows.cli.ending import as_interrupts, swift_end
-from flows.cli.options import AsJson, Consent, Licence, Name, Source, Undeclared
+from flows.cli.options import HOW_TO_ADD, AsJson, Consent, Licence, Name, Source, Undeclared
 from tasks import artifacts
 from tasks.concepts.rights import Rights
 from tasks.inversion.options import FROM_PICTURES
@@ -51,7 +51,7 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="concept key
     with one_line_errors():
         settings = load_settings()
         if not settings.chosen(concepts or None):
-            raise ValueError("params.yaml has no concepts yet; add one with `wordmint add NAME PICTURE... --word WORD`")
+            raise ValueError(f"params.yaml has no concepts yet; add one with `{HOW_TO_ADD}`")
         if fingerprints.nothing_to_do(settings, concepts):
             print_build(list(settings.concepts), {}, {}, ())
             return
@@ -175,15 +175,16 @@ def status(as_json: AsJson = False) -> None:
         if as_json:
             print(json.dumps(stale, indent=2))
         elif not settings.concepts:
-            console.print("no concepts yet; add one with `wordmint add NAME PICTURE... --word WORD`")
+            console.print(f"no concepts yet; add one with `{HOW_TO_ADD}`", soft_wrap=True)
         elif not stale:
             console.print("every concept is up to date")
         else:
-            for concept in settings.concepts:
-                reasons_of = {name.partition("@")[0]: reasons for name, reasons in stale.items() if name.endswith(f"@{concept}")}
-                if reasons_of:
-                    text = "; ".join(f"{stage}: {', '.join(reasons)}" for stage, reasons in reasons_of.items() if reasons != ["never built"])
-                    console.print(Text(concept, style="bold"), f" {text or 'never built'}", soft_wrap=True)
+            reasons_of: dict[str, list[str]] = {}  # `stale` has the stages of a concept one after the other
+            for name, reasons in stale.items():
+                stage, _, concept = name.partition("@")
+                reasons_of.setdefault(concept, []).extend([f"{stage}: {', '.join(reasons)}"] if reasons != ["never built"] else [])
+            for concept, texts in reasons_of.items():
+                console.print(Text(concept, style="bold"), f" {'; '.join(texts) or 'never built'}", soft_wrap=True)
 
 
 for commands in (catalog.app, versions.app, lineage.app, words.app, pictures.app, people.app, sharing.app, schedule.app, serving.app):

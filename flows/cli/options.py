@@ -7,6 +7,7 @@ import typer
 
 from tasks.inversion.section import SEEDS
 
+HOW_TO_ADD = 'wordmint add NAME PICTURE... --word WORD --source WHO --licence LICENCE --consent "no people"'
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON for a script")]
 Name = Annotated[str, typer.Argument(help="the concept's key")]
 Why = Annotated[str, typer.Option(help="the reason, for the history")]

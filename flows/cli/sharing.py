@@ -32,7 +32,7 @@ def pull() -> None:
         settings = load_settings()
         pulled = sharing.pull(settings)
         console.print(f"{pulled.fetched} files fetched" + (f"; built by others: {', '.join(pulled.restored)}" if pulled.restored else ""))
-        stale = [concept for concept in settings.concepts if any(name.endswith(f"@{concept}") for name in pulled.stale)]
+        stale = dict.fromkeys(name.partition("@")[2] for name in pulled.stale)
         console.print(f"to build: {' '.join(stale)}; see `wordmint status`" if stale else "every concept is up to date", soft_wrap=True)
 
 

@@ -28,7 +28,8 @@ def take(side: str, path: str = "") -> tuple[list[str], list[str]]:
     about = [file for file in unmerged if Path(file).is_relative_to(artifacts.DATA)]
     chosen = [file for file in about if within(f"concepts.{Path(file).stem}", path)]
     if not settings + chosen:
-        raise ValueError(f"nothing is in conflict at {path or 'any path'}; in conflict are: {', '.join(left + unmerged) or 'no files'}")
+        open_ones = ", ".join(left + unmerged)
+        raise ValueError(f"{path} is not in conflict; these are: {open_ones}" if path and open_ones else "there is no conflict to settle")
     for file in chosen:
         if git("checkout", f"--{side}", "--", file) is None:  # that side deleted it
             git("rm", "--quiet", "--", file)

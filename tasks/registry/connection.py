@@ -115,7 +115,9 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         # SQLAlchemy's own, which MLflow lets through while it opens a database.
         if isinstance(cause := getattr(error, "orig", None), sqlite3.DatabaseError):
-            raise ConnectionError(f"SQLite cannot use MLflow's database: {cause}; it must be able to write its folder, even to read") from error
+            raise ConnectionError(
+                f"SQLite cannot use MLflow's database: {cause}; make its folder writable, which SQLite needs even for reading"
+            ) from error
         known = sys.modules.get("mlflow.exceptions")  # a block that did not import mlflow, which takes seconds, has no error of its
         if not known or not isinstance(error, known.MlflowException):
             raise

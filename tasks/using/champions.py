@@ -36,7 +36,7 @@ def owners_of(words: Sequence[str], settings: Settings) -> dict[str, str]:
     owners = {concept.placeholder_token: key for key, concept in settings.concepts.items()}
     for word in words:
         if word not in owners:
-            raise ValueError(f"{word} is no word of this catalog; it has {' '.join(owners)}")
+            raise ValueError(f"this catalog has no word {word}; {'it has ' + ' '.join(owners) if owners else 'add it with `wordmint add`'}")
     return {word: owners[word] for word in words}
 
 

@@ -298,9 +298,7 @@ def test_take_names_what_is_in_conflict(catalog: Path) -> None:
             edit("initializer_token: cup", f"initializer_token: word{seed}")
     git("merge", "theirs", code=1)
     result = CliRunner().invoke(app, ["take", "ours", "sample.seed"])
-    expected = (
-        "error: nothing is in conflict at sample.seed; in conflict are: sample.num_inference_steps, concepts.fox.initializer_token, params.yaml"
-    )
+    expected = "error: sample.seed is not in conflict; these are: sample.num_inference_steps, concepts.fox.initializer_token, params.yaml"
     assert (result.exit_code, result.output.strip()) == (1, expected)
     assert "still in conflict: concepts.fox.initializer_token" in invoke("take", "ours", "sample")
     assert "UU params.yaml" in git("status", "--short")

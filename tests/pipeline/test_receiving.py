@@ -125,7 +125,10 @@ def test_a_set_that_the_remote_lacks_and_no_concept_needs_holds_up_nothing(catal
 def test_what_a_concept_needs_and_the_remote_lacks_is_an_error(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.artifacts.inputs", lambda concept: [Path("data/pictures")])
     stored(catalog / "team", "below, of the team").unlink()
-    with repository.open_repo() as repo, pytest.raises(ValueError, match=r"remote lacks data/pictures/below/file; .* has to run `wordmint push`, with --every"):
+    with (
+        repository.open_repo() as repo,
+        pytest.raises(ValueError, match=r"remote lacks data/pictures/below/file; .* has to run `wordmint push`, with --every"),
+    ):
         receiving.receive(repo, ["fox"])
     assert len(contents("more")) == 2
 
@@ -147,7 +150,9 @@ def test_damaged_bytes_are_noticed_and_do_not_reach_the_disk(catalog: Path) -> N
     damaged.chmod(0o644)
     damaged.write_bytes(b"of the tean")
     damaged.chmod(0o444)
-    with pytest.raises(ValueError, match=rf"has other bytes for data/pictures/file than were recorded; delete {damaged}, and run `wordmint push --every-file`"):
+    with pytest.raises(
+        ValueError, match=rf"has other bytes for data/pictures/file than were recorded; delete {damaged}, and run `wordmint push --every-file`"
+    ):
         receive()
     assert not Path("data/pictures").exists()
     damaged.unlink()

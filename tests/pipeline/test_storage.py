@@ -82,7 +82,9 @@ def test_files_of_somebody_else_that_are_not_here_yet_are_not_replaced(repo: Cat
     pointer = artifacts.pointer(FOX)
     pointer.write_text(pointer.read_text().replace(storage.recorded_md5(FOX) or "", "0123456789abcdef" * 2 + ".dir"))
     theirs = pointer.read_text()
-    with pytest.raises(ValueError, match=r"fox.dvc names files that are not on this machine yet; run `wordmint pull` first, or .* `dvc add data/images/fox`"):
+    with pytest.raises(
+        ValueError, match=r"fox.dvc names files that are not on this machine yet; run `wordmint pull` first, or .* `dvc add data/images/fox`"
+    ):
         storage.track(repo, [FOX])
     assert pointer.read_text() == theirs
     repo.add(str(FOX))

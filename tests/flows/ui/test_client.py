@@ -48,7 +48,7 @@ def test_the_app_draws_for_the_commands(served: str, monkeypatch: pytest.MonkeyP
     assert result.exit_code == 0, result.output
     assert Image.open(result.output.strip()).size == (16, 16)
     refused = CliRunner().invoke(app, ["imagine", "a <unicorn>"])
-    assert refused.exit_code == 1 and "<unicorn> is no word of this catalog" in str(refused.exception)
+    assert refused.exit_code == 1 and "this catalog has no word <unicorn>" in str(refused.exception)
     assert stat.S_IMODE(client.RUNNING.stat().st_mode) == 0o600
 
 
