@@ -43,5 +43,7 @@ def spread(
         labels = F.one_hot((features @ texts.T).argmax(dim=1), len(values)).to(torch.float64)
         interval = bootstrap(lambda groups: evenness(groups[0]), [labels], scoring.bootstrap_samples, scoring.confidence, scoring.seed)
         counts = dict(zip(values, labels.sum(dim=0).int().tolist(), strict=True))
-        results.append({"word": word, "counts": counts, "evenness": {name: round(number, 5) for name, number in interval._asdict().items()}})
+        # A basic bootstrap interval reaches past the ends of the scale.
+        shares = {name: round(min(1.0, max(0.0, number)), 5) for name, number in interval._asdict().items()}
+        results.append({"word": word, "counts": counts, "evenness": shares})
     return results
