@@ -198,14 +198,14 @@ def published(concept: str, which: str = CHAMPION) -> tuple[Path, dict[str, str]
     """Return the local path of the learned embedding of a version, named by an alias or as `v3`, and the version's tags.
 
     Raises:
-        ValueError: the concept has no such version, or the stored bytes are not those that were registered.
+        ValueError: the concept is revoked or has no such version, or the stored bytes are not those that were registered.
     """
+    refuse_revoked(concept)
     numbers = aliases(concept)
     if which not in numbers:
         numbers = {f"v{row['version']}": int(row["version"]) for row in versions(concept)} | numbers
     if which in numbers:
         return fetch(concept, numbers[which])
-    refuse_revoked(concept)
     if which == CHAMPION and CHALLENGER in numbers:
         reason = standing(concept, numbers[CHALLENGER])["held_back"]
         raise ValueError(f"concept {concept!r} has no champion, because v{numbers[CHALLENGER]} is held back: {reason}")

@@ -210,6 +210,7 @@ def test_revoking_takes_everything_and_reinstating_gives_it_back(settings: Setti
         lambda: lifecycle.promote("fox", 1),
         lambda: lifecycle.rollback("fox"),
         lambda: reading.published("fox"),
+        lambda: reading.published("fox", "v1"),
     ):
         with pytest.raises(ValueError, match=r"was revoked on .*: the mascot's licence ended; `wordmint reinstate fox`"):
             refused()
