@@ -17,7 +17,7 @@ from tasks.registry.connection import tracking_uri
 from tasks.registry.promotion import evidence
 from tasks.settings import Settings
 from tasks.shipped import folder_of
-from tasks.versions.origin import origin, picture_set
+from tasks.versions.origin import origin, picture_set, scored_on
 
 
 @task(task_run_name="register-{concept}", cache_policy=NO_CACHE)
@@ -46,7 +46,7 @@ def register(concept: str, settings: Settings) -> Path:
                 "base_model": base["model"],
                 "base_revision": str(base["revision"]),
                 **rights.tags(),
-                **evidence(scores, samples, train["data_sha256"], train["data_sha256"]),
+                **evidence(scores, samples, train["data_sha256"], scored_on(concept, train)),
             },
             origin=origin(concept),
             metrics=headline(scores) | {"norm": train["norm"], "vocabulary_norm_median": train["vocabulary_norm_median"]},

@@ -57,7 +57,7 @@ def export_word(reference: str, style: str, out: Path | None, settings: Settings
         return write_pipeline(concept, path, tags, adapter, out or EXPORTED / style / concept, settings)
     check_layouts(concept, word, adapter, style)
     if style in FOLDERS:
-        return write_folder(word, concept, style, out or EXPORTED / style / concept, adapter)
+        return write_folder(word, concept, style, out or EXPORTED / style / concept, adapter, tags)
     folder, stem = (EXPORTED / style, concept) if out is None else (out, concept) if out.is_dir() else (out.parent, out.stem)
     ((name, data),) = FORMATS[style](word, stem).items()
     if out and folder != out and out.name != name:
@@ -111,7 +111,9 @@ def write_pipeline(concept: str, embedding: Path, tags: Mapping[str, str], adapt
     if weights_sha256(folder) != tags["base_weights_sha256"]:
         raise ValueError(f"{concept} was learned on {tags['base_model']}, and base.model in params.yaml has other weights; set it back")
     if layers_in(embedding) > 1 or any(isinstance(change, Gated) for change in adapter.values()):
-        raise ValueError(f"{concept} is more than rows and weights, so a plain pipeline cannot hold it; `wordmint imagine` draws it")
+        raise ValueError(
+            f"{concept} has vectors for each layer or gated changes, which a diffusers pipeline cannot store; draw it with `wordmint imagine`"
+        )
     family = family_of(DiffusionPipeline.load_config(folder), settings.base.model)
     pipeline = family.load(folder, {})
     for layer, change in adapter.items():
@@ -132,18 +134,25 @@ def check_free(out: Path) -> None:
         raise ValueError(f"{out} exists already; remove it or choose another place with --out")
 
 
-def write_folder(word: WordFile, concept: str, style: str, out: Path, adapter: Changes) -> Path:
-    """Write a format that is a folder, with the word's adapter, if it has one, and the curated pictures, whose metadata curate removed.
+def write_folder(word: WordFile, concept: str, style: str, out: Path, adapter: Changes, tags: Mapping[str, str]) -> Path:
+    """Write a format that is a folder, with the word's adapter, if it has one, and its curated pictures, whose metadata curate removed.
+
+    tags: those of the version. Pictures that it was not learned from are left out.
 
     Raises:
         ValueError: `out` is a file, or a folder that is not empty.
     """
     check_free(out)
+    curated = artifacts.curated(concept)
+    pictures = sorted(curated.glob("*.png"))
+    if pictures and "imported_digest" not in tags and artifacts.folder_digest(curated, "*.png") != tags.get("pictures_sha256"):
+        logger.warning("This version of %s was learned from other pictures than those in %s, so none are in the export", concept, curated)
+        pictures = []
     with artifacts.new_folder(out) as folder:
         for name, data in FORMATS[style](word, concept).items():
             artifacts.write_bytes(folder / name, data)
         if adapter:
             artifacts.write_bytes(folder / ADAPTERS["lora"], adapter_bytes(adapter, style, architecture_of(word)))
-        for number, picture in enumerate(sorted(artifacts.curated(concept).glob("*.png"))):
+        for number, picture in enumerate(pictures):
             artifacts.write_bytes(folder / PICTURES / f"{number}.png", picture.read_bytes())
     return out

@@ -1,5 +1,8 @@
 """Where a version comes from: its picture set, the state of Git, and the run that registers it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from prefect.runtime import flow_run
 
 from tasks import artifacts
@@ -31,3 +34,8 @@ def origin(concept: str) -> dict[str, str]:
         "git_dirty": str(dirty),
         "flow_run": str(flow_run.id),
     }
+
+
+def scored_on(concept: str, train: Mapping[str, Any]) -> str:
+    """Return the digest of the pictures that a word is scored against. A training's data are these pictures, and an imported word's is its file."""
+    return artifacts.folder_digest(artifacts.curated(concept), "*.png") if train["method"] == "import" else str(train["data_sha256"])

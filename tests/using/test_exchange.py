@@ -28,8 +28,10 @@ from tasks.inversion.curves import TRAINING, read_curves
 from tasks.inversion.loop import train
 from tasks.invert import invert_one
 from tasks.pipeline import repository, storage
+from tasks.registry import connection, reading
+from tasks.registry.connection import tracking_uri
 from tasks.settings import load_settings
-from tasks.using.export import check_layouts, write_pipeline
+from tasks.using.export import check_layouts, write_folder, write_pipeline
 from tasks.words.adapter_file import to_kohya, to_peft
 from tasks.words.embedding_file import embedding_file, read_rows
 from tasks.words.formats import FOLDERS, FORMATS, XTI, read_word
@@ -335,6 +337,8 @@ def test_an_imported_word_is_sampled_scored_and_registered(built: Path) -> None:
     assert artifacts.read_json(artifacts.registered("mug"))["aliases"] == ["champion"]
     assert "import of mug.pt" in (artifacts.page("mug") / "index.html").read_text()
     assert "none: imported from mug.pt" in command("show", "mug")[1]
+    connection.connect(tracking_uri(load_settings()))
+    assert reading.tags("mug", 1)["scored_on_sha256"] == artifacts.folder_digest(artifacts.curated("mug"), "*.png")
 
 
 @pytest.mark.slow
@@ -440,6 +444,21 @@ def test_kohyas_xti_goes_out_and_comes_back(catalog: Path) -> None:
     assert torch.equal(again.parts[0], rows)
     code, output = command("import", "xti.safetensors", "--word", "dog", "--pictures", "photos")
     assert code == 1 and "has vectors for 16 cross-attention layers, data/base/tiny has 4; it is another model's word" in " ".join(output.split())
+
+
+def test_an_export_has_no_pictures_but_those_of_its_version(catalog: Path, caplog: pytest.LogCaptureFixture) -> None:
+    word = read_word(Path(write_word({"<mug>": random_rows(1)})))
+    draw_picture(artifacts.curated("mug") / "0.png", 0)
+    digest = artifacts.folder_digest(artifacts.curated("mug"), "*.png")
+    for name, tags, expected in (
+        ("present", {"pictures_sha256": digest}, ["0.png"]),
+        ("imported", {"pictures_sha256": "d" * 64, "imported_digest": "of its file"}, ["0.png"]),
+        ("older", {"pictures_sha256": "d" * 64}, []),
+    ):
+        folder = write_folder(word, "mug", "sd-concepts-library", Path(name), {}, tags)
+        assert [path.name for path in folder.glob("*/*.png")] == expected
+    (message,) = [one for one in caplog.messages if "learned" in one]
+    assert message.endswith("mug was learned from other pictures than those in data/curated/mug, so none are in the export")
 
 
 @pytest.mark.slow
