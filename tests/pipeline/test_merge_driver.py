@@ -204,7 +204,7 @@ def test_what_each_changed_of_one_concept_is_built_together(catalog: Path) -> No
         draw_picture(artifacts.images("fox") / "second.png", 3)
         assert "invert@fox" in build()
     with branch("ours"):
-        edit("num_inference_steps: 25", "num_inference_steps: 40")
+        edit("\n  num_inference_steps: 25", "\n  num_inference_steps: 40")
         assert build() == ["sample@fox", "score@fox", "register@fox"]
     git("merge", "--no-edit", "theirs")
     follow()
@@ -215,7 +215,7 @@ def test_what_each_changed_of_one_concept_is_built_together(catalog: Path) -> No
 def test_two_machines_that_built_the_same_agree_on_one_result(catalog: Path) -> None:
     for side in ("theirs", "ours"):
         with branch(side):
-            edit("num_inference_steps: 25", "num_inference_steps: 40")
+            edit("\n  num_inference_steps: 25", "\n  num_inference_steps: 40")
             assert build(side) == ["sample@fox", "score@fox", "register@fox"]
     git("merge", "--no-edit", "theirs")
     follow()
@@ -294,7 +294,7 @@ def test_a_concept_that_they_removed_and_we_changed(catalog: Path, side: str, ne
 def test_take_names_what_is_in_conflict(catalog: Path) -> None:
     for name, seed in (("theirs", 1), ("ours", 2)):
         with branch(name):
-            edit("num_inference_steps: 25", f"num_inference_steps: {seed}")
+            edit("\n  num_inference_steps: 25", f"\n  num_inference_steps: {seed}")
             edit("initializer_token: cup", f"initializer_token: word{seed}")
     git("merge", "theirs", code=1)
     result = CliRunner().invoke(app, ["take", "ours", "sample.seed"])
@@ -346,7 +346,7 @@ def test_branches_that_were_merged_both_ways_have_a_common_version_with_marks(ca
         edit("<fox>\n    initializer_token: cup", f"<fox>\n    initializer_token: {word}")
         commit()
         git("branch", f"{name}-first")
-    changes = (("ours", "theirs-first", "ours", "max_train_steps: 300"), ("theirs", "ours-first", "theirs", "num_inference_steps: 25"))
+    changes = (("ours", "theirs-first", "ours", "max_train_steps: 300"), ("theirs", "ours-first", "theirs", "\n  num_inference_steps: 25"))
     for name, other, side, setting in changes:
         git("checkout", "--quiet", name)
         git("merge", other, code=1)

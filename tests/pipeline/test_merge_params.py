@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from tasks.pipeline.merge_params import conflicts_in, merge_params, taken
 from tasks.using.add import params_with
@@ -79,10 +80,12 @@ def test_what_a_command_lays_out_anew_is_no_change(tmp_path: Path) -> None:
     for name in ("mug", "pan"):
         path = tmp_path / name
         path.write_text(shipped, encoding="utf-8")
-        editor, document = params_with(name, {"kind": "object", "placeholder_token": f"<{name}>", "initializer_token": "cup"}, path)
-        if name == "mug":
-            editor.indent(sequence=2, offset=0)  # as an earlier `wordmint add` laid lists out
-        editor.dump(document, path)
+        path.write_bytes(params_with(name, {"kind": "object", "placeholder_token": f"<{name}>", "initializer_token": "cup"}, path))
+        if name == "mug":  # as an earlier `wordmint add` laid lists out
+            editor = YAML()
+            editor.preserve_quotes, editor.width = True, 200
+            editor.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"))
+            editor.dump(editor.load(path), path)
         written[name] = path.read_text(encoding="utf-8")
     changed = shipped.replace("a photo of a {} on the beach", "a photo of a {} on a beach").replace("min_side: 48", "min_side: 64")
     assert "\n    - a photo of a {}\n" in written["mug"] and "\n      - a photo of a {}\n" in shipped
