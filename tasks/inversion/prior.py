@@ -7,8 +7,9 @@ still draws itself in other media, and a denoiser that is then tuned on these ph
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from tasks.artifacts import check_prompt
 from tasks.inversion.section import Section
 
 if TYPE_CHECKING:  # settings are read before torch is needed
@@ -44,7 +45,7 @@ class Preservation(Drawn):
 class Media(Drawn):
     """How the word's other media are kept. Each step learns one such picture beside the batch."""
 
-    prompts: tuple[Annotated[str, Field(pattern=r"^[^{}]*\{\}[^{}]*$")], ...] = Field(min_length=1)
+    prompts: Annotated[tuple[Annotated[str, AfterValidator(check_prompt)], ...], Field(min_length=1)]
     """Prompts for other media than those of the pictures; {} is the word."""
     pictures: int = Field(ge=1, le=1_000)
     """Pictures of each prompt, drawn with the word when it is learned and nothing is tuned yet."""
