@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.diffusion.changes import Change, Difference, LowRank, each, weight_shape
-from tasks.inversion.data import Data, Kept
+from tasks.inversion.data import Data
 from tasks.inversion.rows import Rows
 from tasks.inversion.schedule import Schedule
 from tasks.inversion.training import Training
@@ -125,22 +125,17 @@ def new_differences(base: BaseModel) -> dict[str, Change]:
     }
 
 
-def tuned_after(
-    training: Training, data: Data, steps: int, adapter: Callable[[Rows], Adapter], keep: Callable[[Learned], Kept] | None = None
-) -> Training:
+def tuned_after(training: Training, data: Data, steps: int, adapter: Callable[[Rows], Adapter]) -> Training:
     """Let the denoiser be tuned for some steps once a word's own training has ended, with the word held fixed.
 
-    data: what the tuning learns from. adapter: makes what is tuned of the word, whose rows need no gradient. keep: draws with the learned word
-    what the tuning must not forget.
+    data: what the tuning learns from. adapter: makes what is tuned of the word, whose rows need no gradient.
     """
 
     def tuning(word: Training) -> Training:
         assert word.result is not None
         fixed = replace(word.trainable, rows=word.result.rows.detach().clone())
-        kept = (*data.kept, keep(word.result)) if keep else data.kept
         schedule = Schedule(steps, seconds=word.schedule.seconds)
-        learns = replace(data, kept=kept)
-        return Training(word.concept, learns, adapter(fixed), schedule, before=word, phase="tuning", rate="learning_rate in invert.options")
+        return Training(word.concept, data, adapter(fixed), schedule, before=word, phase="tuning", rate="learning_rate in invert.options")
 
     training.then = tuning
     return training

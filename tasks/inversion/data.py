@@ -13,14 +13,13 @@ from tasks.diffusion.words import token_ids
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Pictures that the base model drew before it is tuned. They are learned beside the concept's, so that it goes on drawing them."""
+class Prior:
+    """Pictures of the class that the base model drew, which keep the tuned denoiser from forgetting it (Ruiz et al. 2022, section 3.2)."""
 
     latents: Tensor
     """(pictures, channels, height, width): scaled latents, on the CPU."""
     input_ids: Tensor
-    """(pictures, captions, text encoders, length): the captions of each picture. A first dimension of 1 serves all pictures."""
-    pictures_per_step: int
+    """(captions, text encoders, length): the captions with the class word."""
     weight: float
     """The weight of their loss beside that of the concept's pictures."""
 
@@ -46,11 +45,11 @@ class Data:
     generator: torch.Generator
     class_word: str | None
     """The ordinary words that the word starts as; None where it starts as another concept or from its pictures."""
-    kept: tuple[Kept, ...] = ()
+    prior: Prior | None = None
 
     @property
     def pictures_per_step(self) -> int:
-        return self.batch_size + sum(kept.pictures_per_step for kept in self.kept)
+        return self.batch_size * (1 if self.prior is None else 2)
 
 
 @dataclass(frozen=True)
@@ -85,21 +84,20 @@ def draw_batch(data: Data, step: int, process: NoiseProcess, device: torch.devic
         timesteps=process.timesteps(spread(data.timesteps, torch.rand(n, generator=generator))),
         weights=torch.full((n,), 1 / n),
     )
-    parts = [own, *(draw_kept(kept, data, process) for kept in data.kept)]
+    parts = [own] if data.prior is None else [own, draw_class(data.prior, data, process)]
     return Batch(*(torch.cat([getattr(part, part_of.name) for part in parts]).to(device) for part_of in fields(Batch)))
 
 
-def draw_kept(kept: Kept, data: Data, process: NoiseProcess) -> Batch:
-    """Draw a step's share of the pictures that the base model drew."""
-    generator, n = data.generator, kept.pictures_per_step
-    pictures = torch.randint(len(kept.latents), (n,), generator=generator)
-    captions = torch.randint(kept.input_ids.shape[1], (n,), generator=generator)
+def draw_class(prior: Prior, data: Data, process: NoiseProcess) -> Batch:
+    """Draw as many pictures of the class as of the concept."""
+    generator, n = data.generator, data.batch_size
+    pictures = torch.randint(len(prior.latents), (n,), generator=generator)
     return Batch(
-        input_ids=kept.input_ids[pictures % len(kept.input_ids), captions],
-        latents=kept.latents[pictures],
-        noise=torch.randn(kept.latents[pictures].shape, generator=generator),
+        input_ids=prior.input_ids[torch.randint(len(prior.input_ids), (n,), generator=generator)],
+        latents=prior.latents[pictures],
+        noise=torch.randn(prior.latents[pictures].shape, generator=generator),
         timesteps=process.timesteps(spread(data.timesteps, torch.rand(n, generator=generator))),
-        weights=torch.full((n,), kept.weight / n),
+        weights=torch.full((n,), prior.weight / n),
     )
 
 
@@ -116,6 +114,6 @@ def spread(bounds: tuple[float, float], shares: Tensor) -> Tensor:
 
 def fixed_batch(data: Data, step: int, pictures: int, process: NoiseProcess, device: torch.device) -> Batch:
     """Return the early stop's batch: the same pictures, noise and captions at every call, with timesteps in the middle of their parts."""
-    batch = draw_batch(replace(data, batch_size=pictures, generator=torch.Generator().manual_seed(0), kept=()), step, process, device)
+    batch = draw_batch(replace(data, batch_size=pictures, generator=torch.Generator().manual_seed(0), prior=None), step, process, device)
     middles = process.timesteps(spread(data.timesteps, torch.full((pictures,), 0.5)))
     return replace(batch, timesteps=middles.to(device))

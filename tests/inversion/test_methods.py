@@ -161,7 +161,7 @@ def test_a_picture_has_its_own_vector_and_the_word_alone_is_learned(base: BaseMo
 @pytest.mark.parametrize("name", METHODS)
 def test_a_picture_is_captioned_with_what_else_it_shows(base: BaseModel, name: str) -> None:
     word = make(base, name, contexts=("", "on the moon", "in the snow"))
-    word.data.batch_size, word.data.stds, word.data.kept = 64, torch.zeros_like(word.data.stds), ()
+    word.data.batch_size, word.data.stds, word.data.prior = 64, torch.zeros_like(word.data.stds), None
     batch = drawn(base, word)
     for latents, ids in zip(batch.latents, batch.input_ids[:, 0], strict=True):
         picture = next(index for index, mean in enumerate(word.data.means) if torch.equal(latents, mean))
@@ -243,7 +243,7 @@ def test_perfusion_locks_the_keys_to_the_class_and_learns_the_values(base: BaseM
 def test_alpha_scales_the_rate_of_a_loras_second_factor(base: BaseModel) -> None:
     rates = {}
     for alpha in (None, 2, 1):
-        word = make(base, "lora", options=SETTINGS["lora"] | {"alpha": alpha, "steps": None, "media": None})
+        word = make(base, "lora", options=SETTINGS["lora"] | {"alpha": alpha, "steps": None})
         rates[alpha] = [group["lr"] for group in word.trainable.optimizer.param_groups]
     assert rates[None] == rates[2] == [1e-2, 1e-2, 5e-3]
     assert rates[1] == [1e-2, 5e-3, 5e-3]

@@ -1,4 +1,4 @@
-"""What a tuning keeps: the base's own pictures of the class, and of the word in other media."""
+"""Prior preservation: the base's own pictures of the class are learned beside the concept's."""
 
 from pathlib import Path
 
@@ -7,27 +7,25 @@ import torch
 
 from tasks.diffusion.base_model import BaseModel
 from tasks.inversion import prior
-from tasks.inversion.loop import train
-from tasks.inversion.methods import method
 from tasks.inversion.passes import batch_losses, drawn
-from tasks.inversion.prior import Preservation, class_pictures, pictures_of, prior_of
-from tests.support.words import MEDIA, SETTINGS, make, trained
+from tasks.inversion.prior import Preservation, class_pictures, prior_of
+from tests.support.words import SETTINGS, make, trained
 
 KEPT = Preservation(pictures=3, weight=0.5, num_inference_steps=2, guidance_scale=2.0)
 
 
 def test_a_class_is_drawn_once_and_shared(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     data = make(base, "textual_inversion").data
-    (kept,) = prior_of(base, data, KEPT, "fox")
-    assert kept.weight == 0.5
+    kept = prior_of(base, data, KEPT, "fox")
+    assert kept is not None and kept.weight == 0.5
     assert kept.latents.shape == (3, *base.latent_shape)
     assert not torch.equal(kept.latents[0], kept.latents[1])
     monkeypatch.setattr(prior, "AT_ONCE", 0)  # drawing anew would fail
-    (again,) = prior_of(base, data, KEPT, "owl")
-    assert again.latents is kept.latents
-    texts = [base.tokenizer.decode(ids[0], skip_special_tokens=True) for ids in kept.input_ids[0]]
+    again = prior_of(base, data, KEPT, "owl")
+    assert again is not None and again.latents is kept.latents
+    texts = [base.tokenizer.decode(ids[0], skip_special_tokens=True) for ids in kept.input_ids]
     assert [text.replace(" ", "") for text in texts] == ["aphotoofadog", "thedog"]
-    assert prior_of(base, data, None, "fox") == ()
+    assert prior_of(base, data, None, "fox") is None
     assert class_pictures(base, "a photo of a dog", 3, 2, 2.0) is kept.latents
 
 
@@ -36,41 +34,15 @@ def test_a_step_has_as_many_pictures_of_the_class_by_their_weight(base: BaseMode
     batch = drawn(base, with_prior)
     assert with_prior.data.pictures_per_step == len(batch.latents) == 4
     assert batch.weights.tolist() == [0.5, 0.5, 0.25, 0.25]
-    (of_the_class,) = with_prior.data.kept
+    assert with_prior.data.prior is not None
     for latents, ids in zip(batch.latents[2:], batch.input_ids[2:], strict=True):
-        assert any(torch.equal(latents, kept) for kept in of_the_class.latents)
+        assert any(torch.equal(latents, kept) for kept in with_prior.data.prior.latents)
         assert int(ids.max()) < len(base.tokenizer)  # no new word in the captions of the class
     without = make(base, "dreambooth", options=SETTINGS["dreambooth"] | {"prior": None})
     own = drawn(base, without)
     assert torch.equal(own.latents, batch.latents[:2])
     losses = [float(batch_losses(base, [training], [part], 99)[0]) for training, part in ((with_prior, batch), (without, own))]
     assert losses[0] > losses[1]
-
-
-def test_a_lora_keeps_what_its_learned_word_draws_in_other_media(base: BaseModel, tmp_path: Path) -> None:
-    (ended,) = train(base, [make(base, "lora")], {"lora": tmp_path / "lora.pt"}, 99)
-    word, (kept,) = ended.before, ended.data.kept
-    assert word is not None and word.result is not None
-    assert word.data.kept == ()
-    texts = [f"{prompt.format('<fox>')}" for prompt in MEDIA["prompts"] for _ in range(3)]
-    drawn_again = pictures_of(base, texts, [0, 1, 2] * 2, {"<fox>": word.result.rows}, 2, 2.0)
-    torch.testing.assert_close(kept.latents, drawn_again, rtol=1e-3, atol=1e-3)  # while it trains, the denoiser has another memory layout
-    batch = drawn(base, ended)
-    assert ended.data.pictures_per_step == len(batch.latents) == 3
-    assert batch.weights.tolist() == pytest.approx([0.5, 0.5, 0.1])
-    number = next(index for index, latents in enumerate(kept.latents) if torch.equal(latents, batch.latents[2]))
-    ids = batch.input_ids[2, 0]
-    assert base.tokenizer.decode(ids[ids < len(base.tokenizer)], skip_special_tokens=True).replace(" ", "") == texts[number].replace(
-        "<fox>", ""
-    ).replace(" ", "")
-    assert (ids == len(base.tokenizer)).sum() == 1  # the word's own row
-
-
-def test_media_need_a_word_that_is_learned_first() -> None:
-    with pytest.raises(ValueError, match="steps null trains both together; set steps"):
-        method("lora").Options(**SETTINGS["lora"] | {"steps": None})
-    with pytest.raises(ValueError, match=r"must contain \{\} once"):
-        method("lora").Options(**SETTINGS["lora"] | {"media": MEDIA | {"prompts": ("a sketch",)}})
 
 
 def test_a_concept_that_starts_as_another_has_no_class(base: BaseModel, tmp_path: Path) -> None:

@@ -16,14 +16,13 @@ from tasks.inversion.options import Pick
 from tasks.inversion.training import Training, new_training
 
 TEMPLATES = ("a photo of a {}", "the {}")
-MEDIA = {"prompts": ("a sketch of a {}", "a cartoon of the {}"), "pictures": 3, "weight": 0.1, "num_inference_steps": 2, "guidance_scale": 2.0}
 SETTINGS: dict[str, dict[str, Any]] = {
     "progressive": {"add_at": (2, 4)},
     "regularised": {"weight": 10.0},
     "dreambooth": {"identifier": "alien", "prior": {"pictures": 3, "weight": 1.0, "num_inference_steps": 2, "guidance_scale": 2.0}},
     "extended": {"word": "textual_inversion"},
     "encoder": {"weight": 10.0},
-    "lora": {"word": "textual_inversion", "layers": "attention", "rank": 2, "learning_rate": 1e-2, "steps": 4, "media": MEDIA},
+    "lora": {"word": "textual_inversion", "layers": "attention", "rank": 2, "learning_rate": 1e-2, "steps": 4},
     "perfusion": {"word": "textual_inversion", "steps": 4, "learning_rate": 1e-2, "bias": 0.75, "temperature": 0.1},
 }
 VECTORS = {"progressive": 3}

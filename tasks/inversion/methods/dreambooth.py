@@ -40,7 +40,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     captions = [template.format(data.placeholder_token) for template in data.templates]
     input_ids = caption_ids(base, captions, data.contexts, {data.placeholder_token: len(rows)})
     data.captions = lambda step: input_ids
-    data.kept = prior_of(base, data, options.prior, training.concept)
+    data.prior = prior_of(base, data, options.prior, training.concept)
     fixed = replace(word, rows=rows.to(word.rows.device), published=len(rows))
     training.trainable = Adapter(fixed, new_differences(base), word.learning_rate)
     return training

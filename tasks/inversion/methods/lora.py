@@ -5,9 +5,9 @@ Pivotal tuning: Roich et al. 2021, and Gal et al. 2022, appendix A. LoRA of conv
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from tasks.inversion.prior import Media, Preservation
+from tasks.inversion.prior import Preservation
 from tasks.inversion.section import Section
 
 if TYPE_CHECKING:  # settings are read before torch is needed
@@ -30,14 +30,6 @@ class Options(Section):
     """Optimizer steps of the LoRA after the word's own training, with the word held fixed; null trains both together."""
     prior: Preservation | None = None
     """Prior preservation with pictures of the class while the LoRA is trained; null for none."""
-    media: Media | None = None
-    """What the word alone draws in other media, which the LoRA keeps; null for none. It needs `steps`."""
-
-    @model_validator(mode="after")
-    def media_of_a_learned_word(self) -> "Options":
-        if self.media and self.steps is None:
-            raise ValueError("media are drawn with the learned word before the LoRA is trained, and steps null trains both together; set steps")
-        return self
 
 
 def prepare(base: "BaseModel", training: "Training", options: Options) -> "Training":
@@ -47,20 +39,18 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
         ValueError: the denoiser has no such layers, the rank is larger than that of one of them, or the class to preserve has no word.
     """
     from dataclasses import replace
-    from functools import partial
 
     from tasks.inversion.adapter import Adapter, new_lora, tuned_after
     from tasks.inversion.methods import method
-    from tasks.inversion.prior import media_of, prior_of
+    from tasks.inversion.prior import prior_of
 
     word_method = method(options.word)
     training = word_method.prepare(base, training, word_method.Options())
     changes = new_lora(base, options.layers, options.rank, training.data.generator.initial_seed(), training.concept)
-    data = replace(training.data, kept=prior_of(base, training.data, options.prior, training.concept))
+    data = replace(training.data, prior=prior_of(base, training.data, options.prior, training.concept))
     scale = 1.0 if options.alpha is None else options.alpha / options.rank
     if options.steps is not None:
-        keep = partial(media_of, base, media=options.media) if options.media else None
-        return tuned_after(training, data, options.steps, lambda fixed: Adapter(fixed, changes, options.learning_rate, scale), keep)
+        return tuned_after(training, data, options.steps, lambda fixed: Adapter(fixed, changes, options.learning_rate, scale))
     training.data = data
     training.trainable = Adapter(training.trainable, changes, options.learning_rate, scale)
     return training
