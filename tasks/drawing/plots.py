@@ -91,7 +91,7 @@ def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str], fr
     points: (x, y) in px. avoid: boxes, such as error bars, that a label covers only if no place at its distance is free.
     Returns None for a label that has no place.
     """
-    taken = [Box(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in points]
+    taken = [Box(x - DOT, y - DOT, x + DOT, y + DOT) for x, y in dict.fromkeys(points)]  # of thousands many lie on one another
     labels: list[Label | None] = [None] * len(texts)
     distances = solitudes(points)
     for index in sorted(range(len(points)), key=lambda index: (-distances[index], index))[:MOST_LABELS]:
