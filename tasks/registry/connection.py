@@ -51,7 +51,7 @@ def connect(uri: str) -> None:
         if (mlflow.get_tracking_uri(), mlflow.get_registry_uri()) != (uri, uri):
             set_address(uri)
             if database and database.exists():
-                log_ahead(database)  # an older wordmint created it without
+                log_ahead(database)  # one that an older wordmint created lacks the log
     with plain_errors():
         if (not database or database.exists()) and mlflow.MlflowClient().get_experiment_by_name(EXPERIMENT):
             return
@@ -113,7 +113,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # SQLAlchemy's own, which MLflow lets through while it opens a database.
+        # While MLflow opens a database, it lets SQLAlchemy's errors through.
         if isinstance(cause := getattr(error, "orig", None), sqlite3.DatabaseError):
             raise ConnectionError(
                 f"SQLite cannot use MLflow's database: {cause}; make its folder writable, which SQLite needs even for reading"

@@ -17,7 +17,7 @@ def create_database(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     for database in (temporary, path):
-        for suffix in ("-wal", "-shm", "-journal"):  # SQLite would replay what a killed process left beside a deleted database into the new one
+        for suffix in ("-wal", "-shm", "-journal"):  # a killed process may have left them, and SQLite would replay them into the new database
             database.with_name(database.name + suffix).unlink(missing_ok=True)
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)  # each of dozens of migrations would log a line

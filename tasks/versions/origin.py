@@ -37,5 +37,5 @@ def origin(concept: str) -> dict[str, str]:
 
 
 def scored_on(concept: str, train: Mapping[str, Any]) -> str:
-    """Return the digest of the pictures that a word is scored against. A training's data are these pictures, and an imported word's is its file."""
+    """Return the digest of the pictures that a word is scored against. The data of a training are these pictures; those of an import are its file."""
     return artifacts.folder_digest(artifacts.curated(concept), "*.png") if train["method"] == "import" else str(train["data_sha256"])
