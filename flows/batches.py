@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
 
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
@@ -25,16 +27,12 @@ log = logging.getLogger(__name__)
 RETRIES = {"retries": 2, "retry_delay_seconds": [5, 20], "retry_condition_fn": transient}
 
 
-def load_stages() -> dict[str, Task]:
-    """Import the stages in the graph's order; here, because torch and diffusers take many seconds and an up-to-date catalog needs neither."""
-    from tasks.curate import curate
-    from tasks.invert import invert
-    from tasks.register import register
-    from tasks.sample import sample
-    from tasks.score import score
-
+@cache
+def load_stage(name: str) -> Task:
+    """Import a stage when it is needed: torch and diffusers take many seconds, and a registration needs neither."""
+    stage: Task = getattr(import_module(f"tasks.{name}"), name)
     # A training is not retried: what stopped it would stop it again.
-    return {stage.fn.__name__: stage if stage is invert else stage.with_options(**RETRIES) for stage in (curate, invert, sample, score, register)}
+    return stage if name == "invert" else stage.with_options(**RETRIES)
 
 
 @flow(name="build-batch")
@@ -72,17 +70,16 @@ def build_concepts(repo: repository.Repo, concepts: list[str], settings: Setting
 
     The words are trained together; every other stage takes one concept after the other.
     """
-    stages = {name: stage for name, stage in load_stages().items() if name in names}
     with device_slot(settings.runtime.device), counted(concepts) as done, ThreadPoolExecutor(1) as background:
-        if "register" in stages:
+        if "register" in names:
             # Creating a database takes a second, which the words' training hides.
             background.submit(connection.connect, tracking_uri(settings)).add_done_callback(warn_of_a_failure)
             track(repo, concepts, outcome)
         for concept in concepts:
-            build_stages(repo, concept, settings, {"curate": stages["curate"]}, outcome)
-        invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, stages["invert"], outcome)
+            build_stages(repo, concept, settings, ("curate",), outcome)
+        invert_stale(repo, [concept for concept in concepts if concept not in outcome.failed], settings, outcome)
         for concept in concepts:
-            build_stages(repo, concept, settings, {name: stage for name, stage in stages.items() if name not in ("curate", "invert")}, outcome)
+            build_stages(repo, concept, settings, [name for name in names if name not in ("curate", "invert")], outcome)
             if concept not in outcome.failed:
                 watching.tell("built", concept=concept)
             done()
@@ -108,15 +105,15 @@ def track(repo: repository.Repo, concepts: list[str], outcome: Outcome) -> None:
                 storage.track_inputs(repo, [concept])
 
 
-def build_stages(repo: repository.Repo, concept: str, settings: Settings, stages: dict[str, Task], outcome: Outcome) -> None:
-    """Run the stale ones among `stages` for one concept and record each in DVC; a concept that failed before is skipped."""
+def build_stages(repo: repository.Repo, concept: str, settings: Settings, names: Sequence[str], outcome: Outcome) -> None:
+    """Run the stale ones among the stages of these names for one concept and record each in DVC; a concept that failed before is skipped."""
     if concept in outcome.failed:
         return
     with accounted(outcome, concept):
-        for name, stage in stages.items():
+        for name in names:
             if repository.why(repo, f"{name}@{concept}") and not restored(repo, name, concept, outcome):
                 with repository.recording(repo, f"{name}@{concept}"), stage_bars(name, [concept]):
-                    stage(concept, quote(settings))  # or Prefect would look for futures in every concept of the catalog
+                    load_stage(name)(concept, quote(settings))  # or Prefect would look for futures in every concept of the catalog
                 outcome.ran.setdefault(concept, []).append(name)
 
 
@@ -131,7 +128,7 @@ def restored(repo: repository.Repo, stage: str, concept: str, outcome: Outcome) 
     return True
 
 
-def invert_stale(repo: repository.Repo, concepts: list[str], settings: Settings, invert: Task, outcome: Outcome) -> None:
+def invert_stale(repo: repository.Repo, concepts: list[str], settings: Settings, outcome: Outcome) -> None:
     """Train the stale words among `concepts` and record each in DVC as soon as it is written."""
     snapshots = {}
     for concept in concepts:
@@ -144,7 +141,7 @@ def invert_stale(repo: repository.Repo, concepts: list[str], settings: Settings,
     started = time.monotonic()
     with stage_bars("invert", list(snapshots)):
         try:
-            for concept, error in invert(list(snapshots), quote(settings)):
+            for concept, error in load_stage("invert")(list(snapshots), quote(settings)):
                 with accounted(outcome, concept):
                     if error:
                         raise error

@@ -49,6 +49,10 @@ def build_stale(concepts: list[str] | None) -> Outcome:
             workers.build_elsewhere(stale, settings, outcome)
         show(outcome, chosen)
         show_samples(outcome)
-        redraw(repo, settings)
+        repo.flush()
+        built = [concept for concept in stale if concept not in outcome.failed]
+        current |= fingerprints.fingerprints_of(built)
+        repository.stale_among(repo, built, current)  # the next build finds these as they are now
+        redraw(repo, settings, current)
         watching.tell("end")
     return outcome

@@ -26,7 +26,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, as_completed
 
 from flows import watching
-from flows.batches import build_batch, build_stages, load_stages
+from flows.batches import build_batch, build_stages
 from flows.outcome import BuildFailed, Outcome, accounted, row, rows_of
 from flows.progress import counted
 from tasks.pipeline import receiving, repository
@@ -76,7 +76,7 @@ def take_over(repo: repository.Repo, concepts: list[str], settings: Settings, ou
                     raise ValueError(
                         f"{name} is stale here after a worker built it: the worker's clone has other inputs or does not push; see docs/operations.md"
                     )
-        build_stages(repo, concept, settings, {"register": load_stages()["register"]}, outcome)
+        build_stages(repo, concept, settings, ("register",), outcome)
 
 
 def built(concepts: Sequence[str], runtime: Runtime) -> Iterator[tuple[list[str], list[dict[str, Any]]]]:

@@ -9,12 +9,11 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks import artifacts
 from tasks.concepts.rights import read_rights
-from tasks.judging.judge import headline
 from tasks.judging.sheets import draw_published
 from tasks.pipeline.door import run_stage
 from tasks.registry import connection, lifecycle, publishing
 from tasks.registry.connection import tracking_uri
-from tasks.registry.promotion import evidence
+from tasks.registry.promotion import evidence, headline
 from tasks.settings import Settings
 from tasks.shipped import folder_of
 from tasks.versions.origin import origin, picture_set, scored_on

@@ -138,8 +138,8 @@ def test_runtime_makes_no_stage_stale(stage: str) -> None:
 
 
 def test_one_order_everywhere() -> None:
-    assert list(batches.load_stages()) == list(graph.STAGES) == FOREACH[:-1]
-    assert all(task.fn.__name__ == name and task.fn.__module__ == f"tasks.{name}" for name, task in batches.load_stages().items())
+    assert list(graph.STAGES) == FOREACH[:-1]
+    assert all(batches.load_stage(name).name == name for name in graph.STAGES)
     order = [*FOREACH, "report"]
     assert order == list(STAGES)
     for index, stage in enumerate(order):
@@ -152,6 +152,13 @@ def test_pure_packages_load_no_orchestration() -> None:
     modules = [".".join(path.parts).removesuffix(".__init__") for path in paths]
     assert len(modules) > 10
     program = f"import sys, {', '.join(modules)}; print(*sorted({{'prefect', 'dvc', 'mlflow'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_registration_imports_no_models() -> None:
+    """It runs where nothing is trained: in the flow that sends batches to workers, and when only a licence has changed."""
+    program = "import sys, flows.build_catalog, tasks.register; print(*sorted({'diffusers', 'open_clip', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

@@ -236,15 +236,6 @@ def test_points_lie_where_the_axes_say(catalog: Settings) -> None:
     assert [y for _, y in page.circles[:2]] == [heights.at(0.25)] * 2
 
 
-def test_labels_cover_neither_each_other_nor_points() -> None:
-    points = [(100.0 + 7 * index, 100.0 + 5 * (index % 4)) for index in range(12)]
-    labels = [label for label in plots.place_labels(points, ["concept"] * 12, plots.Box(0, 0, 300, 200)) if label]
-    boxes = [label.box for label in labels]
-    assert len(boxes) >= 8
-    assert not any(box.meets(other) for index, box in enumerate(boxes) for other in boxes[:index])
-    assert not any(box.left < x < box.right and box.top < y < box.bottom for box in boxes for x, y in points)
-
-
 def test_bounds_of_a_bullet_that_coincide_stay_readable() -> None:
     score = dict.fromkeys(("value", "low", "high", "image_only", "prompt_only", "coarse_word"), 0.5)
     left, right = plots.bullet(score, plots.Axis(0, 1, 0, 340)).bounds

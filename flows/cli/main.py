@@ -55,17 +55,18 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="concept key
         if fingerprints.nothing_to_do(settings, concepts):
             print_build(list(settings.concepts), {}, {}, ())
             return
-        from flows.batches import load_stages
+        from flows.batches import load_stage
         from flows.build_catalog import build_catalog
         from flows.outcome import BuildFailed
         from flows.progress import progress
+        from tasks.pipeline.graph import STAGES
 
         as_interrupts()
         try:
             with progress(console), ThreadPoolExecutor(1) as importer:
                 if settings.runtime.task_runner == "threads":
                     # Prefect's server takes as long to start. An error here occurs again, and is reported, when the build uses the module.
-                    importer.submit(load_stages)
+                    importer.map(load_stage, STAGES)
                     importer.submit(import_module, "mlflow")
                 outcome = build_catalog(concepts or None)
         except BuildFailed as error:

@@ -10,7 +10,8 @@ def let_go(device: str) -> None:
     import_models()
     import torch
 
-    from tasks.diffusion.base_model import load_base_model, pick_device
+    from tasks.diffusion.base_model import load_base_model
+    from tasks.diffusion.devices import pick_device
     from tasks.similarity.eye import load_eye
     from tasks.similarity.scorer import load_scorer
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tasks.diffusion.adapters import Adapters
 from tasks.diffusion.changes import layers_of
+from tasks.diffusion.devices import fast_bfloat16, pick_device
 from tasks.diffusion.families import family_of
 from tasks.diffusion.families.parts import Condition, Family, Look, TextEncoder, loaded_encoder
 from tasks.diffusion.group_norm import use_channels_last_norms
@@ -126,34 +127,6 @@ class BaseModel:
         """Return the prediction with each adapter acting on the whole picture of its rows."""
         with self.adapters.acting(condition.strengths):
             return self.family.denoise(self, latents, timesteps, condition)
-
-
-def pick_device(device: str) -> str:
-    """Resolve `auto` to cuda where there is one, else mps, else cpu; on a GPU, every float32 matrix product uses TF32 from here on.
-
-    cuda is also the name of AMD's GPUs in PyTorch for ROCm, and mps that of Apple's.
-
-    Raises:
-        ValueError: the machine has no such device.
-    """
-    gpus, apple = torch.cuda.device_count(), torch.backends.mps.is_available()
-    devices = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if apple else [])]
-    resolved = ("cuda" if gpus else devices[-1]) if device == "auto" else device
-    if resolved not in devices:
-        raise ValueError(f"runtime.device is {device}, but this machine has {', '.join(devices)}; take one of these or auto")
-    if resolved != "cpu":
-        torch.set_float32_matmul_precision("high")
-    return resolved
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies in bfloat16 without emulating it. Apple's GPUs are no faster in it than in float32."""
-    if device.type == "mps":
-        return False
-    if device.type == "cpu":
-        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-    with torch.cuda.device(device):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def float_types(family: Family, device: torch.device) -> dict[str, torch.dtype]:

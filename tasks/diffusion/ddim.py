@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tasks.diffusion.base_model import BaseModel, fast_bfloat16
+from tasks.diffusion.base_model import BaseModel
+from tasks.diffusion.devices import fast_bfloat16
 from tasks.diffusion.families.parts import Condition
 from tasks.diffusion.words import encode_prompts, unconditional
 

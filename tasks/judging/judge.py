@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tasks import artifacts
 from tasks.concepts.stand_ins import STAND_INS, without_word
-from tasks.registry.promotion import measured
 from tasks.settings import Settings
 from tasks.similarity.eye import load_eye
 from tasks.similarity.scorer import load_scorer
@@ -138,10 +137,3 @@ def features_of(concept: str, folder: Path, scorer: Sees) -> Tensor:
     if not any(folder.glob("*.png")):
         raise ValueError(f"{folder} has no pictures to compare with; run `wordmint build {concept}` or `dvc pull` first")
     return read_features(scorer, folder)
-
-
-def headline(scores: dict[str, Any]) -> dict[str, float]:
-    """Return each score as `name`, its interval and bounds as `name_low` and so on, and what shows overfitting; None is left out."""
-    flat = {name + ("" if key == "value" else f"_{key}"): value for name in measured(scores) for key, value in scores[name].items()}
-    flat |= {"diversity": (scores.get("diversity") or {}).get("value"), "copies": scores.get("copies")}
-    return {name: float(value) for name, value in flat.items() if value is not None}

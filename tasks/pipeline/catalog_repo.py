@@ -75,6 +75,12 @@ class CatalogRepo(Repo):
             self.journal.unlink()
             self.loaded, self.replayed = (file_states(DECLARATIONS), stages), 0
 
+    def flush(self) -> None:
+        """Write into dvc.lock what this process has recorded."""
+        if self.wrote:
+            with self.lock:
+                self.settle()
+
     def _reset(self) -> None:
         """Settle before each of DVC's own operations, which begins and ends with this call while it holds the lock."""
         if self.wrote:
@@ -82,7 +88,5 @@ class CatalogRepo(Repo):
         super()._reset()
 
     def close(self) -> None:
-        if self.wrote:
-            with self.lock:
-                self.settle()
+        self.flush()
         super().close()

@@ -46,7 +46,7 @@ def running_build() -> int | None:
 
 def gpu_name(device: str) -> str | None:
     """Return a name of a GPU that is the same in every process, whatever `CUDA_VISIBLE_DEVICES` says there; None for a CPU."""
-    from tasks.diffusion.base_model import pick_device
+    from tasks.diffusion.devices import pick_device
 
     picked = pick_device(device)
     if not picked.startswith("cuda"):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tasks import artifacts
@@ -52,22 +53,30 @@ def remember(now: Mapping[str, str]) -> None:
 
 def fingerprints_of(concepts: Sequence[str]) -> dict[str, str]:
     """Return a digest per concept of its parameters, its part of dvc.lock, the state of its files and the registry's address."""
-    params, locked = read_params(), lock_entries()
-    declarations = params.pop("concepts")
-    address = tracking_address(params.pop("runtime", {}).get("tracking_uri"))
-    shared = [params, address, Path("dvc.yaml").read_text(encoding="utf-8"), declared()]
-    digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
-    return {concept: digest_of(digest, declarations.get(concept), locked[concept], list(states(concept))) for concept in concepts}
+    params, locked = declarations(tuple(file_states("params.yaml"))), recorded()
+    address = tracking_address(params.get("runtime", {}).get("tracking_uri"))
+    others = {section: content for section, content in params.items() if section not in ("concepts", "runtime")}
+    shared = digest_of(others, address, Path("dvc.yaml").read_text(encoding="utf-8"), declared())
+    return {concept: digest_of(shared, params["concepts"].get(concept), locked[concept], list(states(concept))) for concept in concepts}
 
 
-def report_fingerprints(concepts: Mapping[str, str]) -> dict[str, str]:
+@lru_cache(maxsize=1)
+def declarations(states: tuple[PathState, ...]) -> dict[str, Any]:
+    """Return what params.yaml holds, read once for each of its states."""
+    content: dict[str, Any] = read_params()
+    return content
+
+
+def report_fingerprints(concepts: Mapping[str, str], known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """Return the digest of each concept's page under `page@<concept>`, and that of the report's index under `REPORT`.
 
-    concepts: the fingerprints of all concepts, which the report shows.
+    concepts: the fingerprints of all concepts, which the report shows. known: the digests of those pages that were not drawn since.
     """
-    locked = lock_entries()
-    pages = {}
+    locked = recorded()
+    pages = {page: known[page] for page in (f"page@{concept}" for concept in concepts) if page in known}
     for concept, digest in concepts.items():
+        if f"page@{concept}" in pages:
+            continue
         drawn = [*(state for folder in DRAWN for state in folder_states(folder.format(concept))), *file_states(CARD.format(concept))]
         pages[f"page@{concept}"] = digest_of(digest, locked[f"page@{concept}"], drawn)
     index = [*file_states(artifacts.REPORT / "index.html"), *folder_states(artifacts.REPORT / "pictures")]
@@ -78,20 +87,23 @@ def digest_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def lock_entries(path: Path = lockfile.LOCK) -> Mapping[str, str]:
-    """Return the text of dvc.lock by concept, by page as `page@<concept>`, and that of the report; a text that cannot be split is that of each."""
-    return by_concept(path.read_text(encoding="utf-8") if path.exists() else lockfile.EMPTY).copy()  # asking for an entry may add it
+def recorded() -> Mapping[str, str]:
+    """Return a digest of what dvc.lock has, by concept, by page as `page@<concept>`, and of the report; `digests` says what else."""
+    return digests(tuple(file_states(lockfile.LOCK))).copy()  # asking for one may add it
 
 
 @lru_cache(maxsize=1)
-def by_concept(text: str) -> defaultdict[str, str]:
+def digests(states: tuple[PathState, ...]) -> defaultdict[str, str]:
+    """Return the digests of dvc.lock, read once for each of its states; a text that cannot be split counts as the entry of each."""
+    text = lockfile.LOCK.read_text(encoding="utf-8") if states else lockfile.EMPTY
     texts = lockfile.split(text)
     if texts is None:
-        return defaultdict(lambda: text)
-    entries = defaultdict[str, str](str)
+        whole = digest_of(text)
+        return defaultdict(lambda: whole)
+    entries = defaultdict[str, Any](hashlib.sha256)
     for stage, entry in texts.items():
-        entries[stage if stage.startswith("page@") else stage.partition("@")[2] or stage] += entry
-    return entries
+        entries[stage if stage.startswith("page@") else stage.partition("@")[2] or stage].update(entry.encode())
+    return defaultdict(str, {name: entry.hexdigest() for name, entry in entries.items()})
 
 
 def states(concept: str) -> Iterator[PathState]:

@@ -10,10 +10,11 @@ import yaml
 
 HEADER = "schema: '2.0'\nstages:\n"
 EMPTY = "schema: '2.0'\nstages: {}\n"
-ENTRY, NO_ENTRY = re.compile(r"\n  (?=\S)"), re.compile(r"\n\S")
+ENTRY, NO_ENTRY, SECTION = re.compile(r"\n  (?=\S)"), re.compile(r"\n\S"), re.compile(r"\n    (?=[^\s-])")
 FOREIGN = (": &", ": *", "- &", "- *")
 """YAML's anchors and aliases, which DVC does not write."""
 LOCK = Path("dvc.lock")
+KEPT = 100  # parsed entries: DVC asks for those of a concept again and again, and for those of ten thousand once
 TRUTH, WHOLE, REAL = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
 PLAIN = {
     TRUTH: (r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -60,6 +61,8 @@ class Entries(MutableMapping[str, Any]):
 
     def __getitem__(self, stage: str) -> Any:
         if stage not in self.parsed:
+            if len(self.parsed) >= KEPT:
+                self.parsed.clear()
             self.parsed[stage] = parsed(self.texts[stage])
         return self.parsed[stage]
 
@@ -117,12 +120,15 @@ def has_anchors(text: str) -> bool:
 
 
 def is_whole(entry: str) -> bool:
-    """Tell whether the text of an entry has all that DVC writes."""
+    """Tell whether the text of an entry has all that DVC writes. Only the last section is parsed: the report's entry has every concept."""
+    sections = [found.start() + 1 for found in SECTION.finditer(entry)]
+    if not sections or "\n    cmd:" not in entry:
+        return False
     try:
-        content = parsed(entry)
+        (content,) = yaml.load(entry[sections[-1] :], Loader).values()
     except (yaml.YAMLError, AttributeError, ValueError):
         return False
-    return isinstance(content, dict) and "cmd" in content and None not in content.values()
+    return content is not None
 
 
 def joined(texts: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from tasks import artifacts, faults
 from tasks.pipeline import fingerprints, merge_driver
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.pipeline.graph import STAGES, refuse_another_graph
+from tasks.pipeline.remembered import no_lists_left
 from tasks.pipeline.unreadable import refuse_unreadable, unreadable
 
 Snapshot = dict[str, Any]
@@ -117,7 +118,7 @@ def stale_now(repo: CatalogRepo, concepts: Sequence[str]) -> dict[str, list[str]
 
 def why(repo: CatalogRepo, name: str) -> list[str]:
     """Return why one stage has to run, such as `data/images/fox modified`; empty when it is up to date."""
-    with one_line(), repo.lock:  # for another process may be writing dvc.lock
+    with asking(repo):  # for another process may be writing dvc.lock
         stage = repo.stages()[name]
         reasons = [fault for part in (*stage.deps, *stage.outs) if (fault := unreadable(Path(part.def_path)))]
         if reasons or not all(out.hash_info for out in stage.outs):
@@ -134,15 +135,14 @@ def why(repo: CatalogRepo, name: str) -> list[str]:
 
 def snapshot(repo: CatalogRepo, name: str) -> Snapshot:
     """Return the hashes of a stage's dependencies and the values of its parameters as they are now; raise a ValueError if DVC cannot read one."""
-    with repo.lock:
-        stage = repo.stages()[name]
     inputs: Snapshot = {}
-    for dependency in stage.deps:
-        if hasattr(dependency, "read_params"):
-            inputs.update({f"{dependency.def_path}:{key}": value for key, value in dependency.read_params().items()})
-        else:
-            refuse_unreadable(Path(dependency.def_path))
-            inputs[dependency.def_path] = dependency.get_hash().value if dependency.exists else None
+    with asking(repo):
+        for dependency in repo.stages()[name].deps:
+            if hasattr(dependency, "read_params"):
+                inputs.update({f"{dependency.def_path}:{key}": value for key, value in dependency.read_params().items()})
+            else:
+                refuse_unreadable(Path(dependency.def_path))
+                inputs[dependency.def_path] = dependency.get_hash().value if dependency.exists else None
     return inputs
 
 
@@ -157,7 +157,7 @@ def record(repo: CatalogRepo, name: str, before: Snapshot) -> None:
     if changed:
         raise ValueError(f"{', '.join(changed)} changed while {name} ran, so its result is not recorded; run the build again")
     # As `dvc commit -f` of this one stage; without a stage it would record every stale output as up to date.
-    with one_line(), repo.lock:
+    with asking(repo):
         stage = repo.stages()[name]
         stage.save()
         stage.commit()
@@ -181,7 +181,7 @@ def restore(repo: CatalogRepo, name: str, pull: bool = False) -> bool:
     before = snapshot(repo, name)
     if None in before.values():
         return False  # a dependency is missing
-    with one_line(), repo.lock:
+    with asking(repo):
         stage = repo.stages()[name]
         try:
             with set_aside([Path(out.fs_path) for out in stage.outs]):
@@ -215,6 +215,13 @@ def result_md5(repo: CatalogRepo, name: str) -> str | None:
     """Return the md5 that dvc.lock has for a stage's output; None where there is no such stage or it never ran."""
     recorded = repo.stages()[name].outs[0].hash_info if name in repo.stages() else None
     return recorded.value if recorded else None
+
+
+@contextmanager
+def asking(repo: CatalogRepo) -> Iterator[None]:
+    """Ask DVC about stages, one process at a time; its errors are one line, and its lists of files do not pile up."""
+    with one_line(), repo.lock, no_lists_left():
+        yield
 
 
 @contextmanager

@@ -4,8 +4,11 @@ import re
 from typing import Any
 
 from dvc.fs import HTTPFileSystem
+from dvc.stage import Stage
 from dvc.stage.cache import RunCacheNotSupported, StageCache
 from dvc_objects.fs import generic
+
+from tasks.pipeline.fingerprints import REPORT
 
 Entry = tuple[str, str]
 """The hash of a command with its inputs, and the hash of these with the outputs."""
@@ -13,6 +16,11 @@ Entry = tuple[str, str]
 
 class RunCache(StageCache):
     """A run-cache that transfers only the entries that the other side lacks; DVC transfers all of them each time."""
+
+    def save(self, stage: Stage) -> None:
+        """Keep the result of a stage. The report's is not kept: its entry has every concept, and drawing it again takes less time than the entry."""
+        if stage.addressing != REPORT:
+            super().save(stage)
 
     def transfer(self, from_odb: Any, to_odb: Any, force: bool = True) -> list[Entry]:
         """Copy entries to the other side and return them.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.diffusion.base_model import fast_bfloat16
+from tasks.diffusion.devices import fast_bfloat16
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ def describe_concept(concept: str, tags: Mapping[str, str], run_id: str) -> str:
 
 
 def describe_version(concept: str, tags: Mapping[str, str], metrics: Mapping[str, float], model_id: str, run_id: str) -> str:
-    """Return the description of a version; tags, metrics: the version's, where metrics are named as `judging.judge.headline` names them."""
+    """Return the description of a version; tags, metrics: the version's, where metrics are named as `promotion.headline` names them."""
     parts = (sentence(tags), usage(concept, tags, model_id), scores(metrics), MEANING, facts(tags), overview(run_id), END)
     return "\n\n".join(parts)
 

@@ -89,6 +89,13 @@ def measured(scores: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in SCORES if scores.get(name) is not None)
 
 
+def headline(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return each score as `name`, its interval and bounds as `name_low` and so on, and what shows overfitting; None is left out."""
+    flat = {name + ("" if key == "value" else f"_{key}"): value for name in measured(scores) for key, value in scores[name].items()}
+    flat |= {"diversity": (scores.get("diversity") or {}).get("value"), "copies": scores.get("copies")}
+    return {name: float(value) for name, value in flat.items() if value is not None}
+
+
 def evidence(scores: Mapping[str, Any], samples: Mapping[str, Any], pictures_sha256: str, scored_on_sha256: str) -> dict[str, str]:
     """Return a version's scores and what they depend on as tags; `score_record` reads them.
 

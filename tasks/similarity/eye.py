@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel
 
-from tasks.diffusion.base_model import pick_device, weights_sha256
+from tasks.diffusion.base_model import weights_sha256
+from tasks.diffusion.devices import pick_device
 from tasks.pictures.cutting import cut_out
 from tasks.shipped import folder_of
 from tasks.similarity.scorer import state_sha256

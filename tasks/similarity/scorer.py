@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from tasks.diffusion.base_model import pick_device, weights_sha256
+from tasks.diffusion.base_model import weights_sha256
+from tasks.diffusion.devices import pick_device
 from tasks.shipped import EMBEDDED, folder_of
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from tasks import artifacts
 from tasks.diffusion.base_model import load_base_model
 from tasks.drawing.samples import draw
-from tasks.judging.judge import headline, judge
+from tasks.judging.judge import judge
 from tasks.judging.sheets import draw_published
 from tasks.registry import connection, lifecycle, publishing, reading
 from tasks.registry.connection import tracking_uri
-from tasks.registry.promotion import evidence, measured
+from tasks.registry.promotion import evidence, headline, measured
 from tasks.settings import Settings
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tasks.drawing.redrawing import redraw
 from tasks.faults import point
-from tasks.pipeline import receiving, repository, sending, storage
+from tasks.pipeline import fingerprints, receiving, repository, sending, storage
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings
@@ -53,5 +53,5 @@ def pull(settings: Settings) -> Pulled:
             refresh_records(concepts)
         stale = repository.stale_now(repo, concepts)
         if not stale:
-            redraw(repo, settings, pull=True)
+            redraw(repo, settings, fingerprints.fingerprints_of(concepts), pull=True)
     return Pulled(fetched, restored, stale)

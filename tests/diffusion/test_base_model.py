@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tasks.diffusion import base_model
-from tasks.diffusion.base_model import BaseModel, base_resolution, float_types, load_base_model, pick_device
+from tasks.diffusion.base_model import BaseModel, base_resolution, float_types, load_base_model
 from tasks.diffusion.ddim import decode, encode, generate
 from tasks.diffusion.families import flux, parts, stable_diffusion
 from tasks.diffusion.memory import weights_bytes
@@ -136,18 +136,3 @@ def test_what_else_lies_in_the_hubs_cache_is_no_part_of_a_models_identity(tiny_b
     assert weights_bytes(folder, stable_diffusion.FAMILY, "full") == size
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert base_model.weights_sha256(folder) == registered_model.weights_sha256(folder) != clean
-
-
-@pytest.mark.parametrize("device", ["cuda:99", "gpu", "mps"])
-def test_a_device_that_is_not_there_is_refused(device: str) -> None:
-    with pytest.raises(ValueError, match=rf"runtime\.device is {device}, but this machine has cpu.*; take one of these or auto"):
-        pick_device(device)
-
-
-def test_a_macs_gpu_is_taken_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert (pick_device("auto"), pick_device("mps"), pick_device("cpu")) == ("mps", "mps", "cpu")
-    assert not base_model.fast_bfloat16(torch.device("mps"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert pick_device("auto") == "cuda"

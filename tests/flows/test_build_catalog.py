@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from flows.build_catalog import build_catalog
 from flows.cli.main import app
 from tasks import artifacts
-from tasks.pipeline import repository
+from tasks.pipeline import fingerprints, repository
 from tasks.settings import load_settings
 from tasks.using.imagine import imagine_pictures
 from tests.support.catalogs import CONCEPTS, ROOT, draw_picture, dvc, edit_params, run
@@ -55,6 +55,10 @@ def test_a_build_leaves_every_artifact(built: Path) -> None:
         assert artifacts.read_json(artifacts.registered(concept))["aliases"] == ["champion"]
         assert artifacts.read_json(artifacts.train_record(concept))["optimizer_steps"] == 40
     assert (artifacts.REPORT / "index.html").exists()
+
+
+def test_a_build_remembers_what_it_built(built: Path) -> None:
+    assert fingerprints.nothing_to_do(load_settings(), None)
 
 
 def test_dvc_and_the_flow_agree_that_nothing_is_left(built: Path) -> None:

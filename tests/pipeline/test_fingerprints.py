@@ -11,7 +11,7 @@ import yaml
 
 from tasks import artifacts
 from tasks.pipeline import fingerprints
-from tasks.pipeline.fingerprints import changed, fingerprints_of, lock_entries, nothing_to_do, remember, report_fingerprints
+from tasks.pipeline.fingerprints import changed, fingerprints_of, nothing_to_do, recorded, remember, report_fingerprints
 from tasks.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -124,8 +124,19 @@ def test_what_was_never_remembered_is_changed() -> None:
     assert found() == list(load_settings().concepts)
 
 
-def test_the_lock_is_cut_by_concept() -> None:
-    entries = lock_entries()
-    assert set(entries) == {"fox", "owl", "page@fox", "report"}
-    assert entries["fox"].count("cmd:") == 2
-    assert "--concept owl" in entries["owl"] and "tasks.report" in entries["report"]
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("tasks.register --concept fox", "tasks.register --concept fox --edition 2", {"fox"}),
+        ("--concept owl", "--concept owl --edition 2", {"owl"}),
+        ("tasks.page", "tasks.other", {"page@fox"}),
+        ("tasks.report", "tasks.other", {"report"}),
+        ("schema: '2.0'", "schema: '3.0'", {"fox", "owl", "page@fox", "report"}),
+    ],
+)
+def test_the_lock_is_cut_by_concept(old: str, new: str, changed: set[str]) -> None:
+    before = recorded()
+    assert set(before) == {"fox", "owl", "page@fox", "report"}
+    artifacts.write_bytes(Path("dvc.lock"), LOCK.replace(old, new).encode())
+    after = recorded()
+    assert {name for name in before if before[name] != after[name]} == changed

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tasks import artifacts
 from tasks.pipeline import repository
@@ -52,3 +53,33 @@ def test_a_whole_record_stays(catalog: None) -> None:
     RWLOCK.write_text(whole := '{"write": {}, "read": {"data/x": [{"pid": 1, "cmd": "dvc"}]}}')
     with repository.open_repo():
         assert RWLOCK.read_text() == whole
+
+
+def test_what_dvc_lists_in_memory_does_not_pile_up(catalog: None) -> None:
+    """It looks through all of it for each new list: ten thousand concepts took hours instead of minutes."""
+    artifacts.write_bytes(artifacts.curated("fox") / "1.png", b"a picture")
+    with repository.open_repo() as repo:
+        repo.add("data/images/fox")
+        before = set(MemoryFileSystem.store)
+        with repository.recording(repo, "curate@fox"):
+            pass
+        assert not repository.why(repo, "curate@fox") and repository.why(repo, "invert@fox")
+    assert set(MemoryFileSystem.store) == before
+
+
+def test_the_report_is_not_in_the_run_cache(catalog: None) -> None:
+    """Its entry has every concept; a stage of the owner is kept."""
+    declarations = Path("dvc.yaml").read_text()
+    Path("dvc.yaml").write_text(declarations + "  mine:\n    cmd: echo\n    deps: [params.yaml]\n    outs: [mine]\n")
+    for path in (artifacts.CARDS / "fox.json", artifacts.REPORT / "index.html", artifacts.REPORT / "pictures/1.png", Path("mine")):
+        artifacts.write_bytes(path, b"content")
+    kept = []
+    with repository.open_repo() as repo:
+        for name in ("report", "mine"):
+            with repository.recording(repo, name):
+                pass
+            kept.append(
+                [entry["cmd"] for path in Path(repo.stage_cache.cache_dir).rglob("*") if path.is_file() for entry in [artifacts.read_yaml(path)]]
+            )
+            assert not repository.why(repo, name)
+    assert kept == [[], ["echo"]]

@@ -146,9 +146,11 @@ def main(path: Path) -> None:
     import mlflow.pyfunc  # noqa: F401
     from mlflow.utils.requirements_utils import _init_packages_to_modules_map
 
-    from flows.batches import load_stages
+    from flows.batches import load_stage
+    from tasks.pipeline.graph import STAGES
 
-    load_stages()
+    for stage in STAGES:
+        load_stage(stage)
     _init_packages_to_modules_map()  # which MLflow does once in each process
     with Server(str(path), Command) as server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

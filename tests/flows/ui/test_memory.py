@@ -13,7 +13,7 @@ def test_the_models_leave_a_gpu_and_stay_on_a_cpu(monkeypatch: pytest.MonkeyPatc
     def load() -> object:
         return object()
 
-    monkeypatch.setattr("tasks.diffusion.base_model.pick_device", lambda name: name)
+    monkeypatch.setattr("tasks.diffusion.devices.pick_device", lambda name: name)
     for loader in ("diffusion.base_model.load_base_model", "similarity.scorer.load_scorer", "similarity.eye.load_eye"):
         monkeypatch.setattr(f"tasks.{loader}", load)
     load()
