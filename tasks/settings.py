@@ -61,6 +61,7 @@ class Sample(Section):
     guidance_scale: float | None = Field(default=None, ge=1, le=100)
     """Guidance, classifier-free or distilled; 1 is the plain conditional prediction. null: the base model's own."""
     pictures_per_prompt: int = Field(ge=1, le=10_000)
+    """Pictures of each prompt with the word."""
     reference_pictures: int = Field(ge=2, le=10_000)
     """Pictures of each prompt with the coarse word or a caption in the word's place; at most pictures_per_prompt."""
     seed: int = Field(ge=0, lt=SEEDS)
@@ -69,8 +70,7 @@ class Sample(Section):
 
     def look(self, own: tuple[int, float]) -> tuple[int, float]:
         """Return the steps and the guidance scale; `own` are the base model's, for what is not set."""
-        steps, guidance = own
-        return self.num_inference_steps or steps, self.guidance_scale or guidance
+        return self.num_inference_steps or own[0], self.guidance_scale or own[1]
 
 
 class Fidelity(Section):

@@ -16,7 +16,7 @@ AGAINST = ("does not hold", "undecided", "holds")
 CONFIDENCE = 0.95
 MOST_NEEDED = 1000
 AS_WELL = 0.9  # "about as well as": at least this share
-AS_EDITABLE = 0.01  # "at least as editable as": no more than this cosine below
+COUNTS = 0.01  # the smallest difference of cosines that counts; two trainings of one word differ by as much
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Result:
 
 
 class Comparison(NamedTuple):
-    """A mean over cells with its interval, and the bound `at_least` that a claim sets for it."""
+    """A mean over cells with its interval, and the bound `at_least` that a claim sets for it; 0 where it claims a difference."""
 
     what: str
     mean: float
@@ -58,15 +58,20 @@ class Comparison(NamedTuple):
     """Standard deviation of the concepts' means; NaN for one concept."""
 
     @property
+    def refuted_below(self) -> float:
+        """What the whole interval lies below where there is no difference that counts; a bound other than 0 has its tolerance in it."""
+        return self.at_least or COUNTS
+
+    @property
     def verdict(self) -> Verdict:
         if self.low >= self.at_least:
             return "holds"
-        return "does not hold" if self.high < self.at_least else "undecided"
+        return "does not hold" if self.high < self.refuted_below else "undecided"
 
     @property
     def needed(self) -> int | None:
         """The fewest concepts whose interval would decide, if their mean and spread were these; None if `MOST_NEEDED` would not."""
-        distance = abs(self.mean - self.at_least)
+        distance = max(self.mean - self.at_least, self.refuted_below - self.mean)
         numbers = range(2, MOST_NEEDED + 1)
         return next((number for number in numbers if half_width(self.spread, number) <= distance), None)
 

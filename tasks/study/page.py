@@ -19,7 +19,7 @@ from tasks.drawing.plots import grid
 from tasks.registry.promotion import SCORES
 from tasks.study.cells import Cell, Plan
 from tasks.study.claims import decide
-from tasks.study.comparisons import MOST_NEEDED, TRAINED, Result, Study, concept_means, interval, value
+from tasks.study.comparisons import COUNTS, MOST_NEEDED, TRAINED, Result, Study, concept_means, interval, value
 
 REFERENCES = {
     "image_only": "Image-Only",
@@ -57,6 +57,7 @@ def write(folder: Path, plan: Plan, results: Sequence[Result], prompts: Sequence
         "references": references(study),
         "stop": stop_study(study),
         "rivals": [row(study, "rival", rival) for rival in study.setups("rival")],
+        "counts": COUNTS,
         "most_needed": MOST_NEEDED,
         "made_by": {"base": results[0].train["base"]["weights_sha256"][:12], "scorer": results[0].scores["scorer"]["weights_sha256"][:12]},
     }

@@ -71,7 +71,7 @@ def test_a_wide_interval_does_not_hide_what_refutes_a_claim() -> None:
     found = results(**{"low-lr": (0.60, 0.85)})  # beyond Prompt-Only
     for r in [r for r in found if r.setup == "regularised"]:
         wild = r.scores["editability"] | {"value": (-0.9, 0.9)[r.seed]}
-        found.append(Result("setup", "wild", r.concept, r.seed, r.scores | {"editability": wild}, {}, 0.5))
+        found.append(Result("setup", "progressive", r.concept, r.seed, r.scores | {"editability": wild}, {}, 0.5))
     assert verdicts(found)["f"] == "does not hold"
 
 
@@ -111,11 +111,28 @@ def test_an_undecided_comparison_says_how_many_concepts_would_decide() -> None:
     assert comparison.needed == 18
 
 
+def test_few_more_concepts_show_that_a_difference_does_not_count() -> None:
+    """Mean -0.01 and standard deviation 0.02: t(6) x 0.02 / sqrt(7) is 0.0185, below the 0.02 to what counts; t(5) x 0.02 / sqrt(6) is 0.0210."""
+    (comparison,) = compare("", [("fox", -0.03), ("robot", -0.01), ("teapot", 0.01)])
+    assert (comparison.verdict, comparison.needed) == ("undecided", 7)
+
+
 def test_concepts_that_agree_with_the_bound_exactly_are_never_decided_by_more() -> None:
-    (comparison,) = compare("", [("fox", -1.0), ("robot", 1.0)])
+    (comparison,) = compare("", [("fox", 0.8), ("robot", 1.0)], at_least=0.9)
     assert comparison.needed is None
 
 
-@pytest.mark.parametrize(("low", "high", "verdict"), [(0.0, 1.0, "holds"), (-1.0, 1.0, "undecided"), (-1.0, -0.1, "does not hold")])
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.0, 1.0, "holds"), (-1.0, 1.0, "undecided"), (-1.0, 0.011, "undecided"), (-1.0, 0.009, "does not hold")]
+)
 def test_an_interval_decides(low: float, high: float, verdict: str) -> None:
     assert Comparison("", 0.0, low, high, at_least=0.0, agree="", spread=1.0).verdict == verdict
+
+
+@pytest.mark.parametrize(("at_least", "verdict"), [(0.9, "does not hold"), (0.89, "undecided"), (-0.01, "holds")])
+def test_a_bound_with_a_tolerance_has_no_further_one(at_least: float, verdict: str) -> None:
+    assert Comparison("", 0.0, 0.88, 0.8999, at_least=at_least, agree="", spread=1.0).verdict == verdict
+
+
+def test_later_methods_are_no_part_of_the_papers_claims() -> None:
+    assert verdicts(results(lora=(0.95, 0.95)))["f"] == "holds"

@@ -8,7 +8,9 @@ export function say(text, error = false) {
   clearTimeout(fading);
   line.textContent = text;
   line.classList.toggle("error", error);
-  fading = setTimeout(() => line.textContent = "", error ? 12000 : 5000);
+  const clear = () => line.textContent = "";
+  if (error) addEventListener("click", clear, {once: true, capture: true}); // it stays until the next click, before whose own message it goes
+  else fading = setTimeout(clear, 5000);
 }
 
 export async function ask(method, address, body) {

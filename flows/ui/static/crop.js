@@ -32,10 +32,12 @@ export class Crop {
       this.from = [event.clientX, event.clientY, this.x, this.y];
     });
     this.canvas.addEventListener("pointermove", event => event.buttons && this.from && this.move(event));
-    this.canvas.addEventListener("pointerup", () => {
-      if (this.from && (this.x !== this.from[2] || this.y !== this.from[3])) changed();
-      this.from = null;
-    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      this.canvas.addEventListener(end, () => {
+        if (this.from && (this.x !== this.from[2] || this.y !== this.from[3])) changed();
+        this.from = null;
+      });
+    }
     this.draw();
   }
 
