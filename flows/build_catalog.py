@@ -50,9 +50,9 @@ def build_stale(concepts: list[str] | None) -> Outcome:
         show(outcome, chosen)
         show_samples(outcome)
         repo.flush()
-        built = [concept for concept in stale if concept not in outcome.failed]
-        current |= fingerprints.fingerprints_of(built)
-        repository.stale_among(repo, built, current)  # the next build finds these as they are now
-        redraw(repo, settings, current)
+        now = fingerprints.fingerprints_of(list(settings.concepts))
+        # The next build then finds these as they are now.
+        repository.stale_among(repo, [concept for concept in stale if concept not in outcome.failed], now)
+        redraw(repo, settings, now)
         watching.tell("end")
     return outcome

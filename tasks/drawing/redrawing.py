@@ -38,5 +38,5 @@ def redraw(repo: repository.CatalogRepo, settings: Settings, current: Mapping[st
     fingerprints.remember({name: before[name] for name in settled})
     if drawn:
         repo.flush()  # a fingerprint has what dvc.lock has
-        after = fingerprints.report_fingerprints(current, {name: digest for name, digest in before.items() if name not in drawn})
-        fingerprints.remember({name: after[name] for name in drawn if not repository.why(repo, name)})
+        after = fingerprints.report_fingerprints(current, {name: before[name] for name in before.keys() - set(drawn)})
+        fingerprints.remember({name: after[name] for name in {*drawn, fingerprints.REPORT} if not repository.why(repo, name)})

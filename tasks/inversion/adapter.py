@@ -45,6 +45,11 @@ class Adapter:
             groups.append({"params": [self.word.rows], "lr": self.word.learning_rate})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
 
+    def allocate(self) -> None:
+        """Give each parameter memory of its own. All elements of a new difference are one zero."""
+        for factor in self.factors:
+            factor.data = factor.data.clone(memory_format=torch.contiguous_format)
+
     @property
     def factors(self) -> list[Tensor]:
         """The parameters of the changes."""
@@ -112,13 +117,13 @@ def new_lora(base: BaseModel, targets: str, rank: int, seed: int, concept: str) 
 
 
 def new_differences(base: BaseModel) -> dict[str, Change]:
-    """Return layer -> a difference of 0 for each layer of the denoiser that has weights."""
+    """Return layer -> a difference of 0 for each layer of the denoiser that has weights; it has no memory of its own until `Adapter.allocate`."""
     kinds = nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm
     layers = {name: module for name, module in base.denoiser.named_modules() if isinstance(module, kinds) and module.weight is not None}
     layers = {name: module for name, module in layers.items() if not re.match(base.family.mixed, name)}
 
     def zeros(*shape: int) -> nn.Parameter:
-        return nn.Parameter(torch.zeros(shape, device=base.device))
+        return nn.Parameter(torch.zeros((), device=base.device).expand(shape))
 
     return {
         name: Difference(zeros(*weight_shape(module)), None if module.bias is None else zeros(*module.bias.shape)) for name, module in layers.items()

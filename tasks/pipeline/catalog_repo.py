@@ -30,9 +30,7 @@ def read_by_dvc(file: ProjectFile) -> Mapping[str, Any]:
     try:
         return file.lockfile_contents.get("stages") or {}
     except DvcException as error:
-        raise ValueError(
-            "dvc.lock is damaged or was edited; run `git restore dvc.lock` or delete it; a build then takes the results from DVC's run-cache"
-        ) from error
+        raise ValueError(lockfile.DAMAGED) from error
 
 
 class CatalogRepo(Repo):

@@ -70,7 +70,7 @@ def declarations(states: tuple[PathState, ...]) -> dict[str, Any]:
 def report_fingerprints(concepts: Mapping[str, str], known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """Return the digest of each concept's page under `page@<concept>`, and that of the report's index under `REPORT`.
 
-    concepts: the fingerprints of all concepts, which the report shows. known: the digests of those pages that were not drawn since.
+    concepts: the fingerprints of all concepts, which the report shows. known: the digests of the pages that need no second look.
     """
     locked = recorded()
     pages = {page: known[page] for page in (f"page@{concept}" for concept in concepts) if page in known}
@@ -88,7 +88,7 @@ def digest_of(*parts: Any) -> str:
 
 
 def recorded() -> Mapping[str, str]:
-    """Return a digest of what dvc.lock has, by concept, by page as `page@<concept>`, and of the report; `digests` says what else."""
+    """Return a digest of each concept's entries in dvc.lock, of each page's under `page@<concept>`, and of the report's under `REPORT`."""
     return digests(tuple(file_states(lockfile.LOCK))).copy()  # asking for one may add it
 
 

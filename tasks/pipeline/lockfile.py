@@ -14,6 +14,7 @@ ENTRY, NO_ENTRY, SECTION = re.compile(r"\n  (?=\S)"), re.compile(r"\n\S"), re.co
 FOREIGN = (": &", ": *", "- &", "- *")
 """YAML's anchors and aliases, which DVC does not write."""
 LOCK = Path("dvc.lock")
+DAMAGED = "dvc.lock is damaged or was edited; run `git restore dvc.lock` or delete it; a build then takes the results from DVC's run-cache"
 KEPT = 100  # parsed entries: DVC asks for those of a concept again and again, and for those of ten thousand once
 TRUTH, WHOLE, REAL = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
 PLAIN = {
@@ -63,7 +64,10 @@ class Entries(MutableMapping[str, Any]):
         if stage not in self.parsed:
             if len(self.parsed) >= KEPT:
                 self.parsed.clear()
-            self.parsed[stage] = parsed(self.texts[stage])
+            try:
+                self.parsed[stage] = parsed(self.texts[stage])
+            except (yaml.YAMLError, AttributeError) as error:
+                raise ValueError(DAMAGED) from error
         return self.parsed[stage]
 
     def __setitem__(self, stage: str, entry: Any) -> None:

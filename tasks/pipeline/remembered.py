@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc import dvcfile  # before anything here is replaced: it keeps the writer that it finds  # noqa: F401
 from dvc.dependency import param
 from dvc.dependency.base import Dependency
 from dvc.fs import localfs
@@ -26,6 +27,8 @@ from tasks.pipeline import lockfile
 from tasks.pipeline.fingerprints import digest_of, folder_states
 
 FileState = tuple[int, int, int]
+load = param.load_path
+"""DVC's own."""
 
 
 def file_states(paths: Sequence[str]) -> list[FileState]:
@@ -35,7 +38,7 @@ def file_states(paths: Sequence[str]) -> list[FileState]:
 
 
 @lru_cache(maxsize=2)
-def parsed(path: str, states: tuple[FileState, ...], load: Any = param.load_path) -> Any:
+def parsed(path: str, states: tuple[FileState, ...]) -> Any:
     """Parse a parameter file once for each of its states."""
     return load(path, localfs)
 
@@ -67,6 +70,11 @@ def hash_of(dependency: Dependency, compute: Any = Dependency._get_hash_meta) ->
     return copy(meta), copy(hash_info)
 
 
+def load_path(path: str, fs: Any, **options: Any) -> Any:
+    """Return the content of a parameter file."""
+    return load(path, fs, **options) if options else parsed(os.path.abspath(path), tuple(file_states([path])))
+
+
 def dump_yaml(path: str, data: Any, fs: Any = None) -> None:
     """Write an entry of the run-cache; DVC's own writer takes five times as long."""
     with open(path, "w", encoding="utf-8") as file:
@@ -75,14 +83,14 @@ def dump_yaml(path: str, data: Any, fs: Any = None) -> None:
 
 @contextmanager
 def no_lists_left() -> Iterator[None]:
-    """Delete at the end the lists of folders' files that DVC wrote to a file system in memory: it keeps them and searches all for each new one."""
+    """Delete the lists of folders' files that DVC wrote to memory in this block; DVC keeps them all, and searches all of them for each new one."""
     store, folders = MemoryFileSystem.store, MemoryFileSystem.pseudo_dirs
     earlier, count = set(store), len(folders)
     try:
         yield
     finally:
         for path in store.keys() - earlier:
-            del store[path]
+            store.pop(path, None)
         del folders[count:]
 
 
@@ -91,7 +99,7 @@ HASHES: dict[str, tuple[str, tuple[Meta, HashInfo]]] = {}
 """Folder -> the digest of its files' states, and what DVC computed for them."""
 
 # DVC has no hook for these. Nothing here reads another revision, so every such file lies in the working directory.
-param.load_path = serialize.load_path = lambda path, fs: parsed(os.path.abspath(path), tuple(file_states([path])))
+param.load_path = serialize.load_path = load_path
 param.read_param_file = read_param_file
 serialize.dump_yaml = dump_yaml
 Dependency._get_hash_meta = hash_of

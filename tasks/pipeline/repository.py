@@ -87,7 +87,7 @@ def check_out(folder: Path, pointers: Sequence[Path]) -> None:
 
 def remember_runs(repo: CatalogRepo) -> None:
     """Put every result that dvc.lock has into the run-cache, under its recorded command and inputs."""
-    with repo.lock:
+    with asking(repo):
         for stage in repo.stages().values():
             if isinstance(stage, PipelineStage) and all(out.hash_info for out in stage.outs):
                 repo.stage_cache.save(stage)
@@ -218,8 +218,8 @@ def result_md5(repo: CatalogRepo, name: str) -> str | None:
 
 
 @contextmanager
-def asking(repo: CatalogRepo) -> Iterator[None]:
-    """Ask DVC about stages, one process at a time; its errors are one line, and its lists of files do not pile up."""
+def asking(repo: Repo) -> Iterator[None]:
+    """Ask DVC about files, one process at a time. Its errors become one line, and its lists of files do not pile up in memory."""
     with one_line(), repo.lock, no_lists_left():
         yield
 

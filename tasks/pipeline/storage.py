@@ -17,7 +17,8 @@ from dvc_objects.fs.local import localfs
 from tasks import artifacts
 from tasks.pipeline.git import git
 from tasks.pipeline.receiving import take
-from tasks.pipeline.repository import one_line
+from tasks.pipeline.remembered import no_lists_left
+from tasks.pipeline.repository import asking
 from tasks.pipeline.unreadable import refuse_unreadable
 
 
@@ -39,7 +40,8 @@ def track(repo: Repo, folders: Sequence[Path]) -> None:
     for folder in changed:
         refuse_unseen(repo, folder)
     for folder in changed:
-        repo.commit(str(artifacts.pointer(folder)), force=True)
+        with no_lists_left():
+            repo.commit(str(artifacts.pointer(folder)), force=True)
     for folder in folders:
         if folder not in tracked:
             add(repo, folder)
@@ -53,7 +55,7 @@ def add(repo: Repo, folder: Path) -> None:
     """
     if above := [str(parent) for parent in folder.parents if parent.name and artifacts.pointer(parent).exists()]:
         raise ValueError(f"DVC tracks {above[0]} as a whole, so it cannot track {folder}; run `dvc remove {above[0]}.dvc`")
-    with one_line(), repo.lock, repo.scm_context():
+    with asking(repo), repo.scm_context():
         stage = repo.stage.create(
             single_stage=True, validate=False, fname=str(artifacts.pointer(folder)), wdir=str(folder.parent), outs=[folder.name]
         )
@@ -80,7 +82,8 @@ def is_tracked_as_it_is(repo: Repo, folder: Path) -> bool:
 
 def contents(repo: Repo, folder: Path) -> HashFile:
     """Return a folder's list of files as DVC would record it now."""
-    _, _, now = build(repo.cache.local, os.path.abspath(folder), localfs, "md5", ignore=repo.dvcignore, dry_run=True)
+    with asking(repo):
+        _, _, now = build(repo.cache.local, os.path.abspath(folder), localfs, "md5", ignore=repo.dvcignore, dry_run=True)
     return now
 
 

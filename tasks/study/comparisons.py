@@ -59,14 +59,14 @@ class Comparison(NamedTuple):
 
     @property
     def refuted_below(self) -> float:
-        """What the whole interval lies below where there is no difference that counts; a bound other than 0 has its tolerance in it."""
+        """The claim does not hold if the whole interval lies below this number. A bound other than 0 has its tolerance in it."""
         return self.at_least or COUNTS
 
     @property
     def verdict(self) -> Verdict:
-        if self.low >= self.at_least:
-            return "holds"
-        return "does not hold" if self.high < self.refuted_below else "undecided"
+        if self.high < self.refuted_below:
+            return "does not hold"
+        return "holds" if self.low >= self.at_least else "undecided"
 
     @property
     def needed(self) -> int | None:

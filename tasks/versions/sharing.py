@@ -51,6 +51,7 @@ def pull(settings: Settings) -> Pulled:
         if connection.exists(tracking_uri(settings)):
             connection.connect(tracking_uri(settings))
             refresh_records(concepts)
+        repo.flush()  # a fingerprint has what dvc.lock has
         stale = repository.stale_now(repo, concepts)
         if not stale:
             redraw(repo, settings, fingerprints.fingerprints_of(concepts), pull=True)

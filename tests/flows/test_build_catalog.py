@@ -59,6 +59,8 @@ def test_a_build_leaves_every_artifact(built: Path) -> None:
 
 def test_a_build_remembers_what_it_built(built: Path) -> None:
     assert fingerprints.nothing_to_do(load_settings(), None)
+    shutil.rmtree(artifacts.page("fox"))  # its page is restored, and the index stays as it is
+    assert build()[0] == 0 and fingerprints.nothing_to_do(load_settings(), None)
 
 
 def test_dvc_and_the_flow_agree_that_nothing_is_left(built: Path) -> None:

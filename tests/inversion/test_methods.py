@@ -217,6 +217,22 @@ def test_dreambooth_reads_as_a_rare_word_and_its_class_and_changes_the_denoiser_
         make(base, "dreambooth", options={"identifier": "nobodyknows", "prior": None})
 
 
+def test_a_dreambooth_that_waits_takes_no_memory(base: BaseModel, tmp_path: Path) -> None:
+    words = [make(base, "dreambooth"), make(base, "dreambooth")]
+    words[1].concept = "another"
+    occupied = []
+
+    def memory(word: Training) -> float:
+        """Bytes for each number of the differences."""
+        factors = word.trainable.factors
+        return sum(factor.untyped_storage().nbytes() for factor in factors) / sum(factor.numel() for factor in factors)
+
+    checkpoints = {word.concept: tmp_path / f"{word.concept}.pt" for word in words}
+    for _ in train(base, words, checkpoints, 100, at_once=1, on_step=lambda word: occupied.append((word.concept, memory(words[1])))):
+        pass
+    assert {concept: bytes_each for concept, bytes_each in occupied} == {words[0].concept: pytest.approx(0, abs=0.2), "another": 4}
+
+
 def test_perfusion_locks_the_keys_to_the_class_and_learns_the_values(base: BaseModel, tmp_path: Path) -> None:
     word = make(base, "perfusion")
     checkpoints, ended = {word.concept: tmp_path / "word.pt"}, []

@@ -56,6 +56,12 @@ def test_another_layout_is_parsed_as_a_whole(text: str, tmp_path: Path) -> None:
     assert dict(lockfile.read(lambda: ENTRIES, tmp_path / "dvc.lock")) == ENTRIES
 
 
+def test_an_entry_that_was_edited_to_no_yaml_is_named_when_it_is_asked_for() -> None:
+    entries = lockfile.Entries(lockfile.split(TEXT.replace("    cmd: x", "    cmd: [x", 1)) or {})
+    with pytest.raises(ValueError, match=r"dvc\.lock is damaged or was edited; run `git restore dvc\.lock`"):
+        dict(entries)
+
+
 def test_a_torn_last_entry_is_left_out() -> None:
     others = dict(list(ENTRIES.items())[:2])
     last, command = TEXT.index("  report:"), TEXT.index("python -m tasks.report")

@@ -123,7 +123,7 @@ def test_concepts_that_agree_with_the_bound_exactly_are_never_decided_by_more() 
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(0.0, 1.0, "holds"), (-1.0, 1.0, "undecided"), (-1.0, 0.011, "undecided"), (-1.0, 0.009, "does not hold")]
+    ("low", "high", "verdict"), [(0.0, 1.0, "holds"), (-1.0, 1.0, "undecided"), (-1.0, 0.011, "undecided"), (0.001, 0.009, "does not hold")]
 )
 def test_an_interval_decides(low: float, high: float, verdict: str) -> None:
     assert Comparison("", 0.0, low, high, at_least=0.0, agree="", spread=1.0).verdict == verdict

@@ -2,15 +2,21 @@
 
 const token = document.querySelector("meta[name=write-token]").content;
 const line = document.querySelector("#said");
-let fading;
+let fading, listening = new AbortController();
 
 export function say(text, error = false) {
   clearTimeout(fading);
+  listening.abort();
   line.textContent = text;
   line.classList.toggle("error", error);
   const clear = () => line.textContent = "";
-  if (error) addEventListener("click", clear, {once: true, capture: true}); // it stays until the next click, before whose own message it goes
-  else fading = setTimeout(clear, 5000);
+  if (!error) {
+    fading = setTimeout(clear, 5000);
+    return;
+  }
+  // An error stays until something else is clicked: its text can be selected. Capturing clears it before the click's own message is said.
+  listening = new AbortController();
+  addEventListener("click", event => line.contains(event.target) || clear(), {capture: true, signal: listening.signal});
 }
 
 export async function ask(method, address, body) {
