@@ -86,6 +86,13 @@ class Entries(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self.texts)
 
+    def outs(self, stage: str) -> list[dict[str, Any]]:
+        """Return what a stage recorded of its outputs; only that section is parsed, for a push or a pull asks for those of every stage."""
+        text = self.texts[stage]
+        start = text.rfind("\n    outs:\n")
+        found: list[dict[str, Any]] = (self[stage] if start < 0 else yaml.load(text[start:], Loader)).get("outs", [])
+        return found
+
     def text(self) -> str:
         """Return the file as a whole."""
         return joined(self.texts)

@@ -14,6 +14,7 @@ import yaml
 
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.pipeline.graph import declared
+from tasks.pipeline.lockfile import Entries
 
 PLAIN = {"md5", "size", "nfiles", "hash", "path"}
 """The keys of an output that lies in the cache and belongs in the default remote."""
@@ -43,10 +44,10 @@ class Records:
 
 def records(repo: CatalogRepo) -> Records:
     """Return what is recorded now."""
-    entries = repo.stages().lockfile_data
+    entries: Entries = repo.stages().lockfile_data
     names = [name for name in repo.stages() if name in entries]
     ours = [name for name in names if name.partition("@")[0] in declared()]
-    others = {name: [out["path"] for out in entries[name].get("outs", ())] for name in names if name not in set(ours)}
+    others = {name: [out["path"] for out in entries.outs(name)] for name in names if name.partition("@")[0] not in declared()}
     sets, further = tracked(pointers(entries))
     return Records(list(outs_of(entries, ours)), sets, others | further)
 
@@ -65,9 +66,9 @@ def tracked(paths: Iterable[Path]) -> tuple[list[Out], dict[str, list[str]]]:
     return sets, others
 
 
-def outs_of(entries: Mapping[str, Any], names: Iterable[str]) -> Iterator[Out]:
+def outs_of(entries: Entries, names: Iterable[str]) -> Iterator[Out]:
     """Return the recorded outputs of stages."""
-    return (Out(out["path"], out["md5"]) for name in names for out in entries[name].get("outs", ()) if "md5" in out)
+    return (Out(out["path"], out["md5"]) for name in names for out in entries.outs(name) if "md5" in out)
 
 
 def is_plain(pointer: Mapping[str, Any]) -> bool:
@@ -75,7 +76,7 @@ def is_plain(pointer: Mapping[str, Any]) -> bool:
     return pointer.keys() == {"outs"} and all(out.keys() <= PLAIN and "md5" in out and out.get("hash") == "md5" for out in pointer["outs"])
 
 
-def pointers(entries: Mapping[str, Any]) -> Iterator[Path]:
+def pointers(entries: Entries) -> Iterator[Path]:
     """Return the .dvc files of the catalog; there are none in folders that DVC tracks."""
     results = {out.path for out in outs_of(entries, entries)}
     for folder, folders, files in os.walk("."):

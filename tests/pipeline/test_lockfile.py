@@ -56,6 +56,25 @@ def test_another_layout_is_parsed_as_a_whole(text: str, tmp_path: Path) -> None:
     assert dict(lockfile.read(lambda: ENTRIES, tmp_path / "dvc.lock")) == ENTRIES
 
 
+OUTS = [{"path": "data/x", "md5": "ab"}, {"path": "y: z", "md5": "cd"}]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"cmd": "x", "outs": OUTS},
+        {"cmd": "x", "outs": OUTS, "frozen": True},
+        {"cmd": "x", "params": {"params.yaml": {"text": "a\n    outs:\n    - path: b\n"}}, "outs": OUTS},
+        {"cmd": "x", "params": {"params.yaml": {"text": "a\n    outs:\n    - path: b\n"}}},
+        {"cmd": "x", "outs": []},
+        {"cmd": "x"},
+    ],
+)
+def test_the_outputs_of_a_stage_are_those_of_its_whole_entry(entry: dict) -> None:
+    entries = lockfile.Entries({"x": lockfile.written("x", entry)})
+    assert entries.outs("x") == entries["x"].get("outs", [])
+
+
 def test_an_entry_that_was_edited_to_no_yaml_is_named_when_it_is_asked_for() -> None:
     entries = lockfile.Entries(lockfile.split(TEXT.replace("    cmd: x", "    cmd: [x", 1)) or {})
     with pytest.raises(ValueError, match=r"dvc\.lock is damaged or was edited; run `git restore dvc\.lock`"):
