@@ -120,8 +120,9 @@ def draw(results: Mapping[int, Costs], path: Path) -> None:
     figure, panels = pyplot.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     counts = sorted(results)
     for panel, title, part in zip(panels, ("CPU seconds", "memory of the process, MB"), (0, 1), strict=True):
-        for what in results[counts[0]]:
-            panel.loglog(counts, [results[count][what][part] for count in counts], marker="o", label=what)
+        for number, what in enumerate(results[counts[0]]):
+            # matplotlib repeats its colours after ten
+            panel.loglog(counts, [results[count][what][part] for count in counts], marker="os"[number // 10 % 2], color=f"C{number % 10}", label=what)
         panel.set(title=title, xlabel="concepts in the catalog")
         panel.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
