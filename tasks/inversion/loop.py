@@ -63,7 +63,7 @@ def train_together(
                     yield training
             if waiting and len(active) < at_once:
                 training = waiting.popleft()
-                training.begin()
+                training.begin(training)
                 active.append(restored(training, checkpoint_of(training, checkpoints[training.concept])))
                 continue  # its checkpoint may be of its last step
             if not active:

@@ -49,7 +49,7 @@ class Training:
     data: Data
     trainable: Any  # a Trainable
     schedule: Schedule
-    begin: Callable[[], object] = lambda: None
+    begin: Callable[["Training"], object] = lambda training: None
     """Called when the training joins a batch; until then one that waits takes no memory that it does not need."""
     then: Callable[["Training"], "Training"] | None = None
     """Makes the training that continues where this one ends."""

@@ -43,5 +43,5 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     data.prior = prior_of(base, data, options.prior, training.concept)
     fixed = replace(word, rows=rows.to(word.rows.device), published=len(rows))
     training.trainable = Adapter(fixed, new_differences(base), word.learning_rate)
-    training.begin = training.trainable.allocate  # the differences of sixteen concepts are sixteen denoisers
+    training.begin = lambda training: training.trainable.allocate()  # the differences of sixteen concepts are sixteen denoisers
     return training
