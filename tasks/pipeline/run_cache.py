@@ -18,7 +18,7 @@ class RunCache(StageCache):
     """A run-cache that transfers only the entries that the other side lacks; DVC transfers all of them each time."""
 
     def save(self, stage: Stage) -> None:
-        """Keep the result of a stage. The report's is not kept: its entry has every concept, and drawing it again takes less time than the entry."""
+        """Keep the result of a stage, except the report's: its entry has every concept, so each build of a large catalog would add a megabyte."""
         if stage.addressing != REPORT:
             super().save(stage)
 
