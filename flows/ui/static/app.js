@@ -36,17 +36,16 @@ export async function ask(method, address, body) {
   return content;
 }
 
-// Runs what a button does; the button is disabled meanwhile, which takes the focus from it, and an error is shown.
+// Runs what a button does and shows its error. The button is inert meanwhile but not `disabled`, which would take the focus from it.
 export async function doing(button, work) {
-  const focused = button && button === document.activeElement;
-  if (button) button.disabled = true;
+  if (button?.ariaDisabled === "true") return;
+  if (button) button.ariaDisabled = "true";
   try {
     return await work();
   } catch (error) {
     say(error.message, true);
   } finally {
-    if (button) button.disabled = false;
-    if (focused && document.activeElement === document.body) button.focus();
+    if (button) button.ariaDisabled = null;
   }
 }
 

@@ -74,5 +74,5 @@ follow("/api/build/events", build => {
     stale();
   }
 });
-at("start").addEventListener("click", event => doing(event.target, () => ask("POST", "/api/build", {concepts: []})).then(offer));
+at("start").addEventListener("click", event => doing(event.target, () => ask("POST", "/api/build", {concepts: []})));
 at("cancel").addEventListener("click", event => doing(event.target, async () => say((await ask("DELETE", "/api/build")).said)));

@@ -372,14 +372,18 @@ def test_the_focus_stays_on_a_build_that_is_followed(app: App) -> None:
     build: dict[str, Any] = {"running": False, "starting": False, "begun": None, "ended": None, "log": "", "previews": {}}
     build |= {"concepts": {"fox": {"state": "waiting"}}}
     stale: dict[str, Any] = {"fox": {}}
+    asked: list[Route] = []
 
     def change(route: Route) -> None:
+        asked.append(route)
         if route.request.method == "POST":
             build["running"] = True
         else:
             build.update(running=False, ended="2026-01-01T00:00:00")
             stale.clear()
-        route.fulfill(json={"said": ""})
+
+    def answer() -> None:  # after the page has heard of it by an event
+        asked.pop().fulfill(json={"said": "so be it"})
 
     with app.page("/build") as page:
         page.route("**/api/build/events", lambda to: to.fulfill(content_type="text/event-stream", body=f"retry: 50\ndata: {json.dumps(build)}\n\n"))
@@ -395,8 +399,12 @@ def test_the_focus_stays_on_a_build_that_is_followed(app: App) -> None:
         start.focus()
         page.keyboard.press("Enter")
         expect(page.get_by_role("button", name="Stop")).to_be_focused()
+        answer()
         page.keyboard.press("Enter")
         expect(page.locator("#stale")).to_contain_text("Every concept is up to date.")
+        expect(page.locator("#headline")).to_be_focused()
+        answer()
+        expect(page.locator("#said")).to_contain_text("so be it")
         expect(page.locator("#headline")).to_be_focused()
 
 
