@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 
-from flows.ui.drawings import picture_of
+from flows.ui.drawings import SO_FAR, picture_of
 from flows.ui.gallery import pictures_of
 from flows.ui.uploads import upload
 from tasks import artifacts
@@ -74,14 +74,18 @@ def preview(key: str, name: str) -> FileResponse:
 
 @pictures.get("/pictures/drawings/{key}/{name}")
 def drawing(request: Request, key: str, name: str) -> Response:
+    """Answer with a drawing's picture; 204 says that the one that was being drawn is finished by now."""
     try:
         path = picture_of(request.app.state.drawings, key, name)
-        data = path.read_bytes() if path else None  # at once: a preview is replaced while it is sent
-    except (KeyError, FileNotFoundError):
+    except KeyError:
+        path = None
+    try:
+        data = path.read_bytes() if path else None  # at once: the file is replaced while it is sent
+    except FileNotFoundError:
         data = None
-    if data is None:
+    if data is None and not (path and name == SO_FAR):
         raise HTTPException(404, "there is no such picture")
-    return Response(data, media_type="image/png")
+    return Response(data, media_type="image/png") if data else Response(status_code=204)
 
 
 def known(folder: Path, name: str, pattern: str) -> FileResponse:

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from starlette.testclient import TestClient
 
 from flows.ui import drawings
+from flows.ui.app import make_app
 from flows.ui.drawings import DRAWINGS, SO_FAR, Drawings, picture_of
+from flows.ui.guard import Access
 from tasks import artifacts
 from tasks.pipeline import device
 from tasks.settings import Settings
@@ -69,8 +72,13 @@ def test_a_picture_is_seen_before_it_is_finished(queue: Drawings, gate: threadin
     until(queue, key, state="drawing", looks=1, pictures=0)
     shown = picture_of(queue, key, SO_FAR)
     assert shown and Image.open(shown).getpixel((0, 0)) == (128, 128, 128)
+    app = make_app(Access(), ThreadPoolExecutor(1))
+    app.state.drawings, client = queue, TestClient(app, base_url="http://127.0.0.1")
+    asked = [f"/pictures/drawings/{key}/{SO_FAR}", f"/pictures/drawings/{key}/000001.png", f"/pictures/drawings/none/{SO_FAR}"]
+    assert [client.get(address).status_code for address in asked] == [200, 404, 404]
     gate.set()
     assert until(queue, key, state="done", pictures=1)["looks"] == 0
+    assert [client.get(address).status_code for address in asked] == [204, 200, 404]  # a page may ask when the picture is just finished
 
 
 def test_a_cancelled_drawing_ends_and_the_next_begins(queue: Drawings, gate: threading.Event) -> None:
