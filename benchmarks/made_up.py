@@ -114,12 +114,16 @@ def leave_samples(concept: str) -> None:
     artifacts.write_json(artifacts.samples_record(concept), record | {"num_inference_steps": 2, "guidance_scale": 4.0, "prompts": prompts})
 
 
-def leave_scores(concept: str, value: float = 0.7) -> None:
-    score = {"value": value, "low": value - 0.05, "high": value + 0.05, "prompt_only": 0.2, "image_only": 0.9, "coarse_word": 0.2}
-    rows = [{"prompt": prompt, "reconstruction": value, "editability": 0.25} for prompt in PROMPTS]
-    scores = {"concept": concept, "embedding_digest": artifacts.sha256(artifacts.learned_embeds(concept)), "reconstruction": score}
+def leave_scores(concept: str, value: float | None = None) -> None:
+    """Leave scores of one value, by default of values that differ from concept to concept as measured ones do."""
+    chance = [int(subject_of(concept)[start : start + 4], 16) / 0xFFFF for start in (0, 4)]
+    values = dict(zip(("reconstruction", "editability"), [value or 0.4 + 0.4 * share for share in chance], strict=True))
+    scores: dict[str, Any] = {"concept": concept, "embedding_digest": artifacts.sha256(artifacts.learned_embeds(concept)), "fidelity": None}
+    for name, middle in values.items():
+        scores[name] = {"value": middle, "low": middle - 0.05, "high": middle + 0.05, "prompt_only": 0.2, "image_only": 0.9, "coarse_word": 0.2}
+    rows = [{"prompt": prompt, **values} for prompt in PROMPTS]
     scorer = JUDGE | {"fidelity": None, "prompt_suite": "56" * 32}
-    artifacts.write_json(artifacts.scores(concept), scores | {"editability": score, "fidelity": None, "scorer": scorer, "prompts": rows})
+    artifacts.write_json(artifacts.scores(concept), scores | {"scorer": scorer, "prompts": rows})
 
 
 def write_pointer(folder: Path) -> None:

@@ -50,7 +50,7 @@ def build_stale(concepts: list[str] | None) -> Outcome:
         show(outcome, chosen)
         show_samples(outcome)
         repo.flush()
-        now = fingerprints.fingerprints_of(list(settings.concepts))
+        now = current | fingerprints.fingerprints_of(suspects)  # the others were not touched
         # The next build then finds these as they are now.
         repository.stale_among(repo, [concept for concept in stale if concept not in outcome.failed], now)
         redraw(repo, settings, now)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from tasks.faults import point
@@ -147,23 +146,6 @@ def folder_digest(folder: Path, pattern: str = "*") -> str:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds.
-
-    Raises:
-        ValueError: it is no file that can be read to its end, or not YAML.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path} is not a regular file; replace it with one")
-    text = path.read_bytes()
-    # The loader in C is ten times as fast as the one in Python, but nesting as deep as this would end the process.
-    loader = yaml.CSafeLoader if sum(map(text.count, (b"[", b"{", b"- ", b"? "))) < 20_000 else yaml.SafeLoader
-    try:
-        return yaml.load(text.decode(), Loader=loader)
-    except Exception as error:  # beside YAMLError, PyYAML raises ValueError, LookupError, AttributeError ... on a value that does not fit its tag
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

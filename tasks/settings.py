@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from tasks.artifacts import check_concept_key, check_prompt, check_suite, read_yaml
+from tasks.artifacts import check_concept_key, check_prompt, check_suite
+from tasks.documents import read_yaml_once
 from tasks.inversion.options import FROM_PICTURES, Invert, check_start
 from tasks.inversion.section import SEEDS, Section, faults
 
@@ -157,19 +158,15 @@ class Settings(Section):
     runtime: Runtime
 
     @model_validator(mode="after")
-    def placeholders_differ(self) -> "Settings":
+    def words_differ_and_have_a_start(self) -> "Settings":
         owners = {FROM_PICTURES: "initializer_token"}
         for key, concept in self.concepts.items():
             if (owner := owners.setdefault(concept.placeholder_token, key)) != key:
                 raise ValueError(f"placeholder_token {concept.placeholder_token!r} belongs to {owner} and to {key}; give one of them another")
-        return self
-
-    @model_validator(mode="after")
-    def every_word_has_a_start(self) -> "Settings":
         for key, concept in self.concepts.items():
             chain = [key]
             while (word := self.concepts[chain[-1]].initializer_token).startswith("<") and word != FROM_PICTURES:
-                if (origin := self.origin(chain[-1])) is None:
+                if (origin := owners.get(word)) is None:
                     raise ValueError(f"initializer_token {word!r} of {chain[-1]} is no word of this catalog; take one that is, or an ordinary one")
                 if origin in chain:
                     raise ValueError(f"initializer_token {concept.initializer_token!r} of {key} leads back to itself; give it an ordinary word")
@@ -232,14 +229,14 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
 
 
 def read_params(path: Path = Path("params.yaml")) -> Any:
-    """Return the content of params.yaml as it is written.
+    """Return the content of params.yaml as it is written; nobody may change it, for it is read once.
 
     Raises:
         ValueError: there is no such file, or it is not YAML.
     """
     if not path.exists():
         raise ValueError(f"{path} is not in {Path.cwd()}; run wordmint in the root of a catalog")
-    return read_yaml(path)
+    return read_yaml_once(path)
 
 
 def parse_settings(document: Any, path: Path) -> Settings:

@@ -17,7 +17,7 @@ from tasks.pipeline import graph
 from tasks.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[1]
-PURE = ("shipped", "faults", "words", "diffusion", "inversion", "similarity", "pictures")
+PURE = ("shipped", "documents", "faults", "words", "diffusion", "inversion", "similarity", "pictures")
 STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 FOREACH = [name for name, stage in STAGES.items() if "foreach" in stage]
 TEMPLATES = {"page": "page.html.j2", "report": "index.html.j2"}

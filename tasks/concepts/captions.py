@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.artifacts import read_yaml
+from tasks.documents import read_yaml
 
 MOST_WORDS = {"short": 12, "long": 30}
 MOST_WORDS_OF_CONTEXT = 12

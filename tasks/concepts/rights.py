@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from tasks import artifacts
+from tasks.documents import read_yaml
 from tasks.settings import Section
 
 DECLARATIONS = ("source", "licence", "consent")
@@ -43,7 +44,7 @@ def read_rights(concept: str) -> Rights:
     """
     path = artifacts.rights(concept)
     try:
-        rights = Rights.model_validate(artifacts.read_yaml(path) or {}) if path.exists() else Rights()
+        rights = Rights.model_validate(read_yaml(path) or {}) if path.exists() else Rights()
     except ValidationError as error:
         raise ValueError(f"{path} takes the texts {', '.join(Rights.model_fields)} ({' '.join(str(error).split())})") from error
     if missing := rights.missing():

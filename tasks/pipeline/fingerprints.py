@@ -53,18 +53,11 @@ def remember(now: Mapping[str, str]) -> None:
 
 def fingerprints_of(concepts: Sequence[str]) -> dict[str, str]:
     """Return a digest per concept of its parameters, its part of dvc.lock, the state of its files and the registry's address."""
-    params, locked = declarations(tuple(file_states("params.yaml"))), recorded()
+    params, locked = read_params(), recorded()
     address = tracking_address(params.get("runtime", {}).get("tracking_uri"))
     others = {section: content for section, content in params.items() if section not in ("concepts", "runtime")}
     shared = digest_of(others, address, Path("dvc.yaml").read_text(encoding="utf-8"), declared())
     return {concept: digest_of(shared, params["concepts"].get(concept), locked[concept], list(states(concept))) for concept in concepts}
-
-
-@lru_cache(maxsize=1)
-def declarations(states: tuple[PathState, ...]) -> dict[str, Any]:
-    """Return what params.yaml holds, read once for each of its states."""
-    content: dict[str, Any] = read_params()
-    return content
 
 
 def report_fingerprints(concepts: Mapping[str, str], known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:

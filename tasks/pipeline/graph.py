@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts import read_yaml
+from tasks.documents import read_yaml
 from tasks.shipped import shipped
 
 STAGES = ("curate", "invert", "sample", "score", "register")

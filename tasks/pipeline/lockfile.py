@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from tasks.documents import Dumper, Loader
+
 HEADER = "schema: '2.0'\nstages:\n"
 EMPTY = "schema: '2.0'\nstages: {}\n"
 ENTRY, NO_ENTRY, SECTION = re.compile(r"\n  (?=\S)"), re.compile(r"\n\S"), re.compile(r"\n    (?=[^\s-])")
@@ -16,41 +18,6 @@ FOREIGN = (": &", ": *", "- &", "- *")
 LOCK = Path("dvc.lock")
 DAMAGED = "dvc.lock is damaged or was edited; run `git restore dvc.lock` or delete it; a build then takes the results from DVC's run-cache"
 KEPT = 100  # parsed entries: DVC asks for those of a concept again and again, and for those of ten thousand once
-TRUTH, WHOLE, REAL = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
-PLAIN = {
-    TRUTH: (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    REAL: (
-        r"[-+]?[0-9][0-9_]*(\.[0-9_]*([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)|[-+]?\.[0-9_]+([eE][-+][0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+0123456789.",
-    ),
-    WHOLE: (r"[-+]?(0b[01_]+|0o?[0-7_]+|[0-9_]+|0x[0-9a-fA-F_]+)", "-+0123456789"),
-}
-"""What DVC reads as a truth value or a number where it stands without quotes, and the characters that it starts with. DVC reads YAML 1.2: there
-`on` is a text and `1e-05` a number, and in PyYAML's YAML 1.1 it is the other way round."""
-
-
-class Loader(yaml.CSafeLoader):
-    """Reads an entry as DVC does."""
-
-
-class Dumper(yaml.CSafeDumper):
-    """Quotes each text that DVC or PyYAML would read as something else."""
-
-
-Loader.yaml_implicit_resolvers = {
-    first: [(tag, known) for tag, known in resolvers if tag not in PLAIN] for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-for tag, (pattern, first) in PLAIN.items():
-    for kind in (Loader, Dumper):
-        kind.add_implicit_resolver(tag, re.compile(f"(?:{pattern})$"), list(first))
-
-
-def whole_number(loader: Loader, node: yaml.ScalarNode) -> int:
-    digits = loader.construct_scalar(node).replace("_", "")
-    return int(digits, 0 if digits.lstrip("-+")[1:2] in ("b", "o", "x") else 10)
-
-
-Loader.add_constructor(WHOLE, whole_number)
 
 
 class Entries(MutableMapping[str, Any]):

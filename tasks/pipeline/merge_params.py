@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from tasks.documents import Loader
+
 ABSENT = object()
 MARKS = re.compile(r"^<{7,} ours: (?P<path>.*)\n(?P<ours>(?:.*\n)*?)={7,}\n(?P<theirs>(?:.*\n)*?)>{7,} theirs: (?P=path)\n", re.MULTILINE)
 
@@ -64,7 +66,7 @@ def conflicts_in(text: str) -> list[str]:
 def parse(text: str, name: str) -> Block:
     """Return a params.yaml as a block without a head; `name` names it in errors."""
     try:
-        loader = yaml.CSafeLoader(text)
+        loader = Loader(text)
         node = loader.get_single_node()
         value = loader.construct_document(node) if node else {}
     except yaml.YAMLError as error:
@@ -80,8 +82,8 @@ def parse(text: str, name: str) -> Block:
 
 def parse_keys(lines: list[str], start: int, end: int, node: yaml.MappingNode, value: dict[Any, Any]) -> dict[str, Block]:
     """Return the blocks of a mapping, which share its lines from `start` to `end` among them."""
-    if len(value) < len(node.value) or any(key.value not in value for key, _ in node.value):
-        raise ValueError("a key is repeated, or is not text")
+    if any(key.value not in value for key, _ in node.value):
+        raise ValueError("a key is not text")
     starts = [start]
     for (before, _), (key, _) in zip(node.value, node.value[1:], strict=False):
         line = key.start_mark.line

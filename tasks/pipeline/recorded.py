@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tasks.documents import Loader
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.pipeline.graph import declared
 from tasks.pipeline.lockfile import Entries
@@ -56,7 +57,7 @@ def tracked(paths: Iterable[Path]) -> tuple[list[Out], dict[str, list[str]]]:
     """Return the outputs of those among .dvc files that are plain, and .dvc file -> paths of its outputs for the others."""
     sets, others = list[Out](), dict[str, list[str]]()
     for path in paths:
-        pointer = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader) or {}
+        pointer = yaml.load(path.read_text(encoding="utf-8"), Loader) or {}
         outs = pointer.get("outs", ())
         places = [os.path.normpath(path.parent / out["path"]) for out in outs]
         if is_plain(pointer):

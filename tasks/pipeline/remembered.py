@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ import yaml
 from dvc import dvcfile  # before anything here is replaced: it keeps the writer that it finds  # noqa: F401
 from dvc.dependency import param
 from dvc.dependency.base import Dependency
-from dvc.fs import localfs
 from dvc.utils import serialize
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tasks.pipeline import lockfile
+from tasks.documents import Dumper, read_yaml_once
 from tasks.pipeline.fingerprints import digest_of, folder_states
 
 FileState = tuple[int, int, int]
@@ -35,12 +33,6 @@ def file_states(paths: Sequence[str]) -> list[FileState]:
     """Return size, time and inode of the files that exist."""
     statuses = [path.stat() for path in map(Path, paths) if path.exists()]
     return [(status.st_size, status.st_mtime_ns, status.st_ino) for status in statuses]
-
-
-@lru_cache(maxsize=2)
-def parsed(path: str, states: tuple[FileState, ...]) -> Any:
-    """Parse a parameter file once for each of its states."""
-    return load(path, localfs)
 
 
 def read_param_file(fs: Any, path: str, key_paths: Sequence[str] | None = None, flatten: bool = False, read: Any = param.read_param_file) -> Any:
@@ -72,13 +64,14 @@ def hash_of(dependency: Dependency, compute: Any = Dependency._get_hash_meta) ->
 
 def load_path(path: str, fs: Any, **options: Any) -> Any:
     """Return the content of a parameter file."""
-    return load(path, fs, **options) if options else parsed(os.path.abspath(path), tuple(file_states([path])))
+    plain = path.endswith(".yaml") and os.path.isfile(path) and not options
+    return read_yaml_once(Path(path)) or {} if plain else load(path, fs, **options)
 
 
 def dump_yaml(path: str, data: Any, fs: Any = None) -> None:
     """Write an entry of the run-cache; DVC's own writer takes five times as long."""
     with open(path, "w", encoding="utf-8") as file:
-        yaml.dump(json.loads(json.dumps(data)), file, Dumper=lockfile.Dumper, sort_keys=False)
+        yaml.dump(json.loads(json.dumps(data)), file, Dumper=Dumper, sort_keys=False)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from dvc.scm import NoSCM
 
+from tasks.documents import Loader
 from tasks.pipeline import recorded, run_cache, storage
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.registry import connection, reading
@@ -79,5 +80,5 @@ def entries(repo: CatalogRepo) -> list[Path]:
 
 def outputs(entry: Path) -> set[str]:
     """Return the md5 of each output that an entry of the run-cache has."""
-    content = yaml.load(entry.read_text(encoding="utf-8"), yaml.CSafeLoader) or {}
+    content = yaml.load(entry.read_text(encoding="utf-8"), Loader) or {}
     return {out["md5"] for out in content.get("outs", ()) if "md5" in out}

@@ -11,6 +11,7 @@ import yaml
 from ruamel.yaml import YAML
 
 from tasks import artifacts
+from tasks.documents import Dumper, Loader
 from tasks.pipeline import lockfile
 from tasks.pipeline.graph import EDITION, OLD_NUMBERS, declared, edition, read_stages
 from tasks.shipped import shipped
@@ -63,12 +64,12 @@ def new_lock(path: Path) -> bytes:
         entries.update({name: new for name, entry in entries.items() if (new := new_entry(name, entry)) != entry})
         return entries.text().encode()
     try:  # it has more than entries as DVC writes them
-        document = yaml.load(text, Loader=lockfile.Loader) or {}
+        document = yaml.load(text, Loader=Loader) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML ({' '.join(str(error).split())}); run `git restore {path}` or delete it") from error
     stages = document.get("stages") or {}
     upgraded = {name: new_entry(name, entry) for name, entry in stages.items()}
-    return text.encode() if upgraded == stages else yaml.dump(document | {"stages": upgraded}, Dumper=lockfile.Dumper, sort_keys=False).encode()
+    return text.encode() if upgraded == stages else yaml.dump(document | {"stages": upgraded}, Dumper=Dumper, sort_keys=False).encode()
 
 
 def new_attributes(path: Path) -> bytes:

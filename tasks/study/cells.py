@@ -100,7 +100,7 @@ def load_plan(quick: bool) -> Plan:
     Raises:
         ValueError: a key is unknown or missing, or a value breaks its rule.
     """
-    document = read_params(PLAN)
+    document = dict(read_params(PLAN))
     changes = document.pop("quick", {})
     return Plan.model_validate(document | changes if quick else document)
 

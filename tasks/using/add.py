@@ -8,15 +8,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from tasks import artifacts
 from tasks.artifacts import check_concept_key
 from tasks.concepts.rights import Rights, write_rights
+from tasks.documents import parsed
 from tasks.faults import point
 from tasks.pipeline import repository, storage
 from tasks.settings import Settings, parse_settings
@@ -96,21 +95,10 @@ def params_with(name: str, entry: Mapping[str, Any], params: Path) -> bytes:
     document = editor.load(params)
     if not document["concepts"]:
         document["concepts"] = CommentedMap()  # `concepts: {}` would stay on one line
-    document["concepts"] |= quoted({name: entry})
+    document["concepts"] |= {name: entry}
     editor.dump(document, edited)
-    parse_settings(yaml.load(edited.getvalue(), yaml.CSafeLoader), params)  # as every command will read it
+    parse_settings(parsed(edited.getvalue(), params), params)  # as every command will read it
     return edited.getvalue()
-
-
-def quoted(value: Any) -> Any:
-    """Return a value with quotes around each text that would be something else without them.
-
-    ruamel writes YAML 1.2, and params.yaml is read as YAML 1.1, in which `no` is a truth value and `12:30` a number.
-    """
-    if isinstance(value, Mapping):
-        return {quoted(key): quoted(item) for key, item in value.items()}
-    meaning = yaml.resolver.Resolver().resolve(yaml.ScalarNode, value, (True, False))
-    return value if meaning == "tag:yaml.org,2002:str" else SingleQuotedScalarString(value)
 
 
 def check_new_key(name: str, settings: Settings) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dvc.utils.serialize import loads_yaml
 
 from tasks.pipeline import lockfile
 
@@ -86,22 +85,6 @@ def test_a_torn_last_entry_is_left_out() -> None:
     last, command = TEXT.index("  report:"), TEXT.index("python -m tasks.report")
     for cut in (*range(last, command + 5), *range(TEXT.index("outs", last), len(TEXT))):
         assert {stage: lockfile.parsed(entry) for stage, entry in (lockfile.split(TEXT[:cut]) or {}).items()} == others, TEXT[:cut]
-
-
-TEXTS = """1e-05 1.5e-7 1e3 1E+3 -1e3 .5 .5e+3 .5e3 1. -.inf .nan 0 -7 +7 010 08 0o17 0x1F 0b11 1_0 12:30 1:30.5 on off yes no y n true True FALSE
-null ~ = 2024-01-01 ee e5 1e 0123e45 fox <fox>"""
-PLAIN = TEXTS.split()
-
-
-def test_a_text_without_quotes_means_what_it_means_to_dvc() -> None:
-    document = "invert@fox:\n  cmd: x\n" + "".join(f"  key{number}: {text}\n" for number, text in enumerate(PLAIN) if text != "=")
-    assert repr(lockfile.parsed(document)) == repr(loads_yaml(document)["invert@fox"])
-
-
-@pytest.mark.parametrize("values", [PLAIN, [1e-05, 1e300, 0.1, -1.5e-7, float("inf"), 1, True, None, "text"]])
-def test_what_is_written_is_read_as_it_was_by_dvc_and_here(values: list) -> None:
-    text = lockfile.written("invert@fox", {"cmd": "x", "params": values})
-    assert lockfile.parsed(text)["params"] == loads_yaml(text)["invert@fox"]["params"] == yaml.safe_load(text)["invert@fox"]["params"] == values
 
 
 def test_no_file_has_no_entries(tmp_path: Path) -> None:

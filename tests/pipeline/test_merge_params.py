@@ -166,7 +166,7 @@ def test_a_last_line_without_an_end_is_a_line() -> None:
     ("theirs", "reason"),
     [
         (BASE.replace("  steps: 50", " steps: 50"), "their version is not valid YAML"),
-        (BASE.replace("  owl:", "  fox:"), "a key is repeated"),
+        (BASE.replace("  owl:", "  fox:"), "'fox' stands twice"),
         ("{sample: {seed: 1}}\n", "their version has no line for each key"),
         ("- a\n", "their version has no line for each key"),
         (add(MUG).replace("  ", "    "), "the two versions' lines cannot be combined"),

@@ -9,6 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tasks import artifacts
+from tasks.documents import read_yaml
 from tasks.pipeline import repository
 from tests.support.catalogs import ROOT
 
@@ -78,8 +79,6 @@ def test_the_report_is_not_in_the_run_cache(catalog: None) -> None:
         for name in ("report", "mine"):
             with repository.recording(repo, name):
                 pass
-            kept.append(
-                [entry["cmd"] for path in Path(repo.stage_cache.cache_dir).rglob("*") if path.is_file() for entry in [artifacts.read_yaml(path)]]
-            )
+            kept.append([entry["cmd"] for path in Path(repo.stage_cache.cache_dir).rglob("*") if path.is_file() for entry in [read_yaml(path)]])
             assert not repository.why(repo, name)
     assert kept == [[], ["echo"]]
