@@ -39,9 +39,9 @@ def states() -> dict[str, dict[str, str]]:
 
 
 @api.post("/concepts/{key}/rescore")
-def rescore(key: str, version: Annotated[int | None, Body(embed=True)] = None) -> dict[str, str]:
+def rescore(request: Request, key: str, version: Annotated[int | None, Body(embed=True)] = None) -> dict[str, str]:
     load_settings().concept(key)
-    return {"said": concept.rescore(key, version)}
+    return {"said": concept.rescore(key, version, request.app.state.ends)}
 
 
 @api.post("/concepts/{key}/{action}")

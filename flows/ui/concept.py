@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
+from flows.ui.drawings import few_at_once
 from flows.ui.gallery import notice, pictures_of
 from flows.ui.imports import import_models
 from flows.ui.memory import let_go
@@ -18,6 +19,7 @@ from tasks.drawing import plots
 from tasks.drawing.curve import loss_plot
 from tasks.inversion.curves import TRAINING, read_curves
 from tasks.pipeline.device import device_turn
+from tasks.pipeline.progress import heard_by
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings, load_settings
@@ -161,12 +163,19 @@ def comparison(key: str, one: int, two: int) -> str:
         return page.read_text(encoding="utf-8")
 
 
-def rescore(key: str, version: int | None) -> str:
+def rescore(key: str, version: int | None, ends: Callable[[], bool]) -> str:
     """Sample and score a version anew, as `wordmint rescore` does, and return what the scores are. Decisions do not wait for it.
 
+    ends: says whether the app is ending, which a scoring would hold up for minutes.
+
     Raises:
-        ValueError: another version is being scored, the GPU stays busy, or see `rescore`.
+        ValueError: another version is being scored, the GPU stays busy, the app ends, or see `rescore`.
     """
+
+    def go_on(*progress: Any) -> None:
+        if ends():
+            raise ValueError("the app ended before this was scored")
+
     import_models()
     from tasks.versions.rescore import rescore
 
@@ -174,9 +183,9 @@ def rescore(key: str, version: int | None) -> str:
         raise ValueError("a version is being scored; score the next one when it has ended")
     try:
         device = load_settings().runtime.device
-        with device_turn(device, patience()), in_registry(key, changes=False) as settings:
+        with device_turn(device, patience(go_on)), in_registry(key, changes=False) as settings, heard_by(go_on):
             try:
-                rescored = rescore(key, settings, version)
+                rescored = rescore(key, few_at_once(settings), version)
             finally:
                 let_go(device)
                 with deciding(key):  # not before: a scoring takes minutes
@@ -186,11 +195,12 @@ def rescore(key: str, version: int | None) -> str:
     return f"v{rescored['version']}: " + ", ".join(f"{name} {score['value']:.3f}" for name, score in rescored["scores"].items())
 
 
-def patience() -> Callable[[], None]:
+def patience(go_on: Callable[[], None]) -> Callable[[], None]:
     """Return what to call while the GPU is busy; after PATIENCE it raises a ValueError."""
     until = time.monotonic() + PATIENCE
 
     def waiting() -> None:
+        go_on()
         if time.monotonic() > until:
             raise ValueError("the GPU is busy with a build or a drawing; score when that has ended")
 

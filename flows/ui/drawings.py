@@ -33,7 +33,7 @@ SO_FAR = "so-far.png"
 """What the picture that is drawn looks like."""
 KEPT = 200
 """The drawings that are kept; older ones are deleted."""
-AT_ONCE = 8  # pictures; a cancelled drawing ends with its batch
+AT_ONCE = 8  # pictures; what is given up ends with its batch
 OPEN = ("queued", "drawing")
 IDLE = 60  # s without a drawing, after which a GPU's memory is free for others
 
@@ -151,8 +151,7 @@ class Drawings:
     def drawn(self, key: str, order: Order, settings: Settings) -> Generator[dict[str, Any]]:
         """Yield {name, facts, words} of each picture when its file is written."""
         files = {name: DRAWINGS / key / f"{name}.upload" for name in self.find(key)["files"]}
-        few = settings.runtime.model_copy(update={"pictures_per_batch": min(AT_ONCE, settings.runtime.pictures_per_batch)})
-        settings = settings.model_copy(update={"runtime": few})
+        settings = few_at_once(settings)
         try:
             for part in parts(order, settings):
                 for picture in orders.carry_out(part, settings, **files, watch=partial(self.look, key), check=partial(self.go_on, key)):
@@ -178,6 +177,12 @@ class Drawings:
                 del self.known[key]
         for key in old:
             shutil.rmtree(DRAWINGS / key, ignore_errors=True)
+
+
+def few_at_once(settings: Settings) -> Settings:
+    """Return settings with which pictures are drawn in small batches."""
+    few = settings.runtime.model_copy(update={"pictures_per_batch": min(AT_ONCE, settings.runtime.pictures_per_batch)})
+    return settings.model_copy(update={"runtime": few})
 
 
 def picture_of(drawings: Drawings, key: str, name: str) -> Path | None:

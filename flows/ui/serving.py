@@ -53,7 +53,9 @@ def serve(access: Access, port: int, open_browser: bool, say: Callable[[str], ob
             threading.Timer(0.5, webbrowser.open, [here + page]).start()
         try:
             settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False)
-            uvicorn.Server(settings).run(sockets=[listening])
+            server = uvicorn.Server(settings)
+            app.state.ends = lambda: server.should_exit
+            server.run(sockets=[listening])
         except KeyboardInterrupt:
             pass  # Ctrl-C is how an app ends
         finally:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from tasks.diffusion.devices import fast_bfloat16, pick_device
 from tasks.diffusion.families import family_of
 from tasks.diffusion.families.parts import Condition, Family, Look, TextEncoder, loaded_encoder
 from tasks.diffusion.group_norm import use_channels_last_norms
+from tasks.diffusion.loading import loaded_once
 from tasks.diffusion.memory import Weights, large_parts, pick_weights, quantise, weight_files
 from tasks.diffusion.noise import NoiseProcess, noise_process, scheduler_for
 from tasks.diffusion.per_layer import cross_attentions, read_own_parts
@@ -167,7 +167,7 @@ def model_folder(model: str, revision: str | None) -> Path:
     return folder_of(model) or Path(DiffusionPipeline.download(model, revision=revision, use_safetensors=True))
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load_base_model(
     model: str, revision: str | None, device: str, resolution: int | None = None, memory: Literal["auto"] | Weights = "full"
 ) -> BaseModel:

@@ -123,8 +123,11 @@ def generate(
     # With small models, a batch for each core is half as fast again as one batch on all cores.
     cores = torch.get_num_threads()
     parts = even_parts(len(rows), -(-batch_size // cores), multiple=cores)
-    with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    pool = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))
+    try:
         yield from chain.from_iterable(pool.map(draw, parts))
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever wants no more pictures waits for those at work, and not for all
 
 
 def even_parts(count: int, most: int, multiple: int = 1) -> list[slice]:

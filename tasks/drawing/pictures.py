@@ -1,6 +1,6 @@
 """Draw pictures of prompts and write them with the settings that made them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def seeds_of(settings: Settings) -> list[int]:
 
 def pictures_of(
     base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], learned: Mapping[str, Tensor], settings: Settings
-) -> Iterator[list[Image.Image]]:
+) -> Generator[list[Image.Image]]:
     """Yield each prompt's pictures in the order of the seeds."""
     look = settings.sample.look(base.look)
     each_prompt, each_seed = [prompt for prompt in prompts for _ in seeds], [seed for _ in prompts for seed in seeds]

@@ -1,6 +1,7 @@
 """Draw the samples of a concept: pictures of its prompt suite with its word and, for comparison, without it."""
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 from tasks import artifacts
@@ -27,8 +28,8 @@ def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> Non
     with artifacts.new_folder(target) as folder:
         (folder / "grids").mkdir()
         learned = read_learned(embedding)
-        with taught(base, [learned]) as words:
-            batches = pictures_of(base, texts, seeds, words, settings)
+        # Closed at once: the traceback of an error here would keep the pictures that nobody wants any more at work.
+        with taught(base, [learned]) as words, closing(pictures_of(base, texts, seeds, words, settings)) as batches:
             for number, (slug, text, pictures) in enumerate(zip(prompts.values(), texts, batches, strict=True), start=1):
                 save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
                 plots.grid(pictures).save(folder / "grids" / f"{slug}.png")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from transformers import AutoImageProcessor, AutoModel
 
 from tasks.diffusion.base_model import weights_sha256
 from tasks.diffusion.devices import pick_device
+from tasks.diffusion.loading import loaded_once
 from tasks.pictures.cutting import cut_out
 from tasks.shipped import folder_of
 from tasks.similarity.scorer import state_sha256
@@ -40,7 +40,7 @@ class Eye:
         return torch.cat(parts)
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load_eye(model: str, revision: str | None, device: str) -> Eye:
     """Load an image model of transformers that pools its output: from a folder, from the hub at a revision, or an embedded one by its name.
 

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import open_clip
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from tasks.diffusion.base_model import weights_sha256
 from tasks.diffusion.devices import pick_device
+from tasks.diffusion.loading import loaded_once
 from tasks.shipped import EMBEDDED, folder_of
 
 
@@ -44,7 +44,7 @@ class Scorer:
         return F.normalize(self.model.encode_text(self.tokenizer(list(texts)).to(self.device)).float(), dim=-1).cpu()
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load_scorer(model: str, pretrained: str | None, device: str) -> Scorer:
     """Load any open_clip model by name and tag, or from `local-dir:FOLDER`, or an embedded model by its name.
 
