@@ -148,6 +148,14 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_json_if_there(path: Path) -> Any:
+    """Return what a JSON file holds, or None if there is none; a build may replace it at any moment."""
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        return None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON under a temporary name, then move it into place."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

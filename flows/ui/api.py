@@ -197,7 +197,10 @@ def events(request: Request, look: Callable[[Any], tuple[Any, bool]]) -> Streami
     async def stream() -> AsyncIterator[str]:
         last, quiet = None, 0.0
         while not await request.is_disconnected():
-            now, changed = await run_in_threadpool(look, last)
+            try:
+                now, changed = await run_in_threadpool(look, last)
+            except OSError:  # a build replaces files while they are looked at
+                now, changed = last, False
             if changed:
                 last, quiet = now, 0.0
                 yield f"data: {json.dumps(now)}\n\n"

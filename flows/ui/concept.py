@@ -54,7 +54,7 @@ def facts(key: str, settings: Settings) -> dict[str, Any]:
         "score": artifacts.scores(key),
         "registered": artifacts.registered(key),
     }
-    found = {name: artifacts.read_json(path) if path.exists() else None for name, path in paths.items()}
+    found = {name: artifacts.read_json_if_there(path) for name, path in paths.items()}
     try:
         versions, unreachable = history(key, settings), ""
     except OSError as error:  # the rest of the page needs no registry

@@ -20,9 +20,9 @@ def cards(settings: Settings) -> list[dict[str, Any]]:
     """
     found = []
     for key, concept in settings.concepts.items():
-        card = artifacts.read_json(artifacts.card(key)) if artifacts.card(key).exists() else {}
-        scores = card.get("scores") or (artifacts.read_json(artifacts.scores(key)) if artifacts.scores(key).exists() else {})
-        registered = artifacts.read_json(artifacts.registered(key)) if artifacts.registered(key).exists() else {}
+        card = artifacts.read_json_if_there(artifacts.card(key)) or {}
+        scores = card.get("scores") or artifacts.read_json_if_there(artifacts.scores(key)) or {}
+        registered = artifacts.read_json_if_there(artifacts.registered(key)) or {}
         cover = f"{key}/{card['cover']['src']}" if card.get("cover") else None
         found.append(
             {
@@ -67,7 +67,7 @@ def placed(score: dict[str, float]) -> dict[str, float]:
 
 def planes(settings: Settings) -> dict[str, plots.Plane]:
     """Return the planes of reconstruction and editability, wide and narrow, of the scored concepts."""
-    return plots.planes([artifacts.read_json(artifacts.card(key)) for key in settings.concepts if artifacts.card(key).exists()])
+    return plots.planes([card for key in settings.concepts if (card := artifacts.read_json_if_there(artifacts.card(key)))])
 
 
 def states(settings: Settings) -> dict[str, dict[str, str]]:
@@ -75,7 +75,7 @@ def states(settings: Settings) -> dict[str, dict[str, str]]:
     build, stale = watching.last_build(), builds.stale(settings)
     found = {}
     for key in settings.concepts:
-        record = artifacts.read_json(artifacts.registered(key)) if artifacts.registered(key).exists() else {}
+        record = artifacts.read_json_if_there(artifacts.registered(key)) or {}
         seen, special = build["concepts"].get(key, {}), notice(record)
         if build["running"] and seen.get("state") in ("waiting", "working"):
             found[key] = {"state": "building", "why": seen.get("stage", "waits for its turn")}

@@ -1,11 +1,11 @@
 """The picture files that the app serves. A file is found by its name among those that a folder has; no path of a client is opened."""
 
+import mimetypes
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import FileResponse
 
 from flows.ui.drawings import SO_FAR, picture_of
 from flows.ui.gallery import pictures_of
@@ -51,7 +51,7 @@ def thumbnail_bytes(path: Path, written: int, max_pixels: int) -> bytes:
 
 
 @pictures.get("/pictures/samples/{key}/{slug}/{name}")
-def sample(key: str, slug: str, name: str) -> FileResponse:
+def sample(key: str, slug: str, name: str) -> Response:
     folder = artifacts.samples(key) / "word"
     if key not in load_settings().concepts:
         raise HTTPException(404, "there is no such concept")
@@ -59,17 +59,17 @@ def sample(key: str, slug: str, name: str) -> FileResponse:
 
 
 @pictures.get("/pictures/report/{key}/{name}")
-def sprite(key: str, name: str) -> FileResponse:
+def sprite(key: str, name: str) -> Response:
     if key not in load_settings().concepts:
         raise HTTPException(404, "there is no such concept")
     return known(artifacts.page(key), name, "*.webp")
 
 
 @pictures.get("/pictures/previews/{key}/{name}")
-def preview(key: str, name: str) -> FileResponse:
+def preview(key: str, name: str) -> Response:
     if key not in load_settings().concepts:
         raise HTTPException(404, "there is no such concept")
-    return known(PREVIEWS / key, name, "*.png")
+    return known(PREVIEWS / key, name, "*.png", gone=204)  # the concept's next training has begun, which is no fault
 
 
 @pictures.get("/pictures/drawings/{key}/{name}")
@@ -88,9 +88,12 @@ def drawing(request: Request, key: str, name: str) -> Response:
     return Response(data, media_type="image/png") if data else Response(status_code=204)
 
 
-def known(folder: Path, name: str, pattern: str) -> FileResponse:
-    """Answer with a file of a folder by its name."""
-    names = {path.relative_to(folder).as_posix(): path for path in folder.glob(pattern)}
-    if name not in names:
-        raise HTTPException(404, "there is no such picture")
-    return FileResponse(names[name])
+def known(folder: Path, name: str, pattern: str, gone: int = 404) -> Response:
+    """Answer with a file of a folder by its name. gone: the status where it is not there."""
+    try:
+        data = {path.relative_to(folder).as_posix(): path for path in folder.glob(pattern)}[name].read_bytes()  # at once: a build may replace it
+    except (KeyError, FileNotFoundError):
+        if gone == 204:
+            return Response(status_code=gone)
+        raise HTTPException(gone, "there is no such picture") from None
+    return Response(data, media_type=mimetypes.guess_type(name)[0])

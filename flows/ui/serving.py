@@ -1,5 +1,6 @@
 """Starting the app: its port, its record for the commands, and the model that is loaded while a person looks at the first page."""
 
+import asyncio
 import json
 import logging
 import os
@@ -53,6 +54,7 @@ def serve(access: Access, port: int, open_browser: bool, say: Callable[[str], ob
             threading.Timer(0.5, webbrowser.open, [here + page]).start()
         try:
             settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False)
+            logging.getLogger("uvicorn.error").addFilter(unless_given_up)
             server = uvicorn.Server(settings)
             app.state.ends = lambda: server.should_exit
             server.run(sockets=[listening])
@@ -62,6 +64,12 @@ def serve(access: Access, port: int, open_browser: bool, say: Callable[[str], ob
             forget_record()
             app.state.drawings.cancel_all()
             worker.shutdown(cancel_futures=True)  # a drawing ends with its batch, or at once if it waits for the GPU
+
+
+def unless_given_up(record: logging.LogRecord) -> bool:
+    """Keep off the terminal what uvicorn logs of a request that Ctrl-C gave up."""
+    given_up = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not (given_up or "timeout graceful shutdown exceeded" in str(record.msg))
 
 
 def listen(host: str, port: int) -> socket.socket:

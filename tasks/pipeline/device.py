@@ -25,6 +25,7 @@ def catalog_turn() -> Iterator[None]:
         log.warning("a build of this catalog is at work; this command goes on when it has ended")
         lock.acquire()
     try:
+        HOLDER.unlink(missing_ok=True)  # of a build that was killed, whose id may be another process's by now
         write_bytes(HOLDER, str(os.getpid()).encode())
         yield
     finally:
@@ -41,7 +42,10 @@ def running_build() -> int | None:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
     except BlockingIOError:
-        return int(HOLDER.read_bytes()) if HOLDER.exists() else 0
+        try:
+            return int(HOLDER.read_bytes())
+        except FileNotFoundError:
+            return 0
 
 
 def gpu_name(device: str) -> str | None:

@@ -122,8 +122,9 @@ def folder_states(folder: str | Path) -> Iterator[PathState]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from folder_states(entry.path)
-        else:  # a broken link is a state too
-            yield state(entry.path, entry.stat(follow_symlinks=not entry.is_symlink() or os.path.exists(entry.path)))
+        else:
+            with suppress(FileNotFoundError):  # a build may be replacing it; a broken link is a state too
+                yield state(entry.path, entry.stat(follow_symlinks=not entry.is_symlink() or os.path.exists(entry.path)))
 
 
 def state(path: str, status: os.stat_result) -> PathState:

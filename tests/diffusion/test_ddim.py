@@ -173,3 +173,18 @@ def test_looks_at_a_picture_come_nearer_to_it_and_change_nothing(tmp_path: Path,
     assert [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in generate(looked, **asked)]
     away = [np.abs(np.asarray(look, dtype=int) - np.asarray(pictures[0], dtype=int)).mean() for look in looks]
     assert len(away) == LOOKS and away == sorted(away, reverse=True) and away[-1] < away[0]
+
+
+def test_pictures_that_nobody_wants_any_more_are_not_drawn(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, sample = list[int](), ddim.ddim_sample
+
+    def counted(base: BaseModel, noise: Tensor, *rest: object) -> Tensor:
+        drawn.append(len(noise))
+        return sample(base, noise, *rest)
+
+    monkeypatch.setattr(ddim, "ddim_sample", counted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    pictures = generate(base, ["a cat"] * 40, range(40), {}, 2, 3.0, 1)
+    next(pictures)
+    pictures.close()
+    assert 1 <= sum(drawn) < 40

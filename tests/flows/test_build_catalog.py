@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cloudpickle
@@ -21,6 +20,7 @@ from typer.testing import CliRunner
 from flows.build_catalog import build_catalog
 from flows.cli.main import app
 from tasks import artifacts
+from tasks.faults import VARIABLE
 from tasks.pipeline import fingerprints, repository
 from tasks.settings import load_settings
 from tasks.using.imagine import imagine_pictures
@@ -311,13 +311,9 @@ def test_one_broken_concept_leaves_the_other_alone(built: Path) -> None:
 def test_a_killed_inversion_ends_with_the_same_bytes(built: Path, forking: dict[str, str]) -> None:
     edit_params(invert={"max_train_steps": 100})
     invert = ("-m", "tasks.invert", "--concept", "fox")
-    process = subprocess.Popen([sys.executable, *invert], env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while not list(artifacts.checkpoints().glob("fox-*.pt")):
-        assert process.poll() is None and time.monotonic() < deadline, "the inversion wrote no checkpoint"
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    fault = {VARIABLE: "one checkpoint in place, the next not=kill"}
+    killed = subprocess.run([sys.executable, *invert], env={**os.environ, **fault, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    assert killed.returncode == -signal.SIGKILL
     assert list(artifacts.checkpoints().glob("fox-*.pt"))
     assert run("python", *invert, **forking).returncode == 0
     resumed = artifacts.learned_embeds("fox").read_bytes()

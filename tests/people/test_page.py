@@ -13,7 +13,7 @@ from tasks import artifacts
 from tasks.people.questionnaire import Written, write_questionnaire
 from tasks.settings import Settings
 from tests.support.browser import PHONE, needs_chromium
-from tests.support.people import TASTE, fill_in, order, press, shown_item
+from tests.support.people import TASTE, fill_in, order, press, shown_item, tap
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -45,7 +45,7 @@ def test_two_people_fill_it_in_and_the_careless_one_is_dropped(written: Written,
     fill_in(page, record, look=True)
     careful = saved(page, tmp_path / "careful.json")
     page.once("dialog", lambda dialog: dialog.accept())
-    page.tap("main .button")
+    tap(page, page.locator("main .button"))
     assert "Put pictures in order" in page.inner_text("body")
     fill_in(page, record, look=False)
     careless = saved(page, tmp_path / "careless.json")
@@ -79,14 +79,14 @@ def test_undo_takes_back_one_choice_after_the_other(page: Page) -> None:
     assert order(page) == [1, 3, 0, 2]
     press(page, "Backspace")
     assert order(page) == [1, 3]
-    page.locator(".choice").nth(1).tap()
+    tap(page, page.locator(".choice").nth(1))
     assert order(page) == [3]
     assert page.locator("#next").is_disabled(), "an item is done when every picture has a place"
     press(page, "9")
     assert order(page) == [3]
-    page.tap("#undo")
+    tap(page, page.locator("#undo"))
     assert order(page) == []
-    page.tap("#undo")
+    tap(page, page.locator("#undo"))
     assert "Part 1 of 2" in page.inner_text("body")
 
 

@@ -19,7 +19,7 @@ from tasks.settings import Settings
 
 
 def test_a_gpu_is_held_against_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "gpu_name", lambda name: "gpu-of-this-test")
+    monkeypatch.setattr(device, "gpu_name", lambda name: f"gpu-of-{os.getpid()}")
     with device.device_lock("cuda") as held, pytest.raises(Timeout):
         FileLock(held.lock_file, timeout=0).acquire()
     with FileLock(held.lock_file, timeout=0):
@@ -95,7 +95,7 @@ def test_a_command_that_draws_holds_the_lock(settings: Settings, monkeypatch: py
 
 
 def test_who_waits_for_a_gpu_may_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "gpu_name", lambda name: "gpu-of-this-test")
+    monkeypatch.setattr(device, "gpu_name", lambda name: f"gpu-of-{os.getpid()}")
     asked = []
 
     def waiting() -> None:

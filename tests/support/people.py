@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 from tasks import artifacts
 from tasks.settings import Settings, load_settings
@@ -95,6 +95,17 @@ def order(page: Page) -> list[int]:
     return page.evaluate(f"state.orders[{shown_item(page)}]")
 
 
+def tap(page: Page, target: Locator) -> None:
+    """Tap and wait for the click, which the browser makes of a tap in its own time; each click changes the state."""
+    before = page.evaluate("JSON.stringify(state)")
+    target.tap()
+    for _ in range(1200):
+        if page.evaluate("JSON.stringify(state)") != before:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"a tap on {target} changed nothing")
+
+
 def fill_in(page: Page, record: dict[str, Any], look: bool) -> None:
     """Go to the end. One who looks taps in the order of TASTE, one who does not presses 1, 2, 3."""
     while "Done, thank you" not in page.inner_text("body"):
@@ -104,11 +115,11 @@ def fill_in(page: Page, record: dict[str, Any], look: bool) -> None:
             places = sorted(range(len(names)), key=lambda place: TASTE.index(names[place])) if look else list(range(len(names)))
             for place in places[:-1]:
                 if look:
-                    page.locator(".choice").nth(place).tap()
+                    tap(page, page.locator(".choice").nth(place))
                 else:
                     press(page, str(place + 1))
             assert order(page) == places
         if look:
-            page.tap("#next")
+            tap(page, page.locator("#next"))
         else:
             press(page, "Enter")

@@ -4,9 +4,14 @@ import {Crop} from "./crop.js";
 
 const sheet = document.querySelector("#sheet"), form = document.querySelector("#concept"), drop = document.querySelector("#drop");
 const pictures = new Map(); // list item -> {id, name, crop, context, fault, turn, sent}
-let judging = 0;
+let judging = 0, taking = Promise.resolve(), adding = false;
 
-async function take(files) {
+// Takes files after those that are being taken.
+function take(files) {
+  return taking = taking.catch(() => null).then(() => takeNow(files));
+}
+
+async function takeNow(files) {
   const refused = [];
   for (const file of files) {
     try {
@@ -91,6 +96,7 @@ function chip(text, onclick) {
 }
 
 async function add(then) {
+  await taking.catch(() => null); // files may be on their way; what was wrong with them is shown
   if (!pictures.size) throw new Error("add pictures first");
   await Promise.all([...pictures.values()].map(({sent}) => sent)); // a crop may be on its way
   const refused = [...pictures.values()].find(({fault}) => fault);
@@ -124,5 +130,7 @@ document.querySelector("#files").addEventListener("change", event => doing(null,
 document.querySelectorAll("[data-fill]").forEach(chip => chip.addEventListener("click", () => form.elements[chip.dataset.fill].value = chip.textContent));
 form.addEventListener("submit", event => {
   event.preventDefault();
-  doing(event.submitter, () => add(event.submitter?.value ?? "build"));
+  if (adding) return; // by the other button
+  adding = true;
+  doing(event.submitter, () => add(event.submitter?.value ?? "build")).finally(() => adding = false);
 });

@@ -10,11 +10,8 @@ export function say(text, error = false) {
   line.textContent = text;
   line.classList.toggle("error", error);
   const clear = () => line.textContent = "";
-  if (!error) {
-    fading = setTimeout(clear, 5000);
-    return;
-  }
-  // An error stays until something else is clicked: its text can be selected. Capturing clears it before the click's own message is said.
+  if (!error) fading = setTimeout(clear, 20_000);
+  // Its text can be selected: only a click elsewhere clears it. Capturing does so before the click's own message is said.
   listening = new AbortController();
   addEventListener("click", event => line.contains(event.target) || clear(), {capture: true, signal: listening.signal});
 }

@@ -2,7 +2,7 @@
 import {ask, doing, element, follow, say, swap} from "./app.js";
 
 const at = id => document.querySelector(`#${id}`);
-let running = null, seen = "", anything = true; // is stale
+let running = null, asked = 0, seen = "", anything = true; // is stale
 
 // Shows what can be pressed; the focus goes from a button that no longer can be to the other one, or to the headline.
 function offer() {
@@ -12,7 +12,7 @@ function offer() {
   if (pressed) at(running ? "cancel" : anything ? "start" : "headline").focus();
 }
 
-function row(concept, work, previews) {
+function row(concept, work, previews, begun) {
   const total = work.steps ?? 1, done = work.step ?? 0;
   const bar = {
     waiting: () => element("span", {className: "quiet", textContent: "waits for its turn"}),
@@ -23,10 +23,10 @@ function row(concept, work, previews) {
     failed: () => element("span", {className: "error-text", textContent: work.error}),
   }[work.state]();
   const samples = previews.map(name => element("img", {
-    src: `/pictures/previews/${concept}/${name}`, alt: `${concept} after ${+name.replace(".png", "")} steps`, title: `after ${+name.replace(".png", "")} steps`,
+    src: `/pictures/previews/${concept}/${name}?${begun}`, alt: `${concept} after ${+name.replace(".png", "")} steps`, title: `after ${+name.replace(".png", "")} steps`,
     onload: event => event.target.classList.toggle("pixel-art", event.target.naturalHeight <= 128),
   }));
-  return element("tr", {}, element("td", {}, element("a", {href: `/concepts/${concept}`, textContent: concept})), element("td", {textContent: work.stage ?? ""}),
+  return element("tr", {id: `work-${concept}`}, element("td", {}, element("a", {href: `/concepts/${concept}`, textContent: concept})), element("td", {textContent: work.stage ?? ""}),
     element("td", {}, bar, ...(samples.length ? [element("div", {className: "previews"}, ...samples)] : [])));
 }
 
@@ -41,8 +41,10 @@ function headline(build) {
 }
 
 async function stale() {
+  const turn = ++asked;
   try {
     const found = Object.entries(await ask("GET", "/api/stale"));
+    if (turn !== asked) return; // a later question is on its way
     swap(at("stale"), element("ul", {id: "stale", className: "timeline"}, ...found.map(([concept, stages]) => {
       const reasons = Object.entries(stages).filter(([, why]) => why.join() !== "never built").map(([stage, why]) => `${stage}: ${why.join(", ")}`);
       return element("li", {}, element("a", {href: `/concepts/${concept}`, textContent: concept}),
@@ -62,8 +64,11 @@ follow("/api/build/events", build => {
   at("headline").textContent = headline(build);
   at("work").hidden = !Object.keys(build.concepts).length;
   at("work-title").textContent = now ? "At work" : "The last build";
-  const rows = Object.entries(build.concepts).map(([concept, work]) => row(concept, work, build.previews[concept] ?? []));
-  swap(at("rows"), element("tbody", {id: "rows"}, ...rows));
+  const rows = Object.entries(build.concepts).map(([concept, work]) => row(concept, work, build.previews[concept] ?? [], build.begun));
+  const old = [...at("rows").rows];
+  if (rows.map(({id}) => id).join() === old.map(({id}) => id).join()) { // a link that is renewed between press and release is not clicked
+    rows.forEach((made, index) => [...made.cells].slice(1).forEach((cell, place) => old[index].cells[place + 1].replaceWith(cell)));
+  } else swap(at("rows"), element("tbody", {id: "rows"}, ...rows));
   at("logged").hidden = !build.log;
   if (at("log").textContent !== build.log) {
     at("log").textContent = build.log;

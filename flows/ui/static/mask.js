@@ -19,11 +19,13 @@ export class Canvas {
   async load(file) {
     if (!file) return;
     let picture;
+    const turn = this.turn = (this.turn ?? 0) + 1;
     try {
       picture = await createImageBitmap(file);
     } catch {
       throw new Error(`${file.name} is no picture that this browser can read`);
     }
+    if (turn !== this.turn) return; // another file was chosen meanwhile
     const side = Math.min(picture.width, picture.height), shown = Math.min(side, MOST);
     for (const canvas of [this.below, this.above]) canvas.width = canvas.height = shown;
     const [left, top] = [(picture.width - side) / 2, (picture.height - side) / 2];

@@ -3,8 +3,11 @@ import {ask, doing, say} from "./app.js";
 
 const opinions = document.querySelector("#opinions"), answers = document.querySelector("#answers"), made = document.querySelector("#new");
 
+let asked = 0;
+
 async function show() {
-  const answer = await fetch("/people/opinions").catch(() => null);
+  const turn = ++asked, answer = await fetch("/people/opinions").catch(() => null);
+  if (turn !== asked) return; // a later question is on its way
   if (answer?.ok) opinions.innerHTML = await answer.text(); // its text is escaped, and the policy runs no script in it
   else opinions.textContent = answer ? `the app answered ${answer.status}` : "the app does not answer";
 }

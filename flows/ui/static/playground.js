@@ -3,11 +3,11 @@ import {ask, doing, element, follow, swap} from "./app.js";
 import {complete} from "./completion.js";
 import {Canvas} from "./mask.js";
 
-const form = document.querySelector("#order"), list = document.querySelector("#drawings"), shown = new Map();
+const form = document.querySelector("#order"), list = document.querySelector("#drawings"), shown = new Map(), known = new Map(); // drawing -> its element, and what was last heard of it
 const canvas = new Canvas(document.querySelector("#frame"), document.querySelector("#size"));
 const words = JSON.parse(document.querySelector("#words").textContent);
 const kind = () => form.elements.kind.value;
-let uploaded = null;
+let uploaded = null, chosen = 0, recalled = 0;
 
 function fit() {
   const own = kind() !== "imagine";
@@ -34,11 +34,13 @@ async function draw() {
   if (kind() !== "imagine") {
     if (!canvas.loaded) throw new Error("choose a picture first");
     if (kind() === "edit" && !canvas.painted) throw new Error("paint where the picture is to change");
-    uploaded ??= (await ask("PUT", "/api/uploads", await canvas.picture())).id;
-    body.picture = uploaded;
-    if (kind() === "edit") body.mask = (await ask("PUT", "/api/uploads", await canvas.mask())).id;
+    const turn = chosen, mask = kind() === "edit" ? await canvas.mask() : null;
+    body.picture = uploaded ?? (await ask("PUT", "/api/uploads", await canvas.picture())).id;
+    if (turn === chosen) uploaded = body.picture; // else another picture was chosen meanwhile
+    if (mask) body.mask = (await ask("PUT", "/api/uploads", mask)).id;
   }
-  show(await ask("POST", "/api/drawings", body));
+  const made = await ask("POST", "/api/drawings", body);
+  if (!shown.has(made.id)) show(made); // else an event was quicker and knows more
 }
 
 // The new words of a drawing with the versions that drew it. A word has several if it was promoted between two pictures.
@@ -46,7 +48,7 @@ const drawnWith = ({pictures}) => [...new Set(pictures.flatMap(({words}) => Obje
 
 // Brings an order back into the form, and says which of its words another version draws now.
 async function recall(drawing) {
-  const {order} = drawing, other = document.querySelector("#other"), before = drawnWith(drawing).map(one => one.split(" v"));
+  const turn = ++recalled, {order} = drawing, other = document.querySelector("#other"), before = drawnWith(drawing).map(one => one.split(" v"));
   other.textContent = "";
   form.elements.kind.value = order.kind;
   for (const [name, value] of Object.entries(order)) {
@@ -58,6 +60,7 @@ async function recall(drawing) {
   form.elements.prompt.focus();
   if (!before.length) return;
   const now = await ask("GET", `/api/champions?${new URLSearchParams(before.map(([word]) => ["word", word]))}`);
+  if (turn !== recalled) return;
   const changed = before.filter(([word, version]) => now[word] !== +version);
   other.textContent = changed.map(([word, version]) => `drawn with ${word} v${version}; it ${now[word] ? `would now draw with v${now[word]}` : "has no champion now"}`).join(" · ");
 }
@@ -84,7 +87,7 @@ function picture(drawing, one) {
 }
 
 function soFar(drawing) {
-  return element("img", {className: "so-far pixel-art", src: `/pictures/drawings/${drawing.id}/so-far.png?${drawing.looks}`, alt: `${drawing.order.prompt}, not finished yet`});
+  return element("img", {className: "so-far pixel-art", src: `/pictures/drawings/${drawing.id}/so-far.png?${drawing.change}`, alt: `${drawing.order.prompt}, not finished yet`});
 }
 
 function show(drawing) {
@@ -98,16 +101,22 @@ function show(drawing) {
     ...(drawing.error ? [element("p", {className: "error-text", textContent: drawing.error})] : []),
     element("ul", {}, ...drawing.pictures.map(one => picture(drawing, one)), ...blanks),
     element("div", {className: "row"},
-      element("button", {className: "link", type: "button", textContent: "use again", onclick: () => doing(null, () => recall(drawing))}),
+      element("button", {className: "link", type: "button", textContent: "use again", onclick: () => doing(null, () => recall(known.get(drawing.id)))}),
       ...(open ? [element("button", {className: "link", type: "button", textContent: "cancel", onclick: () => doing(null, () => ask("DELETE", `/api/drawings/${drawing.id}`))})] : [])));
   document.querySelector("#nothing")?.remove();
-  if (shown.has(drawing.id)) swap(shown.get(drawing.id), made);
+  known.set(drawing.id, drawing);
+  const old = shown.get(drawing.id);
+  if (open && old?.ariaBusy === "true") { // its buttons stay: one that is renewed between press and release is not clicked
+    [...made.children].slice(0, -1).forEach((part, index) => swap(old.children[index], part));
+    return;
+  }
+  if (old) swap(old, made);
   else list.prepend(made);
   shown.set(drawing.id, made);
 }
 
 document.querySelector("#file").addEventListener("change", event => doing(null, async () => {
-  uploaded = null;
+  [uploaded, chosen] = [null, chosen + 1];
   await canvas.load(event.target.files[0]);
   fit();
 }));

@@ -1,6 +1,7 @@
 """The page of a concept, and what it does to it."""
 
 import io
+import os
 import re
 import threading
 import zipfile
@@ -12,8 +13,10 @@ from starlette.testclient import TestClient
 
 from flows.ui import concept
 from flows.ui.app import make_app
+from flows.ui.drawings import AT_ONCE
 from flows.ui.guard import WRITE, Access
 from tasks.pipeline import device
+from tasks.pipeline.progress import tell
 from tasks.register import register
 from tasks.registry import reading, writing
 from tasks.settings import Settings
@@ -83,11 +86,26 @@ def test_a_scoring_holds_up_no_decision_and_no_second_one_waits(browser: TestCli
 
 
 def test_a_scoring_gives_up_where_the_gpu_stays_busy(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "gpu_name", lambda name: "gpu-of-this-test")
+    monkeypatch.setattr(device, "gpu_name", lambda name: f"gpu-of-{os.getpid()}")
     monkeypatch.setattr(concept, "PATIENCE", 0)
     with device.device_lock("cuda"):
         refused = browser.post("/api/concepts/fox/rescore", json={})
     assert refused.status_code == 400 and "the GPU is busy" in refused.json()["error"]
+
+
+def test_a_scoring_gives_up_when_the_app_ends(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rescore(key: str, settings: Settings, version: int | None) -> dict[str, Any]:
+        assert settings.runtime.pictures_per_batch <= AT_ONCE
+        tell(key, 1, 2)
+        ends.append(True)
+        tell(key, 2, 2)
+        raise AssertionError("it went on")
+
+    ends = list[bool]()
+    browser.app.state.ends = lambda: bool(ends)  # type: ignore[attr-defined]
+    monkeypatch.setattr("tasks.versions.rescore.rescore", rescore)
+    refused = browser.post("/api/concepts/fox/rescore", json={})
+    assert refused.status_code == 400 and refused.json()["error"] == "the app ended before this was scored"
 
 
 def test_a_champion_is_exported(browser: TestClient) -> None:

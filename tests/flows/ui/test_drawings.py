@@ -1,6 +1,7 @@
 """The queue of the playground."""
 
 import itertools
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -94,7 +95,7 @@ def test_a_cancelled_drawing_ends_and_the_next_begins(queue: Drawings, gate: thr
 
 def test_a_cancelled_drawing_does_not_wait_for_the_gpu(queue: Drawings, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     gate.set()
-    monkeypatch.setattr(device, "gpu_name", lambda name: "gpu-of-this-test")
+    monkeypatch.setattr(device, "gpu_name", lambda name: f"gpu-of-{os.getpid()}")
     let_go = []
     monkeypatch.setattr(drawings, "let_go", let_go.append)
     with device.device_lock("cuda"):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, FilePayload, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, FilePayload, Page, Route, expect
 
 from tasks import artifacts
 from tasks.concepts.captions import read_captions
@@ -266,6 +266,40 @@ def test_pictures_are_imagined_called_up_again_and_cancelled(app: App) -> None:
         expect(page.locator("#prompt")).to_have_value(EVIL)
 
 
+def test_an_answer_that_comes_late_does_not_hide_what_an_event_said(app: App) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+    with app.page("/playground") as page:
+        page.route("**/api/drawings", lambda route: held.append((route, route.fetch())))
+        ask_to_draw(page, "a photo of a <griffin>", number=1)
+        error = page.locator(".drawing", has_text="<griffin>").locator(".error-text")
+        expect(error).to_contain_text("<griffin>")
+        with page.expect_response("**/api/drawings"):
+            held[0][0].fulfill(response=held[0][1])
+        expect(page.locator("#order .main")).not_to_have_attribute("aria-disabled", "true")
+        expect(error).to_be_visible()
+
+
+def test_a_button_stays_while_its_drawing_changes(app: App) -> None:
+    drawing: dict[str, Any] = {"id": "one", "state": "drawing", "pictures": [], "files": [], "looks": 0, "error": None}
+    drawing |= {"order": {"kind": "imagine", "prompt": "a dog", "number": 2, "seed": 0}}
+    with app.page("/playground") as page:
+
+        def tell(route: Route) -> None:
+            drawing["change"] = drawing.get("change", 0) + 1
+            route.fulfill(content_type="text/event-stream", body=f"retry: 50\ndata: {json.dumps([drawing])}\n\n")
+
+        page.route("**/api/drawings/events", tell)
+        page.reload()
+        button = page.locator("#one").get_by_role("button", name="cancel").element_handle()
+        for _ in range(2):
+            with page.expect_response("**/api/drawings/events"):
+                pass
+        assert button.evaluate("button => button.isConnected")
+        drawing["state"] = "cancelled"
+        expect(page.locator("#one small", has_text="cancelled")).to_be_visible()
+        expect(page.locator("#one").get_by_role("button", name="cancel")).to_have_count(0)
+
+
 def stroke(page: Page, start: float = 0.2, height: float = 0.5) -> None:
     """Paint a line to the right on the mask; start, height: shares of its side, outside of 0 to 1 beside it."""
     page.locator("#mask").scroll_into_view_if_needed()
@@ -426,13 +460,12 @@ def test_a_killed_build_is_told_and_the_next_one_goes_on(app: App) -> None:
         page.goto(f"{app.address}/build")
         expect(page.locator("#headline")).to_contain_text("The last build was interrupted")
         expect(page.get_by_role("button", name="Build what is stale")).to_be_enabled()
-    command = [sys.executable, "-m", "flows.cli.main", "build"]
-    with started(command, app.logs / "build.log", env={**os.environ, "PYTHONPATH": str(ROOT)}) as build, app.page("/build", 400) as page:
+    command, env = [sys.executable, "-m", "flows.cli.main", "build"], {**os.environ, "PYTHONPATH": str(ROOT)}
+    with app.page("/concepts/ink", 400) as other, app.page("/build", 400) as page, started(command, app.logs / "build.log", env=env) as build:
         expect(page.locator("#headline")).to_contain_text("A build is running")
+        other.get_by_role("button", name="Build", exact=True).click()
+        expect(other.locator("#said")).to_contain_text("a build of this catalog is running; wait until it has ended")
         expect(page.get_by_role("button", name="Build what is stale")).to_be_disabled()
-        with app.page("/concepts/ink", 400) as other:
-            other.get_by_role("button", name="Build", exact=True).click()
-            expect(other.locator("#said")).to_contain_text("a build of this catalog is running; wait until it has ended")
         expect(page.locator("#headline")).to_contain_text("The last build ended")
         for concept in ("fox", "ink", "mug"):
             expect(page.locator("#rows tr", has_text=concept)).to_contain_text("built")

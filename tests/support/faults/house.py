@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.support.preloaded import ROOT, preloaded
 from tests.support.services import answers, free_port, started, wait_for
 
-PATIENCE = 180  # seconds after which a command hangs
+PATIENCE = 600  # seconds after which a command hangs; one waits in silence while another builds
 
 
 class Process:
