@@ -80,8 +80,8 @@ LANGUAGE_MODELS: dict[str, tuple[type, Any]] = {
     ),
 }
 """Text encoders of billions of weights, in the configurations that their authors published."""
-SAMPLING = {"sd35-medium": (40, 2), "sd35-large": (28, 2), "flux-dev": (50, 1), "z-image": (9, 1)}
-"""Shape -> the steps of a sample that its model card names, and the passes of a step: one where guidance is distilled. Others have 50 and 2."""
+SAMPLING = {"sd35-medium": (28, 2), "sd35-large": (28, 2), "flux-dev": (28, 1), "z-image": (8, 1)}
+"""Shape -> the steps of a sample by the table of docs/gpu.md, and the passes of a step: one where guidance is distilled. Others have 50 and 2."""
 VIT_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "projection_dim": 768}
 BIG_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "projection_dim": 1280}
 PROMPT_LENGTH = 77

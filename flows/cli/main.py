@@ -79,7 +79,7 @@ def build(concepts: Annotated[list[str] | None, typer.Argument(help="concept key
 def add(
     name: Annotated[str, typer.Argument(help="the concept's key")],
     pictures: Annotated[list[Path], typer.Argument(help="3-5 pictures of it")],
-    word: Annotated[str, typer.Option(help="an ordinary word of one token with a similar meaning; without one, base.encoder finds the start")] = "",
+    word: Annotated[str, typer.Option(help="an ordinary word or phrase with a similar meaning; without one, base.encoder finds the start")] = "",
     kind: Annotated[str, typer.Option(help="object or style")] = "object",
     source: Source = "",
     licence: Licence = "",

@@ -59,7 +59,10 @@ def reimagine(
     picture: Picture,
     prompt: Prompt,
     concept: Annotated[str, typer.Option(help="the key of the concept that the picture shows")],
-    guidance: Annotated[list[float], typer.Option(min=1, max=100, help="one for each picture, repeated; a low one keeps the structure")] = [1, 2, 4],  # noqa: B006
+    guidance: Annotated[
+        list[float],
+        typer.Option(min=1, max=100, help="the guidance scale of one picture; repeat it for more pictures; a low one keeps the structure"),
+    ] = [1, 2, 4],  # noqa: B006
     out: Annotated[Path, typer.Option(help="folder for the pictures")] = Path("reimagined"),
     any_base: AnyBase = False,
 ) -> None:
@@ -82,7 +85,7 @@ def carry_out(out: Path, picture: Path | None = None, mask: Path | None = None, 
 
 @app.command()
 def compose(concepts: Annotated[list[str] | None, typer.Argument(help="keys; every built concept when none is given")] = None) -> None:
-    """Measure for each pair of words in how many of its pictures CLIP finds both concepts. The report shows the shares."""
+    """Measure which pairs of words go together: the share of a pair's pictures in which CLIP finds both. The report shows the shares."""
     with drawing() as settings:
         from tasks.using.compose import compose
 

@@ -34,7 +34,7 @@ def export(
 def import_(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="a word of another tool")],
     name: Annotated[str | None, typer.Option(help="the concept's key; by default the name in the file, else the file's name")] = None,
-    word: Annotated[str | None, typer.Option(help="an ordinary word of one token with a similar meaning")] = None,
+    word: Annotated[str | None, typer.Option(help="an ordinary word or phrase with a similar meaning")] = None,
     kind: Annotated[str | None, typer.Option(help="object or style; by default what the file says, else object")] = None,
     pictures: Annotated[list[Path] | None, typer.Option(help="a picture of it, or a folder of them; may be repeated")] = None,
     lora: Annotated[Path | None, typer.Option(help="the file of the word's LoRA, as diffusers or kohya's scripts write it")] = None,

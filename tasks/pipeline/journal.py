@@ -1,7 +1,7 @@
 """The journal of stages that are recorded and not in dvc.lock yet.
 
 DVC keeps all stages in one file, which is written as a whole: the larger the catalog, the longer a write takes. A build appends each stage to the
-journal and writes dvc.lock once at its end. A killed build leaves its journal, and the next command that opens the catalog goes on from there.
+journal and writes dvc.lock at its end. A killed build leaves its journal, and the next command that opens the catalog goes on from there.
 """
 
 import hashlib

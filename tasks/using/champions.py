@@ -59,7 +59,7 @@ def champions(words: Sequence[str], base: "BaseModel", settings: Settings, any_b
         if tags["base_weights_sha256"] != base.identity["weights_sha256"]:
             mismatch = f"{word} was learned on base {tags['base_weights_sha256'][:12]}, this one is {base.identity['weights_sha256']:.12}"
             if not any_base:
-                raise ValueError(f"{mismatch}; rebuild it, or try it with --any-base")
+                raise ValueError(f'{mismatch}; build it, then `wordmint promote {owner} --accept "REASON"`, or try it with --any-base')
             logger.warning("%s; its meaning here is not known", mismatch)
         learned.append(read_learned(path))
         if version := reading.find_version(owner, tags["digest"]):  # asked by its bytes: an alias may have moved meanwhile

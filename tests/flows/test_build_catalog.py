@@ -175,7 +175,8 @@ def test_a_word_of_another_base_needs_a_flag(built: Path, caplog: pytest.LogCapt
     other = settings.base.model_copy(update={"model": str(save_tiny_pipeline(built.parent / "other", seed=1))})
     moved = settings.model_copy(update={"base": other})
     prompt = "a photo of a <fox>"
-    with pytest.raises(ValueError, match=r"<fox> was learned on base \w{12}, this one is \w{12}; rebuild it, or try it with --any-base"):
+    remedies = r'build it, then `wordmint promote fox --accept "REASON"`, or try it with --any-base'
+    with pytest.raises(ValueError, match=rf"<fox> was learned on base \w{{12}}, this one is \w{{12}}; {remedies}"):
         list(imagine_pictures(prompt, [0], moved))
     assert len(list(imagine_pictures(prompt, [0], moved, any_base=True))) == 1
     assert "<fox> was learned on base" in caplog.text
