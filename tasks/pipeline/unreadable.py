@@ -10,8 +10,9 @@ from tasks.pictures.names import printable
 def unreadable(path: Path) -> str | None:
     """Return the fault of the first file at or below `path` that DVC cannot read, and the remedy; None where it can read all."""
     alone = os.path.lexists(path) and not path.is_dir()
-    files = [path] if alone else sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return next((f"{printable(str(file))} is {fault}" for file in files if (fault := fault_of(file))), None)
+    # Strings instead of paths take a third of the time: the report's cards are ten thousand files.
+    files = [str(path)] if alone else sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return next((f"{printable(file)} is {fault}" for file in files if (fault := fault_of(file))), None)
 
 
 def refuse_unreadable(path: Path) -> None:
@@ -20,10 +21,10 @@ def refuse_unreadable(path: Path) -> None:
         raise ValueError(fault)
 
 
-def fault_of(file: Path) -> str | None:
+def fault_of(file: str) -> str | None:
     try:
-        str(file).encode()
-        mode = file.stat().st_mode
+        file.encode()
+        mode = os.stat(file).st_mode
     except UnicodeEncodeError:
         return "a name that is not UTF-8; rename it"
     except OSError:
