@@ -50,9 +50,11 @@ def build_stale(concepts: list[str] | None) -> Outcome:
         show(outcome, chosen)
         show_samples(outcome)
         repo.flush()
-        now = current | fingerprints.fingerprints_of(suspects)  # the others were not touched
+        settings = load_settings()  # a person may have removed a concept meanwhile
+        fresh = current | fingerprints.fingerprints_of(suspects)  # the others were not touched
+        now = {concept: digest for concept, digest in fresh.items() if concept in settings.concepts}
         # The next build then finds these as they are now.
-        repository.stale_among(repo, [concept for concept in stale if concept not in outcome.failed], now)
+        repository.stale_among(repo, [concept for concept in stale if concept in now and concept not in outcome.failed], now)
         redraw(repo, settings, now)
         watching.tell("end")
     return outcome

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from flows.build_catalog import build_catalog
 from flows.cli.main import app
+from flows.outcome import Outcome
 from tasks import artifacts
 from tasks.faults import VARIABLE
 from tasks.pipeline import fingerprints, repository
@@ -275,6 +276,25 @@ def test_params_edited_meanwhile_are_not_recorded(built: Path) -> None:
     assert "sample@fox" in stale_stages()
     edit_params(sample={"guidance_scale": 3.0})
     assert "sample@fox" not in stale_stages()
+
+
+def test_a_concept_that_is_removed_meanwhile_ends_no_build(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Path("params.yaml").read_text(encoding="utf-8")
+
+    def remove(outcome: Outcome) -> None:
+        params = yaml.safe_load(before)
+        del params["concepts"]["ink"]
+        Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+    for concept in ("fox", "ink"):
+        draw_picture(artifacts.images(concept) / "1.png", 909)
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.build_catalog.show_samples", remove)
+        assert not build_catalog().failed
+    assert set(load_settings().concepts) == {"fox"}
+    Path("params.yaml").write_text(before, encoding="utf-8")
+    code, output = build()
+    assert code == 0 and stale_stages() == set(), output
 
 
 def test_a_word_that_cannot_start_leaves_its_batch_alone(built: Path) -> None:
