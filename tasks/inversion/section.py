@@ -21,7 +21,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def counts_no_truth(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse YAML's true, yes and on where a number belongs; Python would count each as 1."""
+        """Refuse YAML's true and false where a number or a text belongs; Python would count each as a number."""
         parts = value if isinstance(value, list) else [value]
         if cls.model_fields[str(info.field_name)].annotation is not bool and any(isinstance(part, bool) for part in parts):
             raise ValueError("true and false are neither number nor text")
