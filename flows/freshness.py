@@ -26,7 +26,7 @@ def suspects(chosen: Sequence[str], current: Mapping[str, str], settings: Settin
 
 def forget_unregistered(concepts: Sequence[str], settings: Settings) -> set[str]:
     """Delete the records of versions that the registry does not have, so that DVC registers them again, and return their concepts."""
-    records = {concept: artifacts.read_json(artifacts.registered(concept)) for concept in concepts if artifacts.registered(concept).exists()}
+    records = {concept: record for concept in concepts if (record := artifacts.read_json_if_there(artifacts.registered(concept)))}
     registered: set[tuple[str, int, str]] = set()
     if records and connection.exists(tracking_uri(settings)):
         connection.connect(tracking_uri(settings))

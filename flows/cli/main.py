@@ -132,7 +132,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
             ("scores", artifacts.scores(name)),
             ("registered", artifacts.registered(name)),
         ):
-            facts[title] = artifacts.read_json(path) if path.exists() else None
+            facts[title] = artifacts.read_json_if_there(path)
         if as_json:
             print(json.dumps(facts, indent=2))
             return

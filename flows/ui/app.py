@@ -22,7 +22,7 @@ def make_app(access: Access, worker: ThreadPoolExecutor) -> FastAPI:
     """Return the app of the catalog in this folder. worker: the one thread that draws, in whose process the model stays in memory."""
     app = FastAPI(title="wordmint", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=HANDLERS)
     app.state.access, app.state.drawings = access, Drawings(worker)
-    app.state.ends = lambda: False  # whether it is ending; what serves it knows
+    app.state.ends = lambda: False  # whether the app is ending; `serve` replaces it
     app.middleware("http")(guard(access))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     for router in (api, pictures, pages):

@@ -60,8 +60,7 @@ def askable(settings: Settings) -> list[dict[str, Any]]:
     """Return {key, why} of every concept; `why` says why it cannot be asked about, and is empty for one that can."""
     found = []
     for key in settings.concepts:
-        registered = artifacts.registered(key)
-        record = artifacts.read_json(registered) if registered.exists() else None
+        record = artifacts.read_json_if_there(artifacts.registered(key))
         why = "it has no version yet" if record is None else ""
         if (special := notice(record or {})) and special["state"] == "revoked":
             why = f"it is revoked: {special['why']}"

@@ -1,6 +1,7 @@
 """The picture files that the app serves. A file is found by its name among those that a folder has; no path of a client is opened."""
 
 import mimetypes
+from contextlib import suppress
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -79,21 +80,22 @@ def drawing(request: Request, key: str, name: str) -> Response:
         path = picture_of(request.app.state.drawings, key, name)
     except KeyError:
         path = None
-    try:
-        data = path.read_bytes() if path else None  # at once: the file is replaced while it is sent
-    except FileNotFoundError:
-        data = None
-    if data is None and not (path and name == SO_FAR):
-        raise HTTPException(404, "there is no such picture")
-    return Response(data, media_type="image/png") if data else Response(status_code=204)
+    return sent(path, 204 if path and name == SO_FAR else 404)
 
 
 def known(folder: Path, name: str, pattern: str, gone: int = 404) -> Response:
     """Answer with a file of a folder by its name. gone: the status where it is not there."""
-    try:
-        data = {path.relative_to(folder).as_posix(): path for path in folder.glob(pattern)}[name].read_bytes()  # at once: a build may replace it
-    except (KeyError, FileNotFoundError):
-        if gone == 204:
-            return Response(status_code=gone)
-        raise HTTPException(gone, "there is no such picture") from None
-    return Response(data, media_type=mimetypes.guess_type(name)[0])
+    names: dict[str, Path] = {}
+    with suppress(FileNotFoundError):  # a build may replace the folder at any moment
+        names = {path.relative_to(folder).as_posix(): path for path in folder.glob(pattern)}
+    return sent(names.get(name), gone)
+
+
+def sent(path: Path | None, gone: int) -> Response:
+    """Answer with a file, which is read at once because a build may replace it, or with the status `gone`."""
+    with suppress(FileNotFoundError):
+        if path:
+            return Response(path.read_bytes(), media_type=mimetypes.guess_type(path.name)[0])
+    if gone == 404:
+        raise HTTPException(404, "there is no such picture")
+    return Response(status_code=gone)

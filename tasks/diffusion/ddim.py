@@ -127,7 +127,7 @@ def generate(
     try:
         yield from chain.from_iterable(pool.map(draw, parts))
     finally:
-        pool.shutdown(cancel_futures=True)  # whoever wants no more pictures waits for those at work, and not for all
+        pool.shutdown(cancel_futures=True)  # after an error, or if nobody takes the rest, only the pictures at work are finished
 
 
 def even_parts(count: int, most: int, multiple: int = 1) -> list[slice]:

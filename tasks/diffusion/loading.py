@@ -12,8 +12,8 @@ LOADING = threading.RLock()
 def loaded_once(load: Callable[..., Model]) -> "_lru_cache_wrapper[Model]":
     """Keep the last model that a function loaded, and load one model at a time.
 
-    While transformers or diffusers load, they change how every thread of the process makes modules: a model that another thread loads meanwhile
-    may end up without its weights.
+    While transformers or diffusers load a model, they change how torch makes modules in every thread of the process. A model that another thread
+    loads at that time may end up without its weights.
     """
     kept = lru_cache(maxsize=1)(load)
 

@@ -19,7 +19,7 @@ PLAIN = {
 }
 """What DVC reads as a truth value or a number where it stands without quotes, and the characters that it starts with. DVC reads YAML 1.2: there
 `on` is a text and `1e-05` a number, and in PyYAML's YAML 1.1 it is the other way round."""
-DEEP = 20_000  # nested lists; so many, closed by nothing, end a process that reads them in C
+DEEP = 20_000  # marks that may open a list or a mapping: the reader in C ends the process if so many are nested
 
 
 class OneValueEach:

@@ -16,8 +16,8 @@ PICTURES = artifacts.REPORT / "pictures"
 
 def write_index(settings: Settings) -> Path:
     """Write data/report/index.html, which needs no file outside of data/report/, and return its path."""
-    cards = [artifacts.read_json(artifacts.card(key)) for key in settings.concepts if artifacts.card(key).exists()]
-    missing = [key for key in settings.concepts if not artifacts.card(key).exists()]
+    found = {key: artifacts.read_json_if_there(artifacts.card(key)) for key in settings.concepts}
+    cards, missing = [card for card in found.values() if card], [key for key, card in found.items() if not card]
     with artifacts.new_folder(PICTURES) as folder:
         content = {
             "cards": cards,

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tasks import artifacts
@@ -12,18 +13,26 @@ from tasks.pipeline.graph import edition
 from tasks.settings import Settings
 
 
-def reference_pictures(base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], settings: Settings) -> dict[str, Path]:
-    """Return the folder of each prompt's pictures without a new word; concepts share them, so they are generated once and kept."""
+def reference_pictures(
+    base: BaseModel, prompts: Sequence[str], seeds: Sequence[int], settings: Settings, drawn: Callable[[], object]
+) -> dict[str, Path]:
+    """Return the folder of each prompt's pictures without a new word; concepts share them, so they are generated once and kept.
+
+    drawn: is called after each prompt that is generated; what it raises ends the drawing.
+    """
     look, folders = settings.sample.look(base.look), {}
     for prompt in prompts:
         key = [prompt, base.identity, list(seeds), *look, edition("sample"), base.device.type]
         key += [base.weights] if base.weights != "full" else []
         folders[prompt] = artifacts.references() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     missing = [prompt for prompt, folder in folders.items() if not folder.exists()]
-    for prompt, pictures in zip(missing, pictures_of(base, missing, seeds, {}, settings) if missing else (), strict=True):
-        info = {"prompt": prompt, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
-        if folders[prompt].exists():  # another worker was faster
-            continue
-        with artifacts.new_folder(folders[prompt]) as new:
-            save_pictures(new, pictures, seeds, info)
+    if not missing:
+        return folders
+    with closing(pictures_of(base, missing, seeds, {}, settings)) as batches:
+        for prompt, pictures in zip(missing, batches, strict=True):
+            info = {"prompt": prompt, "model": base.identity["model"], "base_weights_sha256": base.identity["weights_sha256"]}
+            if not folders[prompt].exists():  # else another worker was faster
+                with artifacts.new_folder(folders[prompt]) as new:
+                    save_pictures(new, pictures, seeds, info)
+            drawn()
     return folders

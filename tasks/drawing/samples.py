@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from tasks import artifacts
@@ -25,10 +26,10 @@ def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> Non
     texts = [prompt.format(settings.concept(concept).placeholder_token) for prompt in prompts]
     wordless = {f"prompt_only/{slug}": without_word(prompt) for prompt, slug in prompts.items()}
     substituted = {f"{name}/{slug}": prompt.format(text) for name, text in substitutes.items() for prompt, slug in prompts.items()}
+    learned, drawn = read_learned(embedding), partial(tell, concept, len(prompts), len(prompts))  # a listener may end the stage after any prompt
     with artifacts.new_folder(target) as folder:
         (folder / "grids").mkdir()
-        learned = read_learned(embedding)
-        # Closed at once: the traceback of an error here would keep the pictures that nobody wants any more at work.
+        # An error closes the generator at once; otherwise its traceback would keep it, and all other pictures would still be drawn.
         with taught(base, [learned]) as words, closing(pictures_of(base, texts, seeds, words, settings)) as batches:
             for number, (slug, text, pictures) in enumerate(zip(prompts.values(), texts, batches, strict=True), start=1):
                 save_pictures(folder / "word" / slug, pictures, seeds, {**info, "prompt": text})
@@ -36,11 +37,12 @@ def draw(concept: str, embedding: Path, target: Path, settings: Settings) -> Non
                 tell(concept, number, len(prompts))
         if learned.adapter:  # the page shows what the word draws without it
             some = seeds[: rules.reference_pictures]
-            batches = pictures_of(base, texts, some, {learned.placeholder_token: learned.rows}, settings)
-            for slug, text, pictures in zip(prompts.values(), texts, batches, strict=True):
-                save_pictures(folder / "word_alone" / slug, pictures, some, {**info, "prompt": text})
+            with closing(pictures_of(base, texts, some, {learned.placeholder_token: learned.rows}, settings)) as batches:
+                for slug, text, pictures in zip(prompts.values(), texts, batches, strict=True):
+                    save_pictures(folder / "word_alone" / slug, pictures, some, {**info, "prompt": text})
+                    drawn()
         for references, their_seeds in ((wordless, seeds), (substituted, seeds[: rules.reference_pictures])):
-            folders = reference_pictures(base, list(references.values()), their_seeds, settings)
+            folders = reference_pictures(base, list(references.values()), their_seeds, settings, drawn)
             for name, text in references.items():
                 shutil.copytree(folders[text], folder / name)
         record = {

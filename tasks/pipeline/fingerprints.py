@@ -42,13 +42,13 @@ def nothing_to_do(settings: Settings, concepts: Sequence[str] | None) -> bool:
 
 def changed(now: Mapping[str, str]) -> list[str]:
     """Return the names whose fingerprints differ from the remembered ones."""
-    remembered = artifacts.read_json(RECORD) if RECORD.exists() else {}
+    remembered = artifacts.read_json_if_there(RECORD) or {}
     return [name for name, digest in now.items() if remembered.get(name) != digest]
 
 
 def remember(now: Mapping[str, str]) -> None:
     """Keep fingerprints that were taken *before* DVC checked and found nothing stale."""
-    artifacts.write_json(RECORD, (artifacts.read_json(RECORD) if RECORD.exists() else {}) | dict(now))
+    artifacts.write_json(RECORD, (artifacts.read_json_if_there(RECORD) or {}) | dict(now))
 
 
 def fingerprints_of(concepts: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -21,8 +22,10 @@ from flows.build_catalog import build_catalog
 from flows.cli.main import app
 from flows.outcome import Outcome
 from tasks import artifacts
+from tasks.drawing.samples import draw
 from tasks.faults import VARIABLE
 from tasks.pipeline import fingerprints, repository
+from tasks.pipeline.progress import heard_by
 from tasks.settings import load_settings
 from tasks.using.imagine import imagine_pictures
 from tests.support.catalogs import CONCEPTS, ROOT, draw_picture, dvc, edit_params, run
@@ -187,6 +190,21 @@ def test_a_word_that_nobody_has_is_one_line(built: Path, forking: dict[str, str]
     result = run("wordmint", "imagine", "a <unicorn>", **forking)
     assert result.returncode == 1
     assert result.stdout.count("\n") == 1 and "<unicorn>" in result.stdout
+
+
+def test_sampling_can_be_given_up_after_any_prompt(built: Path, tmp_path: Path) -> None:
+    settings, told = load_settings(), list[tuple[str, int, int]]()
+    prompts = len(settings.prompts("fox"))
+
+    def listener(*progress: Any) -> None:
+        told.append(progress)
+        if len(told) == prompts + 2:
+            raise ValueError("enough")
+
+    with heard_by(listener), pytest.raises(ValueError, match="enough"):
+        moved = settings.model_copy(update={"sample": settings.sample.model_copy(update={"seed": 500})})  # whose references were not drawn yet
+        draw("fox", artifacts.learned_embeds("fox"), tmp_path / "samples", moved)
+    assert told[-3:] == [("fox", prompts, prompts)] * 3 and not (tmp_path / "samples").exists()
 
 
 def test_sample_params_rerun_no_inversion(built: Path) -> None:
