@@ -25,7 +25,7 @@ test: .venv/tested  ## run the test suite without the tests of test-services and
 	@$(PYTEST) -m "not services and not browser"
 
 test-services: .venv/tested  ## run the tests with Prefect servers and workers of their own, within 10 minutes
-	@$(PYTEST) --dist loadgroup -m services
+	@$(PYTEST) -m services
 
 test-browser: .venv/tested  ## run the tests in a real browser, the Chromium on PATH, within 5 minutes
 	@OMP_NUM_THREADS=1 python -m pytest -m browser tests/people tests/flows/ui

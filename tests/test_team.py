@@ -30,7 +30,7 @@ from tests.support.services import BUCKET_KEYS, answers, free_port, s3, started,
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```sh ([a-z ]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-pytestmark = [pytest.mark.services, pytest.mark.xdist_group("team")]  # they go on where the one before stopped
+pytestmark = pytest.mark.services  # they go on where the one before stopped
 
 
 class Team:
