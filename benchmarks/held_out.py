@@ -12,7 +12,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-import yaml
 from PIL import Image
 
 from benchmarks.base_model import ArtFolder
@@ -23,6 +22,7 @@ from tasks import artifacts
 from tasks.curate import curate
 from tasks.diffusion.base_model import load_base_model
 from tasks.diffusion.ddim import generate
+from tasks.documents import as_yaml
 from tasks.drawing.plots import grid
 from tasks.pretraining import art
 from tasks.pretraining.examples import draw_set
@@ -60,7 +60,7 @@ def lay_out(art_folder: Path, settings: Settings) -> Settings:
         scenes = PLACES[number % len(PLACES)]
         draw_set(art_folder, artifacts.images(noun), "fluent", [(noun, scene) for scene in scenes], 500 + number)
         contexts = {f"{index}.png": SCENES[scene][0] for index, scene in enumerate(scenes, start=1) if SCENES[scene][0]}
-        (artifacts.images(noun) / "captions.yaml").write_text(yaml.safe_dump({"context": contexts}), encoding="utf-8")
+        (artifacts.images(noun) / "captions.yaml").write_text(as_yaml({"context": contexts}), encoding="utf-8")
         curate.fn(noun, settings)
     return settings
 

@@ -1,5 +1,8 @@
 """The scheduled job, the main job: every stale concept, start to finish."""
 
+import logging
+from collections.abc import Sequence
+
 from prefect import flow
 
 from flows import freshness, watching, workers
@@ -7,8 +10,11 @@ from flows.batches import build_concepts
 from flows.outcome import BuildFailed, Outcome, show, show_samples
 from tasks.drawing.redrawing import redraw
 from tasks.pipeline import fingerprints, receiving, repository
+from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.pipeline.device import catalog_turn
 from tasks.settings import load_settings
+
+log = logging.getLogger(__name__)
 
 
 @flow(name="build-catalog")
@@ -35,9 +41,9 @@ def build_stale(concepts: list[str] | None) -> Outcome:
     chosen = settings.chosen(concepts)
     if settings.runtime.task_runner == "workers":
         workers.wait_for_earlier()
-    current = fingerprints.fingerprints_of(list(settings.concepts))
-    suspects = freshness.suspects(chosen, current, settings)
-    with repository.open_repo() as repo:
+    with repository.open_repo() as repo:  # which first records what a killed build left
+        current = fingerprints.fingerprints_of(list(settings.concepts))
+        suspects = freshness.suspects(chosen, current, settings)
         receiving.fetch_inputs(repo, suspects)
         stale = list(dict.fromkeys(name.partition("@")[2] for name in repository.stale_among(repo, suspects, current)))
         outcome.revoked = freshness.revoked_concepts(stale, settings)
@@ -50,11 +56,20 @@ def build_stale(concepts: list[str] | None) -> Outcome:
         show(outcome, chosen)
         show_samples(outcome)
         repo.flush()
-        settings = load_settings()  # a person may have removed a concept meanwhile
-        fresh = current | fingerprints.fingerprints_of(suspects)  # the others were not touched
-        now = {concept: digest for concept, digest in fresh.items() if concept in settings.concepts}
-        # The next build then finds these as they are now.
-        repository.stale_among(repo, [concept for concept in stale if concept in now and concept not in outcome.failed], now)
-        redraw(repo, settings, now)
+        end(repo, current, suspects, stale, outcome)
         watching.tell("end")
     return outcome
+
+
+def end(repo: CatalogRepo, current: dict[str, str], suspects: Sequence[str], stale: Sequence[str], outcome: Outcome) -> None:
+    """Remember what was built and draw the report anew. A person may have changed params.yaml meanwhile: what it lacks now is no failure."""
+    try:
+        settings, fresh = load_settings(), current | fingerprints.fingerprints_of(suspects)  # the others were not touched
+    except ValueError as error:
+        log.warning("the report was not drawn anew, since params.yaml was changed during the build and is not valid: %s", error)
+        return
+    outcome.failed = {concept: error for concept, error in outcome.failed.items() if concept in settings.concepts}
+    now = {concept: digest for concept, digest in fresh.items() if concept in settings.concepts}
+    # The next build then finds these as they are now.
+    repository.stale_among(repo, [concept for concept in stale if concept in now and concept not in outcome.failed], now)
+    redraw(repo, settings, now)

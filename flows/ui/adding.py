@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +14,7 @@ from flows.ui.uploads import upload
 from tasks.concepts.captions import MOST_WORDS, read_captions, read_contexts
 from tasks.concepts.picture_set import read_and_screen
 from tasks.concepts.rights import Rights
+from tasks.documents import as_yaml
 from tasks.inversion.options import FROM_PICTURES
 from tasks.pictures.names import output_names
 from tasks.pictures.reading import FORMATS
@@ -88,9 +88,9 @@ def add(new: NewConcept, settings: Settings) -> None:
             if context := " ".join(picture.context.split()):
                 contexts[path.name] = context
         captions = {kind: text for kind in MOST_WORDS if (text := " ".join(getattr(new, kind).split()))}
-        if written := captions | ({"context": contexts} if contexts else {}):
+        if further := captions | ({"context": contexts} if contexts else {}):
             files.append(Path(folder) / "captions.yaml")
-            files[-1].write_text(yaml.safe_dump(written, allow_unicode=True, sort_keys=False), encoding="utf-8")
+            files[-1].write_text(as_yaml(further), encoding="utf-8")
             check_captions(files[-1], list(contexts))
         add_concept(new.name, files, new.word or FROM_PICTURES, new.kind, settings, rights)
 

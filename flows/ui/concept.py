@@ -30,7 +30,7 @@ COMPARISON_POLICY = (
 )
 ONE_AT_A_TIME = threading.Lock()  # decisions of two threads could leave the record of the first
 SCORING = threading.Lock()
-PATIENCE = 60  # s that a scoring waits for the GPU; a build may hold it for hours
+PATIENCE = 60  # s that a scoring waits for the device; a build may hold a GPU for hours
 
 
 @contextmanager
@@ -169,7 +169,7 @@ def rescore(key: str, version: int | None, ends: Callable[[], bool]) -> str:
     ends: says whether the app is ending, which a scoring would hold up for minutes.
 
     Raises:
-        ValueError: another version is being scored, the GPU stays busy, the app ends, or see `rescore`.
+        ValueError: another version is being scored, the device stays busy, the app ends, or see `rescore`.
     """
 
     def go_on(*progress: Any) -> None:
@@ -196,13 +196,13 @@ def rescore(key: str, version: int | None, ends: Callable[[], bool]) -> str:
 
 
 def patience(go_on: Callable[[], None]) -> Callable[[], None]:
-    """Return what to call while the GPU is busy; after PATIENCE it raises a ValueError."""
+    """Return what to call while the device is busy; after PATIENCE it raises a ValueError."""
     until = time.monotonic() + PATIENCE
 
     def waiting() -> None:
         go_on()
         if time.monotonic() > until:
-            raise ValueError("the GPU is busy with a build or a drawing; score when that has ended")
+            raise ValueError("the device is busy with a build or a drawing; score when that has ended")
 
     return waiting
 

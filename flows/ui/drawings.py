@@ -126,12 +126,12 @@ class Drawings:
             self.update(key, state="failed", error=f"{type(error).__name__}: {error}")
 
     def draw(self, key: str, order: Order, settings: Settings) -> None:
-        """Draw as soon as no other process has the GPU; raise Cancelled when the drawing is cancelled, before that too."""
+        """Draw as soon as the device is free; raise Cancelled when the drawing is cancelled, before that too."""
         device = settings.runtime.device
 
         def waiting() -> None:
             self.go_on(key)
-            let_go(device)  # whoever has the GPU needs its memory
+            let_go(device)  # whoever has a GPU needs its memory
 
         with device_turn(device, waiting), closing(self.drawn(key, order, settings)) as pictures:
             self.update(key, state="drawing")

@@ -119,13 +119,14 @@ def warm() -> None:
     """
     try:
         import_models()
-        from tasks.diffusion.base_model import load_base_model
+        from tasks.diffusion.base_model import load_base_model, model_folder
         from tasks.using import imagine  # noqa: F401
 
         settings = load_settings()
         if connection.exists(uri := tracking_uri(settings)):
             connection.connect(uri)
         if gpu_name(settings.runtime.device) is None:
+            model_folder(settings.base.model, settings.base.revision)  # a download, while which other models can be loaded
             load_base_model(*settings.base_model)
     except Exception as error:
         log.warning("the model is not loaded yet: %s", error)

@@ -5,14 +5,15 @@ It is a dependency of the register stage alone: a change is published with the v
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError
 
 from tasks import artifacts
-from tasks.documents import read_yaml
+from tasks.documents import as_yaml, read_yaml
 from tasks.settings import Section
 
 DECLARATIONS = ("source", "licence", "consent")
+NOTHING_SAID = ("", "y", "yes", "n", "no", "on", "off", "true", "false")
+"""`consent: no` can mean that nobody agreed, and that nobody had to."""
 
 
 class Rights(Section):
@@ -29,18 +30,21 @@ class Rights(Section):
 
     def tags(self) -> dict[str, str]:
         """Return the tags of a version, one for each declaration."""
-        return {name: getattr(self, name) or f"undeclared: {self.undeclared}" for name in DECLARATIONS}
+        return {name: getattr(self, name) if self.says(name) else f"undeclared: {self.undeclared}" for name in DECLARATIONS}
 
     def missing(self) -> list[str]:
-        """Return the declarations that are empty without a reason."""
-        return [] if self.undeclared.strip() else [name for name in DECLARATIONS if not getattr(self, name).strip()]
+        """Return the declarations that say nothing, without a reason."""
+        return [] if self.says("undeclared") else [name for name in DECLARATIONS if not self.says(name)]
+
+    def says(self, name: str) -> bool:
+        return getattr(self, name).strip().casefold() not in NOTHING_SAID
 
 
 def read_rights(concept: str) -> Rights:
     """Return the declared rights in a concept's pictures.
 
     Raises:
-        ValueError: a declaration is empty without a reason, or the file is not of this form.
+        ValueError: a declaration says nothing, without a reason, or the file is not of this form.
     """
     path = artifacts.rights(concept)
     try:
@@ -49,11 +53,11 @@ def read_rights(concept: str) -> Rights:
         raise ValueError(f"{path} takes the texts {', '.join(Rights.model_fields)} ({' '.join(str(error).split())})") from error
     if missing := rights.missing():
         raise ValueError(
-            f"concept {concept!r} is not published until {path} has the {', '.join(missing)} of its pictures; "
+            f"concept {concept!r} is not published until {path} has the {', '.join(missing)} of its pictures in words; "
             "write that there, or `undeclared: REASON` to publish it all the same"
         )
     return rights
 
 
 def write_rights(path: Path, rights: Rights) -> None:
-    artifacts.write_bytes(path, yaml.safe_dump(rights.model_dump(exclude_defaults=True), sort_keys=False, allow_unicode=True, width=150).encode())
+    artifacts.write_bytes(path, as_yaml(rights.model_dump(exclude_defaults=True)).encode())

@@ -25,14 +25,16 @@ DEEP = 20_000  # marks that may open a list or a mapping: the reader in C ends t
 class OneValueEach:
     """Refuses a mapping that has a key twice, as DVC does; PyYAML would take the last value without a word."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if (key.tag, key.value) in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice; delete the second", key.start_mark)
-            seen.add((key.tag, key.value))
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
-        return mapping
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge the mappings under `<<` into this one; PyYAML may ask for it again, and the keys that were merged are then among its own."""
+        looked_at, seen = vars(self).setdefault("looked_at", set()), set()
+        if id(node) not in looked_at:
+            looked_at.add(id(node))
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice; delete the second", key.start_mark)
+                seen.add((key.tag, key.value))
+        super().flatten_mapping(node)  # type: ignore[misc]
 
 
 class Loader(OneValueEach, yaml.CSafeLoader):
@@ -90,8 +92,15 @@ def loaded(text: bytes) -> Any:
 loaded_once = lru_cache(maxsize=2)(loaded)
 
 
+def as_yaml(document: Any) -> str:
+    """Return a document as YAML, its keys in their order."""
+    return yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=150)
+
+
 def parsed(text: bytes, path: Path, load: Callable[[bytes], Any] = loaded) -> Any:
     """Return what the text of a YAML file holds; `path` names it in errors."""
+    if b"\n<<<<<<< " in b"\n" + text:  # which no YAML can have at the start of a line
+        raise ValueError(f"{path} has the marks of a conflict in Git; settle it, for example with `wordmint take`")
     try:
         return load(text)
     except Exception as error:  # beside YAMLError, PyYAML raises ValueError, LookupError, AttributeError ... on a value that does not fit its tag

@@ -66,12 +66,16 @@ class CatalogRepo(Repo):
 
     def settle(self) -> None:
         """Write what the journal has into dvc.lock, the only place where DVC's own commands look; the caller holds the lock."""
-        stages = self.stages()
-        if self.journal.exists():
-            artifacts.write_bytes(lockfile.LOCK, stages.lockfile_data.text().encode())
-            faults.point("dvc.lock written, journal not removed")
-            self.journal.unlink()
-            self.loaded, self.replayed = (file_states(DECLARATIONS), stages), 0
+        if not self.journal.exists():
+            return
+        # A person may have spoilt params.yaml meanwhile, which declares stages and records none.
+        stages = self.stages() if self.loaded and self.loaded[0] == file_states(DECLARATIONS) else None
+        entries = stages.lockfile_data if stages else lockfile.read(lambda: read_by_dvc(load_file(self, "dvc.yaml")))
+        journal.replay(self.journal, self.replayed if stages else 0, entries)
+        artifacts.write_bytes(lockfile.LOCK, entries.text().encode())
+        faults.point("dvc.lock written, journal not removed")
+        self.journal.unlink()
+        self.loaded, self.replayed = (file_states(DECLARATIONS), stages) if stages else None, 0
 
     def flush(self) -> None:
         """Write into dvc.lock what this process has recorded."""

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -13,6 +14,8 @@ from tasks.artifacts import CACHE, machine_lock, write_bytes
 log = logging.getLogger(__name__)
 BUILD = CACHE / "build.lock"
 HOLDER = CACHE / "build.pid"
+HERE = threading.Lock()
+"""Held by the thread of this process that draws on a CPU. Threads share a model, into which a word and its adapter are put while they are drawn."""
 
 
 @contextmanager
@@ -68,15 +71,26 @@ def device_lock(device: str) -> AbstractContextManager:
 
 @contextmanager
 def device_turn(device: str, waiting: Callable[[], object]) -> Iterator[None]:
-    """Hold a device as `device_lock` does, and call `waiting` twice a second until it is free; what that raises ends the wait."""
-    lock = device_lock(device)
-    while isinstance(lock, FileLock) and not lock.is_locked:
-        try:
-            lock.acquire(timeout=0.5)
-        except Timeout:
-            waiting()
+    """Hold a device, and call `waiting` twice a second until it is free; what that raises ends the wait.
+
+    A GPU is held as by `device_lock`, a CPU among the threads of this process alone.
+    """
+    name = gpu_name(device)
+    lock = machine_lock(name) if name else HERE
+    while not acquired(lock, 0.5):
+        waiting()
     try:
         yield
     finally:
-        if isinstance(lock, FileLock):
-            lock.release()
+        lock.release()
+
+
+def acquired(lock: "FileLock | threading.Lock", timeout: float) -> bool:
+    """Say whether a lock could be taken within `timeout` seconds."""
+    if not isinstance(lock, FileLock):
+        return lock.acquire(timeout=timeout)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    return True

@@ -31,10 +31,7 @@ class Entries(MutableMapping[str, Any]):
         if stage not in self.parsed:
             if len(self.parsed) >= KEPT:
                 self.parsed.clear()
-            try:
-                self.parsed[stage] = parsed(self.texts[stage])
-            except (yaml.YAMLError, AttributeError) as error:
-                raise ValueError(DAMAGED) from error
+            self.parsed[stage] = undamaged(lambda: parsed(self.texts[stage]))
         return self.parsed[stage]
 
     def __setitem__(self, stage: str, entry: Any) -> None:
@@ -57,7 +54,7 @@ class Entries(MutableMapping[str, Any]):
         """Return what a stage recorded of its outputs; only that section is parsed, for a push or a pull asks for those of every stage."""
         text = self.texts[stage]
         start = text.rfind("\n    outs:\n")
-        found: list[dict[str, Any]] = (self[stage] if start < 0 else yaml.load(text[start:], Loader)).get("outs", [])
+        found: list[dict[str, Any]] = (self[stage] if start < 0 else undamaged(lambda: yaml.load(text[start:], Loader))).get("outs", [])
         return found
 
     def text(self) -> str:
@@ -107,6 +104,18 @@ def is_whole(entry: str) -> bool:
     except (yaml.YAMLError, AttributeError, ValueError):
         return False
     return content is not None
+
+
+def undamaged(read: Callable[[], Any]) -> Any:
+    """Return what is read of an entry.
+
+    Raises:
+        ValueError: the entry is damaged.
+    """
+    try:
+        return read()
+    except (yaml.YAMLError, AttributeError) as error:
+        raise ValueError(DAMAGED) from error
 
 
 def joined(texts: Mapping[str, str]) -> str:

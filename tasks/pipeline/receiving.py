@@ -53,7 +53,14 @@ def fetch_inputs(repo: Repo, concepts: Sequence[str]) -> None:
 def fetch(repo: Repo, folders: Sequence[Path]) -> None:
     """Fetch the folders that DVC tracks and that are missing on disk, as far as their remotes have them."""
     paths = [path for folder in folders if not folder.exists() and (path := artifacts.pointer(folder)).exists()]
-    sets, others = recorded.tracked(paths)
+    sets, others = list[Out](), dict[str, list[str]]()
+    for path in paths:
+        try:
+            found, further = recorded.tracked([path])
+        except ValueError as error:
+            log.warning("pictures that are missing on disk cannot be fetched: %s", error)
+        else:
+            sets, others = sets + found, others | further
     try:
         with one_line(), repo.lock:
             check_out(repo, bring(repo, sets).files)

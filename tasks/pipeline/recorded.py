@@ -10,9 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tasks.documents import Loader
+from tasks.documents import read_yaml
 from tasks.pipeline.catalog_repo import CatalogRepo
 from tasks.pipeline.graph import declared
 from tasks.pipeline.lockfile import Entries
@@ -57,7 +55,7 @@ def tracked(paths: Iterable[Path]) -> tuple[list[Out], dict[str, list[str]]]:
     """Return the outputs of those among .dvc files that are plain, and .dvc file -> paths of its outputs for the others."""
     sets, others = list[Out](), dict[str, list[str]]()
     for path in paths:
-        pointer = yaml.load(path.read_text(encoding="utf-8"), Loader) or {}
+        pointer = read_yaml(path) or {}
         outs = pointer.get("outs", ())
         places = [os.path.normpath(path.parent / out["path"]) for out in outs]
         if is_plain(pointer):

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc_data.hashfile.build import build
@@ -15,7 +14,7 @@ from dvc_data.hashfile.tree import Tree
 from dvc_objects.fs.local import localfs
 
 from tasks import artifacts
-from tasks.documents import Loader
+from tasks.documents import parsed
 from tasks.pipeline.git import git
 from tasks.pipeline.receiving import take
 from tasks.pipeline.remembered import no_lists_left
@@ -93,7 +92,7 @@ def recorded_md5(folder: Path, commit: str | None = None) -> str | None:
     path = artifacts.pointer(folder)
     current = path.read_text(encoding="utf-8") if path.exists() else None
     text = git("show", f"{commit}:./{path.as_posix()}") if commit else current
-    return yaml.load(text, Loader)["outs"][0].get("md5") if text else None
+    return parsed(text.encode(), path)["outs"][0].get("md5") if text else None
 
 
 def recorded_files(repo: Repo, md5: str) -> dict[str, str]:

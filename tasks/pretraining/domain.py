@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from tasks import artifacts
+from tasks.documents import as_yaml
 from tasks.pretraining.art import COLOURED_STYLES
 from tasks.pretraining.media import MEDIA
 from tasks.pretraining.nouns import ALL_NOUNS, OTHER_THINGS, TRAINED_NOUNS
@@ -39,7 +39,7 @@ def draw_pictures(world: World, rng: np.random.Generator, place: Path, thing: Im
         scene = "plain" if rng.random() < 0.35 else str(rng.choice(list(SCENES)[1:]))
         world.place(rng, Sample((0,), (None,), "one", scene, "photo", ""), [thing]).save(place / file)
         contexts |= {file: SCENES[scene][0]} if SCENES[scene][0] else {}
-    (place / "captions.yaml").write_text(yaml.safe_dump({"context": contexts}), encoding="utf-8")
+    (place / "captions.yaml").write_text(as_yaml({"context": contexts}), encoding="utf-8")
 
 
 def draw_thing(world: World, rng: np.random.Generator) -> Image.Image:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 
 from tasks import artifacts
+from tasks.documents import as_yaml
 from tasks.pretraining.art import ART_FOLDER, HELD_OUT_STYLE, load_sprites
 from tasks.pretraining.nouns import ALL_NOUNS
 from tasks.pretraining.scenes import SCENES, paint_scene
@@ -73,7 +73,7 @@ def draw_larger(art: Path) -> None:
             if SCENES[scene][0]:
                 contexts[f"{number:02d}.png"] = SCENES[scene][0]
         captions = {"short": short, "long": long, "context": contexts}
-        (folder / "captions.yaml").write_text(yaml.safe_dump(captions, sort_keys=False), encoding="utf-8")
+        (folder / "captions.yaml").write_text(as_yaml(captions), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from tasks import artifacts
 from tasks.concepts.captions import captions_file
+from tasks.documents import as_yaml
 from tasks.pipeline import repository
 from tasks.pipeline.graph import declared
 from tasks.settings import Section, Settings, read_params
@@ -142,11 +142,11 @@ def lay_out(cells: Sequence[Cell], plan: Plan, settings: Settings, root: Path, c
             for picture in pictures:
                 shutil.copy(picture, folder / picture.name)
             if captions := captions_of(pictures):
-                (folder / "captions.yaml").write_text(yaml.safe_dump(captions), encoding="utf-8")
+                (folder / "captions.yaml").write_text(as_yaml(captions), encoding="utf-8")
     (root / "data/base").unlink(missing_ok=True)
     (root / "data/base").symlink_to(os.path.relpath(artifacts.DATA / "base", root / "data"))
-    artifacts.write_bytes(root / "params.yaml", yaml.safe_dump(parameters(cells, plan, settings), sort_keys=False).encode())
-    artifacts.write_bytes(root / "dvc.yaml", yaml.safe_dump({"stages": stages()}, sort_keys=False).encode())
+    artifacts.write_bytes(root / "params.yaml", as_yaml(parameters(cells, plan, settings)).encode())
+    artifacts.write_bytes(root / "dvc.yaml", as_yaml({"stages": stages()}).encode())
     if not (root / ".dvc").exists():
         repository.new_repo(root)
         with (root / ".dvc/config").open("a", encoding="utf-8") as config:

@@ -18,9 +18,9 @@ from PIL import Image
 from prefect.client.orchestration import get_client
 from typer.testing import CliRunner
 
+from flows.batches import build_concepts
 from flows.build_catalog import build_catalog
 from flows.cli.main import app
-from flows.outcome import Outcome
 from tasks import artifacts
 from tasks.drawing.samples import draw
 from tasks.faults import VARIABLE
@@ -296,23 +296,41 @@ def test_params_edited_meanwhile_are_not_recorded(built: Path) -> None:
     assert "sample@fox" not in stale_stages()
 
 
-def test_a_concept_that_is_removed_meanwhile_ends_no_build(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("moment", ["before its stages", "after its stages"])
+def test_a_concept_that_is_removed_meanwhile_ends_no_build(built: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     before = Path("params.yaml").read_text(encoding="utf-8")
 
-    def remove(outcome: Outcome) -> None:
+    def remove(*unused: object) -> None:
         params = yaml.safe_load(before)
         del params["concepts"]["ink"]
         Path("params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
+    def build_without(*arguments: Any) -> None:
+        remove()
+        build_concepts(*arguments)
+
+    name, instead = ("build_concepts", build_without) if moment == "before its stages" else ("show_samples", remove)
     for concept in ("fox", "ink"):
-        draw_picture(artifacts.images(concept) / "1.png", 909)
+        draw_picture(artifacts.images(concept) / "1.png", 909 if moment == "before its stages" else 910)
     with monkeypatch.context() as patch:
-        patch.setattr("flows.build_catalog.show_samples", remove)
+        patch.setattr(f"flows.build_catalog.{name}", instead)
         assert not build_catalog().failed
     assert set(load_settings().concepts) == {"fox"}
     Path("params.yaml").write_text(before, encoding="utf-8")
     code, output = build()
     assert code == 0 and stale_stages() == set(), output
+
+
+def test_params_that_are_spoilt_meanwhile_lose_no_build(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Path("params.yaml").read_text(encoding="utf-8")
+    draw_picture(artifacts.images("fox") / "1.png", 911)
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.build_catalog.show_samples", lambda outcome: Path("params.yaml").write_text(f"{before}\nconcepts: [", encoding="utf-8"))
+        outcome = build_catalog()
+    assert not outcome.failed and "register" in outcome.ran["fox"]
+    Path("params.yaml").write_text(before, encoding="utf-8")
+    code, output = build()
+    assert code == 0 and "nothing to do" in output and stale_stages() == set(), output
 
 
 def test_a_word_that_cannot_start_leaves_its_batch_alone(built: Path) -> None:

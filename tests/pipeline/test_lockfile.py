@@ -55,6 +55,7 @@ def test_another_layout_is_parsed_as_a_whole(text: str, tmp_path: Path) -> None:
     assert dict(lockfile.read(lambda: ENTRIES, tmp_path / "dvc.lock")) == ENTRIES
 
 
+DAMAGED = r"dvc\.lock is damaged or was edited; run `git restore dvc\.lock`"
 OUTS = [{"path": "data/x", "md5": "ab"}, {"path": "y: z", "md5": "cd"}]
 
 
@@ -76,8 +77,11 @@ def test_the_outputs_of_a_stage_are_those_of_its_whole_entry(entry: dict) -> Non
 
 def test_an_entry_that_was_edited_to_no_yaml_is_named_when_it_is_asked_for() -> None:
     entries = lockfile.Entries(lockfile.split(TEXT.replace("    cmd: x", "    cmd: [x", 1)) or {})
-    with pytest.raises(ValueError, match=r"dvc\.lock is damaged or was edited; run `git restore dvc\.lock`"):
+    with pytest.raises(ValueError, match=DAMAGED):
         dict(entries)
+    entries = lockfile.Entries({"x": lockfile.written("x", {"cmd": "x", "outs": OUTS}).replace("md5: ab", "md5: [ab")})
+    with pytest.raises(ValueError, match=DAMAGED):
+        entries.outs("x")
 
 
 def test_a_torn_last_entry_is_left_out() -> None:

@@ -203,6 +203,16 @@ def test_a_link_that_leads_nowhere_is_named(catalog: Path) -> None:
         receive()
 
 
+def test_a_conflict_in_the_record_of_one_set_leaves_the_others_alone(catalog: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Path("data/more.dvc").write_text("<<<<<<< ours\n" + Path("data/more.dvc").read_text())
+    with repository.open_repo() as repo:
+        receiving.fetch(repo, [Path("data/more"), Path("data/pictures")])
+    assert len(contents("pictures")) == 2 and not contents("more")
+    assert "data/more.dvc has the marks of a conflict in Git" in caplog.text
+    with pytest.raises(ValueError, match=r"data/more\.dvc has the marks of a conflict"):
+        storage.recorded_md5(Path("data/more"))
+
+
 def test_single_folders_come_as_far_as_their_remotes_have_them(catalog: Path) -> None:
     stored(catalog / "team", SETS["more"]).unlink()
     with repository.open_repo() as repo:

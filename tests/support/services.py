@@ -14,11 +14,18 @@ from typing import Any
 
 BUCKET_KEYS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "its-secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
+PORTS = iter(range(500))
+"""Those of this process that were not given to a server yet."""
+
 
 def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
+    """Return a port that is free and stays so until its server listens: no system gives it to a client, and no other test process looks here."""
+    first = 20_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in PORTS:
+        with socket.socket() as listening, suppress(OSError):
+            listening.bind(("127.0.0.1", first + port))
+            return first + port
+    raise OSError(f"no port from {first} to {first + 499} is free")
 
 
 @contextmanager
@@ -37,8 +44,8 @@ def started(command: list[str], log: Path, **options: Any) -> Iterator[subproces
 
 
 def wait_for(process: subprocess.Popen, ready: Callable[[], bool], log: Path) -> None:
-    """Wait until a server is ready; fail with its log if it ends before, or takes three minutes."""
-    deadline = time.monotonic() + 180
+    """Wait until a server is ready; fail with its log if it ends before, or takes ten minutes."""
+    deadline = time.monotonic() + 600
     while not ready():
         assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
         time.sleep(0.1)

@@ -258,6 +258,8 @@ def test_other_pictures_are_another_lineage(built: Path) -> None:
         (None, "has the source, licence, consent of its pictures"),
         ("{source: me, licence: ' ', consent: ''}", "has the licence, consent of its pictures"),
         ("{source: me, license: MIT, consent: mine}", "takes the texts source, licence, consent, undeclared"),
+        ("{source: me, licence: MIT, consent: no}", "has the consent of its pictures in words"),
+        ("{consent: mine, undeclared: off}", "has the source, licence of its pictures in words"),
         ("{source: 5, licence: MIT, consent: mine}", "takes the texts source, licence, consent, undeclared"),
         ("[", "is not valid YAML"),
     ],

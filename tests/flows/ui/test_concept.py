@@ -90,7 +90,7 @@ def test_a_scoring_gives_up_where_the_gpu_stays_busy(browser: TestClient, monkey
     monkeypatch.setattr(concept, "PATIENCE", 0)
     with device.device_lock("cuda"):
         refused = browser.post("/api/concepts/fox/rescore", json={})
-    assert refused.status_code == 400 and "the GPU is busy" in refused.json()["error"]
+    assert refused.status_code == 400 and "the device is busy" in refused.json()["error"]
 
 
 def test_a_scoring_gives_up_when_the_app_ends(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
