@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,9 @@ if __name__ == "__main__":
 
     def die(word: Training) -> None:
         if KILLS[kill](word):
+            deadline = time.monotonic() + 60
+            while kill == "tuning" and len(list(Path(place).glob("*.tuning.pt"))) < 2 and time.monotonic() < deadline:
+                time.sleep(0.05)  # a thread writes the checkpoints
             os.kill(os.getpid(), signal.SIGKILL)
 
     ddim.fast_bfloat16 = lambda device: False  # as in the process that compares, for conftest.py
