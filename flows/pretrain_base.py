@@ -18,7 +18,8 @@ from prefect.cache_policies import NO_CACHE
 from transformers import CLIPTokenizer
 
 from tasks.artifacts import DATA
-from tasks.diffusion.base_model import weights_sha256
+from tasks.diffusion.base_model import load_base_model, weights_sha256
+from tasks.inversion.encoder import load_encoder
 from tasks.pretraining import art
 from tasks.pretraining.autoencoder import encode, train_autoencoder, train_decoder
 from tasks.pretraining.denoiser import TextToLatents, build_noise_scheduler, build_unet, save_pipeline, train_denoiser
@@ -115,12 +116,12 @@ def train_generator(
 
 @task(cache_policy=NO_CACHE)
 def train_flow(work: Path, art_folder: Path, composites: int, unnamed: int, flow_steps: int) -> Path:
-    """Train the transformer of rectified flow in the latents of the shipped autoencoder, its words starting as those of the shipped generator."""
-    autoencoder, generator = shipped_parts()
+    """Train the transformer of rectified flow in the latents of the shipped autoencoder; the shipped generator teaches it."""
+    autoencoder, _ = shipped_parts()
     data = encoded_composites(work / f"latents-{composites}-{unnamed}-shipped.pt", art_folder, autoencoder, composites, unnamed)
-    factor, portraits = autoencoder.config.scaling_factor, data["portraits"].numpy()
-    tokenizer, words = prompt_tokenizer(CLIPTokenizer.from_pretrained(GENERATOR / "tokenizer")), generator.text_encoder.get_input_embeddings().weight
-    model = train_transformer(data["posteriors"], data["captions"], portraits, factor, tokenizer, work, flow_steps, words.detach())
+    tokenizer, teacher = prompt_tokenizer(CLIPTokenizer.from_pretrained(GENERATOR / "tokenizer")), load_base_model(str(GENERATOR), None, "auto", 64)
+    encoder = load_encoder("emoji-encoder", teacher)
+    model = train_transformer(teacher, encoder, data["posteriors"], data["captions"], unnamed, tokenizer, work, flow_steps)
     save_z_image(model, autoencoder, tokenizer, TRANSFORMER)
     return TRANSFORMER
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, SchedulerMixin, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tasks.diffusion.base_model import TextEncoder
-from tasks.diffusion.noise import noise_process
-from tasks.diffusion.noise.flow import Flow
+from tasks.diffusion.noise.ddpm import Denoising
 from tasks.diffusion.words import extend_tokenizer, spliced
 from tasks.pretraining.autoencoder import to_tensor
 from tasks.pretraining.sprites import PORTRAIT_SIZE
@@ -120,13 +119,11 @@ def draw_timesteps(batch: int, num_train_timesteps: int, generator: torch.Genera
     return (shares * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
 
 
-def noised(scheduler: SchedulerMixin, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def noised(scheduler: DDIMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the noisy latents at timesteps (batch,), what the denoiser should predict there, and the weights (batch,) of its errors."""
-    process = noise_process(scheduler)
+    process = Denoising(scheduler)
     target = process.target(latents, noise, timesteps)
     noisy_latents = process.add_noise(latents, noise, timesteps)
-    if isinstance(process, Flow):
-        return noisy_latents, target, torch.ones_like(timesteps, dtype=torch.float32)
     alpha_bar = process.level(timesteps).view(-1)
     snr = alpha_bar / (1 - alpha_bar)
     return noisy_latents, target, snr.clamp(max=5) / (snr + 1 if process.prediction_type == "v_prediction" else snr)
@@ -144,7 +141,7 @@ def denoising_loss(
 ) -> Callable[[nn.Module, np.random.Generator, torch.Generator], Tensor]:
     """Return the loss of what the model's scheduler says that it predicts, on cached posteriors (n, 8, 16, 16).
 
-    Epsilon and v have min-SNR-5 weights (Hang et al. 2023), the velocity of rectified flow has none (Esser et al. 2024).
+    Its errors have min-SNR-5 weights (Hang et al. 2023).
 
     portraits: (m, 32, 32, 3) uint8, for the last m posteriors, whose captions say `UNNAMED`. If there are any, they make half of every batch.
     blur: the noise on the words of portraits, as a share of the norm, so that near words draw the same.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
@@ -12,8 +11,11 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from transformers import CLIPTokenizer, Qwen3Config, Qwen3Model
 
-from tasks.pretraining.denoiser import TEXT_WIDTH, PortraitEncoder, denoising_loss
+from tasks.diffusion.base_model import BaseModel
+from tasks.inversion.encoder import PictureEncoder
+from tasks.pretraining.denoiser import TEXT_WIDTH
 from tasks.pretraining.muon import Muon
+from tasks.pretraining.teaching import taught_loss
 from tasks.pretraining.training import train
 
 WIDTH, LAYERS, HEADS = 160, 6, 5
@@ -74,7 +76,7 @@ class PromptsToVelocities(nn.Module):
 
     def __init__(self, text_encoder: Qwen3Model, transformer: ZImageTransformer2DModel) -> None:
         super().__init__()
-        self.text_encoder, self.transformer, self.portrait_encoder = text_encoder, transformer, PortraitEncoder()
+        self.text_encoder, self.transformer = text_encoder, transformer
         self.noise_scheduler, self.centre = FlowMatchEulerDiscreteScheduler(), 0.0
 
     def forward(self, noisy_latents: Tensor, timesteps: Tensor, input_ids: Tensor) -> Tensor:
@@ -118,30 +120,30 @@ def rotations(transformer: Any, rows: int, columns: int) -> list[tuple[Tensor, T
 
 
 def train_transformer(
+    teacher: BaseModel,
+    encoder: PictureEncoder,
     posteriors: Tensor,
     captions: Sequence[str],
-    portraits: np.ndarray,
-    scaling_factor: float,
+    unnamed: int,
     tokenizer: CLIPTokenizer,
     folder: Path,
     max_train_steps: int,
-    vocabulary: Tensor | None = None,
-    peak: float = 2e-3,
+    peak: float = 3e-3,
 ) -> PromptsToVelocities:
-    """Train the transformer and its language model on cached posteriors (n, 8, 16, 16); the arguments are those of `denoising_loss`.
+    """Train the transformer and its language model on a teacher's velocities; the arguments are those of `taught_loss`.
 
-    vocabulary: the embeddings (words, dim) that the first words of the tokenizer start as.
+    The words keep the teacher's embeddings, so that what was learned on one model is a start on the other.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = PromptsToVelocities(build_language_model(tokenizer), build_transformer())
-    if vocabulary is not None:
-        model.text_encoder.embed_tokens.weight.data[: len(vocabulary)] = vocabulary
+    table = model.text_encoder.embed_tokens.weight.requires_grad_(False)
+    table[: len(teacher.vocabulary)] = teacher.vocabulary
     for module in model.transformer.modules():
         if isinstance(module, Attention):
             module.set_processor(RealRotation())
     model.transformer.compile_repeated_blocks()  # a quarter faster on CPUs
-    loss = denoising_loss(posteriors, captions, portraits, scaling_factor, tokenizer)
+    loss = taught_loss(teacher, encoder, posteriors, captions, unnamed, tokenizer)
     return train("transformer", model, loss, folder, max_train_steps, peak, optimizer=Muon)  # type: ignore[return-value]
 
 

@@ -10,7 +10,6 @@ from transformers import CLIPTokenizer
 from tasks.diffusion.base_model import load_base_model
 from tasks.diffusion.ddim import generate
 from tasks.diffusion.words import encode_prompts
-from tasks.pretraining.denoiser import denoising_loss
 from tasks.pretraining.transformer import (
     PROMPT_TOKENS,
     PromptsToVelocities,
@@ -51,23 +50,6 @@ def test_a_batch_at_once_is_the_transformers_own_forward() -> None:
         at_once = velocities(transformer, latents, sigmas, hidden, torch.arange(PROMPT_TOKENS) < lengths[:, None])
     torch.testing.assert_close(at_once, -own)
     assert own.abs().mean() > 0.01
-
-
-def test_words_of_portraits_learn_with_the_transformer(tokenizer: CLIPTokenizer) -> None:
-    model, portraits = untrained(tokenizer), np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    for module in model.transformer.modules():
-        if isinstance(module, Attention):
-            module.set_processor(RealRotation())
-    captions, posteriors = ["a photo of a cat", "a photo of a <it>", "two <it> on the moon"], torch.rand(3, 8, 16, 16)
-    loss = denoising_loss(posteriors, captions, portraits, 1.0, tokenizer, batch=4)
-    value = loss(model, np.random.default_rng(0), torch.Generator().manual_seed(0))
-    value.backward()
-    learned = (
-        model.portrait_encoder.layers[0].weight,
-        model.text_encoder.layers[0].mlp.up_proj.weight,
-        model.transformer.layers[0].attention.to_q.weight,
-    )
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in learned)
 
 
 def test_the_written_folder_is_a_z_image_pipeline(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""Teaching the transformer: it learns the velocities that the trained generator predicts, from the same prompts (Hinton et al. 2015).
+
+A velocity of a training picture is mostly that picture's own chance, which a prompt does not tell. The generator's prediction has no chance left, so
+the prompt's part of it is learned from far fewer pictures.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from tasks.diffusion.base_model import BaseModel, TextEncoder
+from tasks.diffusion.noise.ddpm import Denoising
+from tasks.diffusion.words import encode_tokens, extend_tokenizer, spliced, token_ids
+from tasks.inversion.encoder import PictureEncoder
+from tasks.pretraining.denoiser import TEXT_WIDTH, draw_timesteps
+from tasks.pretraining.world import UNNAMED
+
+MOST_NOISE = 0.9
+"""The sigma above which the pictures teach: the generator predicts noise, so almost pure noise tells nothing of its picture."""
+BLUR = 0.2
+"""Noise on the words of pictures, as a share of the norm, so that near words draw the same."""
+
+
+def taught_velocity(teacher: BaseModel, noisy_latents: Tensor, sigmas: Tensor, condition: Any) -> Tensor:
+    """Return the velocity (batch, channels, height, width) that a generator which predicts noise stands for on a straight line.
+
+    noisy_latents: (batch, channels, height, width), (1 - sigma) z + sigma eps. sigmas: (batch,), below 1. The generator is asked at the timestep of
+    the same ratio of signal to noise, between two of its own where there is none.
+    """
+    process, level = teacher.noise, sigmas.view(-1, 1, 1, 1)
+    assert isinstance(process, Denoising)
+    ratios = (process.scheduler.alphas_cumprod / (1 - process.scheduler.alphas_cumprod)).log().flip(0).double().numpy()
+    wanted = 2 * ((1 - sigmas) / sigmas).double().log().cpu().numpy()
+    timesteps = torch.from_numpy(np.interp(wanted, ratios, np.arange(len(ratios))[::-1])).float().to(sigmas.device)
+    epsilon = teacher.denoise(noisy_latents / ((1 - level).square() + level.square()).sqrt(), timesteps, condition)
+    return (epsilon - noisy_latents) / (1 - level)
+
+
+def words_of_pictures(encoder: PictureEncoder, latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a word (n, dim) of each picture's latents (n, channels, height, width). Half of them lie on the way to the word of another picture."""
+    count, device = len(latents), latents.device
+    words = encoder(latents)
+    norms = words.norm(dim=1, keepdim=True)
+    shares = torch.rand(count, 1, generator=generator, device=device) * (torch.rand(count, 1, generator=generator, device=device) < 0.5)
+    words = words.lerp(words[torch.randperm(count, generator=generator, device=device)], shares)
+    blur = BLUR * norms * torch.randn(words.shape, generator=generator, device=device) / words.shape[1] ** 0.5
+    return norms * F.normalize(words, dim=1) + blur
+
+
+def taught_loss(
+    teacher: BaseModel,
+    encoder: PictureEncoder,
+    posteriors: Tensor,
+    captions: Sequence[str],
+    unnamed: int,
+    tokenizer: CLIPTokenizer,
+    batch: int = 64,
+    empty_share: float = 0.1,
+) -> Callable[[Any, np.random.Generator, torch.Generator], Tensor]:
+    """Return the mean squared error to the teacher's velocities, on cached posteriors (n, 8, 16, 16) of the teacher's autoencoder.
+
+    unnamed: the number of the last posteriors whose captions say `UNNAMED`; they make half of every batch, with a word that the encoder makes.
+    tokenizer: the student's, with the teacher's words first, so that a word has the same embedding in both.
+    """
+    named, factor = len(posteriors) - unnamed, teacher.vae.config.scaling_factor
+    texts = [*captions, ""]  # the last one stands for a caption that is left out
+    teacher_ids = token_ids(teacher, texts, {UNNAMED: 1})
+    own_ids = extend_tokenizer(tokenizer, {UNNAMED: 1})(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+
+    def loss(model: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+        device, shown = generator.device, batch // 2 if unnamed else 0
+        rows = torch.from_numpy(np.concatenate([rng.integers(named, size=batch - shown), named + rng.integers(max(unnamed, 1), size=shown)]))
+        mean, std = posteriors[rows].to(device).float().chunk(2, dim=1)
+        latents = factor * (mean + std * torch.randn(mean.shape, generator=generator, device=device))
+        noise = torch.randn(latents.shape, generator=generator, device=device)
+        steps, shuffled = model.noise_scheduler.config.num_train_timesteps, torch.randperm(batch, generator=generator, device=device)
+        sigmas = (draw_timesteps(batch, steps, generator, model.centre)[shuffled] + torch.rand(batch, generator=generator, device=device)) / steps
+        level = sigmas.view(-1, 1, 1, 1)
+        noisy_latents = (1 - level) * latents + level * noise
+        words = words_of_pictures(encoder, factor * mean[batch - shown :], generator) if shown else torch.zeros(1, TEXT_WIDTH, device=device)
+        captioned = torch.where(torch.from_numpy(rng.random(batch) < empty_share), len(captions), rows)
+        with torch.no_grad():
+            condition = encode_tokens(teacher, apart(teacher_ids[captioned], len(teacher.tokenizer), shown), words)
+            told = taught_velocity(teacher, noisy_latents, sigmas.clamp(max=MOST_NOISE), condition)
+            target = torch.where(level < MOST_NOISE, told, noise - latents)
+        with spliced(TextEncoder(tokenizer, model.text_encoder), words):
+            prediction = model(noisy_latents, steps * sigmas, apart(own_ids[captioned], len(tokenizer), shown).to(device)).float()
+        return F.mse_loss(prediction, target)
+
+    return loss
+
+
+def apart(ids: Tensor, first: int, shown: int) -> Tensor:
+    """Return the token ids of a batch in which the word with the id `first` is a word of its own in each of the last `shown` rows."""
+    numbers = (torch.arange(len(ids)) - (len(ids) - shown)).clamp(min=0)
+    return torch.where(ids == first, first + numbers.view(-1, *[1] * (ids.ndim - 1)), ids)
