@@ -27,6 +27,7 @@ from tasks.pretraining.eye import draw_groups, save_eye, train_eye
 from tasks.pretraining.media import ANY_ART, MEDIA
 from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS, OTHER_THINGS, TRAINED_NOUNS
 from tasks.pretraining.scorer import save_scorer, train_scorer
+from tasks.pretraining.teaching import taught_loss
 from tasks.pretraining.tokenizer import train_tokenizer
 from tasks.pretraining.training import finished
 from tasks.pretraining.transformer import prompt_tokenizer, save_z_image, train_transformer
@@ -120,8 +121,8 @@ def train_flow(work: Path, art_folder: Path, composites: int, unnamed: int, flow
     autoencoder, _ = shipped_parts()
     data = encoded_composites(work / f"latents-{composites}-{unnamed}-shipped.pt", art_folder, autoencoder, composites, unnamed)
     tokenizer, teacher = prompt_tokenizer(CLIPTokenizer.from_pretrained(GENERATOR / "tokenizer")), load_base_model(str(GENERATOR), None, "auto", 64)
-    encoder = load_encoder("emoji-encoder", teacher)
-    model = train_transformer(teacher, encoder, data["posteriors"], data["captions"], unnamed, tokenizer, work, flow_steps)
+    loss = taught_loss(teacher, load_encoder("emoji-encoder", teacher), data["posteriors"], data["captions"], unnamed, tokenizer)
+    model = train_transformer(loss, teacher.vocabulary, tokenizer, work, flow_steps)
     save_z_image(model, autoencoder, tokenizer, TRANSFORMER)
     return TRANSFORMER
 

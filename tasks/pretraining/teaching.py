@@ -1,7 +1,7 @@
 """Teaching the transformer: it learns the velocities that the trained generator predicts, from the same prompts (Hinton et al. 2015).
 
-A velocity of a training picture is mostly that picture's own chance, which a prompt does not tell. The generator's prediction has no chance left, so
-the prompt's part of it is learned from far fewer pictures.
+The velocity towards one training picture depends mostly on which picture it happens to be. The generator predicts the mean over all pictures that
+fit the prompt, so the effect of the prompt is learned from far fewer samples.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from tasks.pretraining.denoiser import TEXT_WIDTH, draw_timesteps
 from tasks.pretraining.world import UNNAMED
 
 MOST_NOISE = 0.9
-"""The sigma above which the pictures teach: the generator predicts noise, so almost pure noise tells nothing of its picture."""
+"""The sigma above which the training pictures teach. The generator predicts noise, which says little of the picture in almost pure noise."""
 BLUR = 0.2
 """Noise on the words of pictures, as a share of the norm, so that near words draw the same."""
 

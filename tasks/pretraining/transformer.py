@@ -1,9 +1,10 @@
 """The transformer of the emoji world: a small Z-Image, which predicts the velocity of rectified flow and reads prompts through a language model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
@@ -11,11 +12,8 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from transformers import CLIPTokenizer, Qwen3Config, Qwen3Model
 
-from tasks.diffusion.base_model import BaseModel
-from tasks.inversion.encoder import PictureEncoder
 from tasks.pretraining.denoiser import TEXT_WIDTH
 from tasks.pretraining.muon import Muon
-from tasks.pretraining.teaching import taught_loss
 from tasks.pretraining.training import train
 
 WIDTH, LAYERS, HEADS = 160, 6, 5
@@ -120,30 +118,23 @@ def rotations(transformer: Any, rows: int, columns: int) -> list[tuple[Tensor, T
 
 
 def train_transformer(
-    teacher: BaseModel,
-    encoder: PictureEncoder,
-    posteriors: Tensor,
-    captions: Sequence[str],
-    unnamed: int,
+    loss: Callable[[Any, np.random.Generator, torch.Generator], Tensor],
+    vocabulary: Tensor,
     tokenizer: CLIPTokenizer,
     folder: Path,
     max_train_steps: int,
     peak: float = 3e-3,
 ) -> PromptsToVelocities:
-    """Train the transformer and its language model on a teacher's velocities; the arguments are those of `taught_loss`.
-
-    The words keep the teacher's embeddings, so that what was learned on one model is a start on the other.
-    """
+    """Train the transformer and its language model, whose first words keep the embeddings of `vocabulary` (words, dim)."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = PromptsToVelocities(build_language_model(tokenizer), build_transformer())
     table = model.text_encoder.embed_tokens.weight.requires_grad_(False)
-    table[: len(teacher.vocabulary)] = teacher.vocabulary
+    table[: len(vocabulary)] = vocabulary
     for module in model.transformer.modules():
         if isinstance(module, Attention):
             module.set_processor(RealRotation())
     model.transformer.compile_repeated_blocks()  # a quarter faster on CPUs
-    loss = taught_loss(teacher, encoder, posteriors, captions, unnamed, tokenizer)
     return train("transformer", model, loss, folder, max_train_steps, peak, optimizer=Muon)  # type: ignore[return-value]
 
 
