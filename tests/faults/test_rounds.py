@@ -1,4 +1,4 @@
-"""A few rounds of the benchmark, with a Prefect server of its own: every named point of three operations, which are the same on any machine."""
+"""A few rounds of the benchmark, with a Prefect server of its own."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.support.catalogs import ROOT
 
 @pytest.mark.services
 def test_nothing_is_violated() -> None:
-    command = [sys.executable, "-m", "benchmarks.faults", "--seed", "1", "--rounds", "8", "--operations", "add,push,revoke", "--json"]
+    command = [sys.executable, "-m", "benchmarks.faults", "--seed", "1", "--rounds", "8", "--operations", "add,push", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]

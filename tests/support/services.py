@@ -19,7 +19,7 @@ PORTS = iter(range(500))
 
 
 def free_port() -> int:
-    """Return a port that is free and stays so until its server listens: no system gives it to a client, and no other test process looks here."""
+    """Return a port that stays free until its server listens: the system gives it to no client, and each test process has ports of its own."""
     first = 20_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     for port in PORTS:
         with socket.socket() as listening, suppress(OSError):
