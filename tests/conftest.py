@@ -31,7 +31,7 @@ from tasks.settings import Settings
 from tests.support.catalogs import catalog, fill_catalog  # noqa: F401
 from tests.support.preloaded import preloaded
 from tests.support.services import bucket_server
-from tests.support.tiny import ASKED, FLOWS, save_tiny_pipeline, save_tiny_scorer
+from tests.support.tiny import FLOWS, save_tiny_pipeline, save_tiny_scorer
 
 
 @pytest.fixture(scope="session")
@@ -124,5 +124,4 @@ def family_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def family_base(family_folder: Path) -> BaseModel:
-    asked = ASKED.get(family_folder.name.rstrip("0123456789"))
-    return load_base_model.__wrapped__(str(family_folder), None, "cpu", asked)  # past the cache, which holds the other tests' model
+    return load_base_model.__wrapped__(str(family_folder), None, "cpu")  # past the cache, which holds the other tests' model

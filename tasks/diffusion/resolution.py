@@ -18,7 +18,8 @@ def latent_side(family: Family, denoiser: Mapping[str, Any], vae: Mapping[str, A
         ValueError: the denoiser cannot cut such pictures into its patches.
     """
     if resolution is None:
-        return family.latent_side(denoiser)
+        # The transformers of FLUX.1 and Z-Image do not say it; their autoencoder does, in px.
+        return int(denoiser.get("sample_size") or vae["sample_size"] // pixels_per_latent(vae))
     if resolution % (unit := pixels_per_latent(vae) * family.patch):
         near = resolution // unit * unit or unit
         raise ValueError(f"base.resolution is {resolution} px, but this base model needs a multiple of {unit}; take {near}")

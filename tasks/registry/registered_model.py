@@ -135,8 +135,10 @@ def left_out(index: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_called(pipeline: Any, guidance_scale: float, resolution: int | None) -> dict[str, Any]:
     """Return the arguments by which a pipeline draws with a guidance scale of which 1 is the plain conditional prediction."""
-    side = {"height": resolution, "width": resolution} if resolution else {}
     kind = type(pipeline).__name__
+    if kind in ("ZImagePipeline", "FluxPipeline"):  # draw 1024 px by default, whatever the model was trained on
+        resolution = resolution or pipeline.vae.config.sample_size
+    side = {"height": resolution, "width": resolution} if resolution else {}
     if kind == "ZImagePipeline":  # counts guidance from 0
         return {**side, "guidance_scale": guidance_scale - 1}
     if kind == "FluxPipeline" and not pipeline.transformer.config.guidance_embeds:  # schnell, which was trained on short prompts

@@ -56,8 +56,7 @@ def learn(base: BaseModel, folder: Path, num_vectors: int) -> Tensor:
 
 
 def test_resolution_is_read_from_the_configs(family_folder: Path, family_base: BaseModel) -> None:
-    asked = None if "sample_size" in family_base.denoiser.config else RESOLUTION
-    assert base_resolution(str(family_folder), None, asked) == RESOLUTION == family_base.resolution
+    assert base_resolution(str(family_folder), None) == RESOLUTION == family_base.resolution
 
 
 @pytest.mark.parametrize("num_vectors", [1, 2])

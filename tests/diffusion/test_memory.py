@@ -16,7 +16,7 @@ from tasks.diffusion.memory import pick_weights, weights_bytes
 from tasks.inversion.loop import train
 from tasks.inversion.methods import lora
 from tasks.inversion.training import new_training
-from tests.support.tiny import ASKED, RESOLUTION, save_tiny_pipeline
+from tests.support.tiny import RESOLUTION, save_tiny_pipeline
 
 LORA = lora.Options(word="norm_held", layers="linear", rank=2, learning_rate=1e-2, steps=None)
 CUDA = torch.device("cuda")
@@ -40,7 +40,7 @@ def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loaded(folder: Path, family: str, bits: str) -> BaseModel:
-    return load_base_model.__wrapped__(str(folder), None, "cpu", ASKED.get(family), bits)
+    return load_base_model.__wrapped__(str(folder), None, "cpu", None, bits)
 
 
 def pictures(base: BaseModel) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.inversion.encoder import ENCODER, PictureEncoder, encoder_bytes, encoder_file, load_encoder, new_encoder
-from tests.support.tiny import ASKED, save_tiny_pipeline
+from tests.support.tiny import save_tiny_pipeline
 from tests.support.words import random_encoder
 
 
@@ -17,7 +17,7 @@ def latents(base: BaseModel, *sizes: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux-dev", "z-image"])
 def test_a_word_has_the_mean_norm_of_each_vocabulary(tmp_path: Path, family: str) -> None:
-    base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path, family=family)), None, "cpu", ASKED.get(family))
+    base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path, family=family)), None, "cpu")
     encoder = random_encoder(base)
     for rows in (encoder(latents(base, 3)), encoder.word(latents(base, 3))[None], encoder.word(latents(base, 2, 3))):
         for part, owner in zip(rows.split(base.widths, dim=1), base.text_encoders, strict=True):

@@ -18,7 +18,7 @@ from tasks.inversion.options import EarlyStop
 from tasks.inversion.passes import batch_losses, drawn
 from tasks.inversion.schedule import Schedule
 from tasks.inversion.training import Training
-from tests.support.tiny import ASKED, save_tiny_pipeline
+from tests.support.tiny import save_tiny_pipeline
 from tests.support.words import SETTINGS, make, trained
 
 
@@ -132,7 +132,7 @@ def test_an_encoders_word_stays_near_its_start_at_the_held_norm(base: BaseModel,
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux-dev", "z-image"])
 def test_a_held_norm_is_the_vocabularys(tmp_path: Path, family: str) -> None:
-    base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path / family, family=family)), None, "cpu", ASKED.get(family))
+    base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path / family, family=family)), None, "cpu")
     start, seen = initializer_row(base, "dog"), []
     word = make(base, "norm_held", num_vectors=2)
     (learned,) = trained(base, tmp_path, word, on_step=lambda word: seen.append(word.trainable.rows.detach().clone()))

@@ -10,7 +10,7 @@ from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.pretraining import encoding
 from tasks.pretraining.encoding import draw_pictures, encoder_loss, read_domain
 from tests.support.catalogs import draw_picture
-from tests.support.tiny import ASKED, save_tiny_pipeline
+from tests.support.tiny import save_tiny_pipeline
 from tests.support.words import random_encoder
 
 
@@ -42,7 +42,7 @@ def test_a_domain_is_read_with_what_else_its_pictures_show(base: BaseModel, tmp_
 
 @pytest.mark.parametrize("family", ["sd1", "sd3", "flux-dev", "z-image"])
 def test_each_text_encoder_reads_a_word_of_its_own_for_each_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
-    base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path, family=family)), None, "cpu", ASKED.get(family))
+    base = load_base_model.__wrapped__(str(save_tiny_pipeline(tmp_path, family=family)), None, "cpu")
     latents = torch.zeros(2, *base.latent_shape)
     read, encode = list[torch.Tensor](), encoding.encode_tokens
     monkeypatch.setattr(encoding, "encode_tokens", lambda base, ids, rows: read.append(ids) or encode(base, ids, rows))

@@ -275,8 +275,6 @@ FAMILIES: dict[str, Callable[[], DiffusionPipeline]] = {
 }
 FLOWS = ("sd3", "sd3-without-t5", "sd35", "flux-dev", "flux-schnell", "z-image")
 """The families of rectified flow."""
-ASKED = {"flux-dev": RESOLUTION, "flux-schnell": RESOLUTION, "z-image": RESOLUTION}
-"""The resolution to ask for where the models' configs name none."""
 
 
 def save_tiny_scorer(folder: Path, seed: int = 0) -> Path:

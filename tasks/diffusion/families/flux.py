@@ -14,7 +14,6 @@ from tasks.diffusion.changes import TRANSFORMER
 from tasks.diffusion.families.parts import CLIP_L, Condition, Family, Look, TextPart, at_each, evenly, pool_at_the_end
 
 PATCH = 2
-LATENT_SIDE = 128  # 1024 px; the transformer's config does not say
 
 
 def t5_tokens(config: Mapping[str, Any]) -> int:
@@ -62,7 +61,6 @@ FAMILY = Family(
     denoiser="transformer",
     repair=lambda encoders: pool_at_the_end(encoders[:1]),
     reads=("t5xxl",),
-    latent_side=lambda config: LATENT_SIDE,
     patch=PATCH,
     layers=TRANSFORMER,
     sigmas=evenly,

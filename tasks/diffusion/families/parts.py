@@ -215,8 +215,6 @@ class Family:
     """(condition of the empty prompt, pipeline config) -> the condition of no prompt at all."""
     reads: tuple[str, ...] = ("clip_l",)
     """The keys of the text encoders whose tokens the denoiser attends to, end to end."""
-    latent_side: Callable[[Mapping[str, Any]], int] = lambda config: config["sample_size"]
-    """config of the denoiser -> height and width of the latents that it was trained on."""
     patch: int = 1
     """Height and width, in latents, of one token of the denoiser."""
     layers: Mapping[str, str] = field(default_factory=lambda: TARGETS)

@@ -15,7 +15,6 @@ from tasks.diffusion.changes import TRANSFORMER
 from tasks.diffusion.families.parts import Condition, Family, Look, TextPart, at_each, evenly
 
 TOKENS = 512
-LATENT_SIDE = 128  # 1024 px; the transformer's config does not say
 
 
 def as_request(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
@@ -52,7 +51,6 @@ FAMILY = Family(
     look=lambda config: Look(50, 6.0),
     denoiser="transformer",
     reads=("qwen3",),
-    latent_side=lambda config: LATENT_SIDE,
     patch=2,
     layers=TRANSFORMER,
     mixed="all_x_embedder|cap_embedder",
