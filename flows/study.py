@@ -16,7 +16,7 @@ from tasks.pipeline import receiving, repository
 from tasks.pipeline.door import one_line_errors
 from tasks.registry.connection import tracking_uri
 from tasks.settings import load_settings
-from tasks.study.cells import PLAN, STAGES, Cell, Plan, cells_of, lay_out, load_plan
+from tasks.study.cells import PLAN, STAGES, Cell, Plan, cells_of, impossible, lay_out, load_plan
 
 console = Console()
 RESULTS = "results.json"  # the numbers that the page shows
@@ -30,10 +30,14 @@ def study(quick: bool = False) -> Outcome:
         ValueError: the plan is not valid, or names a concept or pictures that are missing.
         BuildFailed: cells failed; the others are kept, and the page does not change.
     """
+    from tasks.diffusion.base_model import load_base_model
+
     plan, settings, outcome = load_plan(quick), load_settings(), Outcome()
     with repository.open_repo() as repo:
         receiving.fetch(repo, [artifacts.larger(thing) for thing in plan.things])
-    cells, folder, uri, stale = list(cells_of(plan)), page_folder(quick).absolute(), tracking_uri(settings), []
+    left_out = impossible(plan, load_base_model(*settings.base_model), settings.base.encoder)
+    cells = [cell for cell in cells_of(plan) if cell.setup not in left_out]
+    folder, uri, stale = page_folder(quick).absolute(), tracking_uri(settings), []
     parts = {
         catalog_folder(quick): [cell for cell in cells if cell.kind != "guided"],
         catalog_folder(quick, guided=True): [cell for cell in cells if cell.kind == "guided"],

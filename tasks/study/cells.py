@@ -4,16 +4,21 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from tasks import artifacts
 from tasks.concepts.captions import captions_file
 from tasks.documents import as_yaml
+from tasks.inversion.methods import method
+from tasks.inversion.options import FROM_PICTURES
 from tasks.pipeline import repository
 from tasks.pipeline.graph import declared
 from tasks.settings import Section, Settings, read_params
+
+if TYPE_CHECKING:  # the flow reads plans before torch is needed
+    from tasks.diffusion.base_model import BaseModel
 
 PLAN = Path("docs/study/study.yaml")
 STAGES = ("curate", "invert", "sample", "score")
@@ -114,6 +119,16 @@ def cells_of(plan: Plan) -> Iterator[Cell]:
             yield from (Cell("guided", setup, concept, seed) for seed in plan.seeds_of(setup))
         yield from (Cell("size", str(size), concept, plan.seeds[0]) for size in plan.sizes)
         yield from (Cell("stop", setup, concept, plan.seeds[0]) for setup in plan.stop if number < plan.stop_things)
+
+
+def impossible(plan: Plan, base: "BaseModel", encoder: str | None) -> list[str]:
+    """Return the setups that a base model cannot learn: it lacks the layers that the method changes, or no encoder makes words for it."""
+
+    def cannot(changes: dict[str, Any]) -> bool:
+        layers = getattr(method((plan.plain | changes)["method"]), "LAYERS", None)
+        return bool(layers and not base.layers(layers)) or (changes.get("initializer_token") == FROM_PICTURES and not encoder)
+
+    return [setup for setup, changes in plan.setups.items() if cannot(changes)]
 
 
 def inversion_of(cell: Cell, plan: Plan) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def write(folder: Path, plan: Plan, results: Sequence[Result], prompts: Sequence
         "command": command,
         "date": datetime.now(UTC).date().isoformat(),
         "claims": decide(study),
+        "left_out": [setup for setup in plan.setups if not study.of("setup", setup)],
         "rows": [row(study, "setup", setup) for setup in study.setups("setup")],
         "references": references(study),
         "stop": stop_study(study),

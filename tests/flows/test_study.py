@@ -17,11 +17,13 @@ from safetensors.torch import load_file, save_file
 from flows.study import catalog_folder, page_folder, study
 from tasks import artifacts
 from tasks.concepts.captions import read_contexts
+from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings, load_settings, read_params
-from tasks.study.cells import PLAN, Plan, cells_of, lay_out, load_plan, parameters
+from tasks.study.cells import PLAN, Plan, cells_of, impossible, lay_out, load_plan, parameters
 from tasks.study.guide import load_guide
+from tests.support.tiny import save_tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
 PLAIN = {"max_train_steps": 12, "batch_size": 2, "early_stop": None}
@@ -112,6 +114,15 @@ def test_a_setup_may_be_trained_once_and_start_as_another_word(catalog: Path) ->
     assert [concept["initializer_token"] for concept in concepts.values()] == ["dog", "dog", "cat"]
 
 
+def test_setups_that_the_base_cannot_learn_are_known(base: BaseModel, tmp_path: Path) -> None:
+    with contextlib.chdir(ROOT):
+        plan = load_plan(quick=False)
+    transformer = load_base_model(str(save_tiny_pipeline(tmp_path / "tiny", family="z-image")), None, "cpu")
+    assert impossible(plan, base, "an encoder") == []
+    assert impossible(plan, base, None) == ["encoder"]
+    assert impossible(plan, transformer, None) == ["encoder", "extended", "perfusion"]
+
+
 def test_more_pictures_than_there_are_is_an_error(catalog: Path, tmp_path: Path) -> None:
     plan = load_plan(quick=False).model_copy(update={"sizes": (1, 7)})
     with pytest.raises(ValueError, match="has 3 pictures, and the study wants 7"):
@@ -185,6 +196,16 @@ def test_a_changed_guide_redraws_its_rows(catalog: Path) -> None:
     changed = {cell for cell in after if {**after[cell], "seconds": 0} != {**before[cell], "seconds": 0}}
     assert "fox-rival-palavra-0" in changed
     assert all("-rival-" in cell for cell in changed)
+
+
+@pytest.mark.slow
+def test_a_setup_that_the_base_cannot_learn_is_left_out_and_named(catalog: Path) -> None:
+    study()
+    plan = yaml.safe_load(PLAN.read_text())
+    plan["setups"]["encoder"] = {"initializer_token": "<from-pictures>"}
+    artifacts.write_bytes(PLAN, yaml.safe_dump(plan, sort_keys=False).encode())
+    assert study().ran == {}
+    assert "so they are left out: encoder." in (page_folder(False) / "README.md").read_text()
 
 
 def test_the_scorer_may_not_guide(catalog: Path) -> None:

@@ -1,8 +1,8 @@
 """The methods of inversion. A method is one module; params.yaml names it.
 
 A method module has `Options`, a pydantic model of its settings, and `prepare(base, training, options)`, which takes a plain training of a new
-word and returns the training as the method does it. Settings are read before torch is needed, so a method imports torch inside `prepare`.
-A name with a dot is a module of somebody else's package.
+word and returns the training as the method does it. `LAYERS` names a set of the denoiser's layers that it cannot do without.
+Settings are read before torch is needed, so a method imports torch inside `prepare`. A name with a dot is a module of somebody else's package.
 """
 
 import re

@@ -8,6 +8,8 @@ if TYPE_CHECKING:  # settings are read before torch is needed
     from tasks.diffusion.base_model import BaseModel
     from tasks.inversion.training import Training
 
+LAYERS = "cross_attention"
+
 
 class Options(Section):
     word: Literal["textual_inversion", "norm_held"]

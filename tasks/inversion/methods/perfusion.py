@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # settings are read before torch is needed
     from tasks.inversion.rows import Rows
     from tasks.inversion.training import Training
 
+LAYERS = "cross_attention"
 WORDS = 1000  # of the vocabulary, whose text encodings give the covariance
 AT_ONCE = 64  # prompts encoded at once
 RIDGE = 1e-3  # of the covariance's mean variance, without which rare directions would count without bound
@@ -50,7 +51,7 @@ def prepare(base: "BaseModel", training: "Training", options: Options) -> "Train
     from tasks.inversion.methods import method
     from tasks.inversion.prior import class_word_of
 
-    layers = {name: layer for name, layer in base.layers("cross_attention").items() if name.endswith((".to_k", ".to_v"))}
+    layers = {name: layer for name, layer in base.layers(LAYERS).items() if name.endswith((".to_k", ".to_v"))}
     if not layers:
         raise ValueError(f"invert.method perfusion changes cross-attention layers, and {base.identity['model']} has none; choose another method")
     class_rows, data = initializer_rows(base, class_word_of(training.data, training.concept)), training.data
