@@ -1,4 +1,4 @@
-"""Our DDIM loop against `StableDiffusionPipeline.__call__`: `python -m benchmarks.sampling [--json]`.
+"""Our sampling against the call of diffusers' own pipeline: `python -m benchmarks.sampling [--model FOLDER] [--json]`.
 
 Both use the same model, prompts, seeds, steps and guidance; the pipeline draws all pictures in one call. Rounds alternate; the best of each counts.
 """
@@ -14,7 +14,9 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from benchmarks.result import Row, show
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
+from tasks.registry.registered_model import as_called
 from tasks.settings import load_settings
+from tasks.shipped import folder_of
 
 
 def plain_pipeline(base: BaseModel) -> DiffusionPipeline:
@@ -31,10 +33,13 @@ def main(
 ) -> None:
     """Measure pictures per second, and the mean difference between the two sets of pictures."""
     settings = load_settings()
-    base = load_base_model(model or settings.base.model, None, settings.runtime.device)
+    name = model or settings.base.model
+    base = load_base_model(str(folder_of(name) or name), None, settings.runtime.device)
     steps, guidance_scale = settings.sample.look(base.look)
     pipeline = plain_pipeline(base)
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    if hasattr(pipeline, "unet"):  # a transformer of rectified flow keeps its own sampler
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    look = as_called(pipeline, guidance_scale, None)
     pipeline.set_progress_bar_config(disable=True)
     prompts = [f"a photo of a {noun} on the {scene}" for noun in ("cat", "car", "apple", "rocket") for scene in ("moon", "beach")]
     prompts = [prompts[index % len(prompts)] for index in range(pictures)]
@@ -46,7 +51,7 @@ def main(
         ours.append(pictures / (time.monotonic() - started))
         started = time.monotonic()
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        peer = pipeline(prompts, num_inference_steps=steps, guidance_scale=guidance_scale, generator=generators).images
+        peer = pipeline(prompts, num_inference_steps=steps, **look, generator=generators).images
         theirs.append(pictures / (time.monotonic() - started))
     difference = np.mean([np.abs(np.asarray(a, dtype=float) - np.asarray(b, dtype=float)).mean() for a, b in zip(drawn, peer, strict=True)])
     rows = [
