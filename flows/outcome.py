@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from flows import watching
 from tasks import artifacts
 from tasks.drawing.strips import strip
+from tasks.pipeline.blockers import explained
 from tasks.pipeline.graph import STAGES
 from tasks.registry.promotion import measured
 
@@ -63,8 +64,8 @@ def accounted(outcome: Outcome, concept: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        outcome.failed[concept] = str(error)
-        watching.tell("failed", concept=concept, error=str(error))
+        outcome.failed[concept] = explained(error)
+        watching.tell("failed", concept=concept, error=outcome.failed[concept])
         get_run_logger().error("%s failed", concept, exc_info=True)
     finally:
         outcome.seconds[concept] = outcome.seconds.get(concept, 0.0) + monotonic() - started

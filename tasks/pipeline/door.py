@@ -11,6 +11,7 @@ from pathlib import Path
 from tasks import artifacts
 from tasks.concepts.rights import read_rights
 from tasks.pictures.names import printable
+from tasks.pipeline.blockers import explained
 from tasks.pipeline.device import device_lock
 from tasks.pipeline.graph import edition
 from tasks.registry.connection import plain_errors
@@ -79,4 +80,4 @@ def one_line_errors() -> Iterator[None]:
     except MENDABLE as error:
         if os.environ.get("WORDMINT_TRACEBACK"):
             raise
-        sys.exit(f"error: {printable(' '.join(str(error).splitlines()))}")
+        sys.exit(f"error: {printable(' '.join(explained(error).splitlines()))}")
