@@ -23,7 +23,7 @@ def test_a_missing_file_names_the_process_that_may_have_removed_it(tmp_path: Pat
     assert explained(ValueError("the picture is broken")) == "the picture is broken"
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1])  # this process, and more than Linux numbers
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1], ids=["this one", "none, for Linux has no such number"])
 def test_neither_this_process_nor_an_ended_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
     monkeypatch.chdir(tmp_path)
     writing(pid)
