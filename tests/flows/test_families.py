@@ -41,4 +41,5 @@ def test_one_line_changes_the_family(catalog: Path, family: str) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{registered['name']}/{registered['version']}")
     assert model.model_config["sampler"] == sampler.lower()
     (png,) = model.predict(["a photo of a <fox>"], params={"num_inference_steps": 2})
-    assert Image.open(io.BytesIO(png)).size == (RESOLUTION, RESOLUTION)
+    side = RESOLUTION // 4 if family == "ldm" else RESOLUTION  # diffusers' LDM pipeline takes 8 px a latent for granted; the tiny model has 2
+    assert Image.open(io.BytesIO(png)).size == (side, side)
