@@ -21,8 +21,9 @@ LORA = {"word": "norm_held", "layers": "convolutions", "rank": 2, "learning_rate
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "ldm", "sd3", "sd35", "flux-dev", "flux-schnell", "z-image"])
 def test_one_line_changes_the_family(catalog: Path, family: str) -> None:
+    asked = RESOLUTION if family in ("sd1", "flux-dev") else None  # of the others it is read from the model's configs
     edit_params(
-        base={"model": str(save_tiny_pipeline(Path(f"data/base/{family}"), family=family))},
+        base={"model": str(save_tiny_pipeline(Path(f"data/base/{family}"), family=family)), "resolution": asked},
         invert={"method": "lora", "options": LORA, "max_train_steps": 2},
         sample={"num_inference_steps": None, "guidance_scale": None} if family == "flux-schnell" else {},
     )
@@ -39,7 +40,7 @@ def test_one_line_changes_the_family(catalog: Path, family: str) -> None:
     (picture,) = imagine_pictures("a photo of a <fox> and a cat", [0], load_settings())
     assert picture.size == (RESOLUTION, RESOLUTION)
     model = mlflow.pyfunc.load_model(f"models:/{registered['name']}/{registered['version']}")
-    assert model.model_config["sampler"] == sampler.lower()
+    assert (model.model_config.get("resolution"), model.model_config["sampler"]) == (asked, sampler.lower())
     (png,) = model.predict(["a photo of a <fox>"], params={"num_inference_steps": 2})
     side = RESOLUTION // 4 if family == "ldm" else RESOLUTION  # diffusers' LDM pipeline takes 8 px a latent for granted; the tiny model has 2
     assert Image.open(io.BytesIO(png)).size == (side, side)
