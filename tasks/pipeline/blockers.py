@@ -9,7 +9,7 @@ from tasks import artifacts
 def explained(error: Exception) -> str:
     """Return an error's text, and for a missing file who may have removed it: DVC deletes a stage's results before it runs the stage."""
     if isinstance(error, FileNotFoundError) and (writer := other_writer()):
-        return f"{error}: it is being blocked by {writer}, which deletes results before it makes them anew; build again when it has ended"
+        return f"{error}; the catalog is blocked by {writer}, which deletes results before it makes them anew; try again when it has ended"
     return str(error)
 
 

@@ -19,7 +19,7 @@ def test_a_missing_file_names_the_process_that_may_have_removed_it(tmp_path: Pat
     monkeypatch.chdir(tmp_path)
     assert explained(GONE) == str(GONE)
     writing(os.getppid())
-    assert explained(GONE).startswith(f"{GONE}: it is being blocked by `dvc repro` (PID {os.getppid()}), which deletes results")
+    assert explained(GONE).startswith(f"{GONE}; the catalog is blocked by `dvc repro` (PID {os.getppid()}), which deletes results")
     assert explained(ValueError("the picture is broken")) == "the picture is broken"
 
 
