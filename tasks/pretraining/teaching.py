@@ -15,13 +15,15 @@ from transformers import CLIPTokenizer
 
 from tasks.diffusion.base_model import BaseModel, TextEncoder
 from tasks.diffusion.noise.ddpm import Denoising
-from tasks.diffusion.words import encode_tokens, extend_tokenizer, spliced, token_ids
+from tasks.diffusion.words import encode_tokens, extend_tokenizer, spliced, token_ids, unconditional
 from tasks.inversion.encoder import PictureEncoder
 from tasks.pretraining.denoiser import TEXT_WIDTH, draw_timesteps
 from tasks.pretraining.world import UNNAMED
 
 MOST_NOISE = 0.9
 """The sigma above which the training pictures teach. The generator predicts noise, which says little of the picture in almost pure noise."""
+GUIDANCE = 4.0
+"""The scale of classifier-free guidance that the guided velocity is taught with, the one that the catalog draws with."""
 BLUR = 0.2
 """Noise on the words of pictures, as a share of the norm, so that near words draw the same."""
 
@@ -60,17 +62,18 @@ def taught_loss(
     unnamed: int,
     tokenizer: CLIPTokenizer,
     batch: int = 64,
-    empty_share: float = 0.1,
 ) -> Callable[[Any, np.random.Generator, torch.Generator], Tensor]:
-    """Return the mean squared error to the teacher's velocities, on cached posteriors (n, 8, 16, 16) of the teacher's autoencoder.
+    """Return the loss of a student beside the teacher, on cached posteriors (n, 8, 16, 16) of the teacher's autoencoder.
+
+    It sums the squared errors of three velocities of each noisy picture: with its prompt, without one, and guided. The guided one is what a sampler
+    follows. Guidance multiplies the difference that a prompt makes, and its error too, so the first two alone leave what the prompt says blurred.
 
     unnamed: the number of the last posteriors whose captions say `UNNAMED`; they make half of every batch, with a word that the encoder makes.
     tokenizer: the student's, with the teacher's words first, so that a word has the same embedding in both.
     """
-    named, factor = len(posteriors) - unnamed, teacher.vae.config.scaling_factor
-    texts = [*captions, ""]  # the last one stands for a caption that is left out
-    teacher_ids = token_ids(teacher, texts, {UNNAMED: 1})
-    own_ids = extend_tokenizer(tokenizer, {UNNAMED: 1})(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    named, factor, empty = len(posteriors) - unnamed, teacher.vae.config.scaling_factor, unconditional(teacher).repeat(batch)
+    teacher_ids = token_ids(teacher, captions, {UNNAMED: 1})
+    own_ids = extend_tokenizer(tokenizer, {UNNAMED: 1})([*captions, ""], padding="max_length", truncation=True, return_tensors="pt").input_ids
 
     def loss(model: Any, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
         device, shown = generator.device, batch // 2 if unnamed else 0
@@ -81,16 +84,18 @@ def taught_loss(
         steps, shuffled = model.noise_scheduler.config.num_train_timesteps, torch.randperm(batch, generator=generator, device=device)
         sigmas = (draw_timesteps(batch, steps, generator, model.centre)[shuffled] + torch.rand(batch, generator=generator, device=device)) / steps
         level = sigmas.view(-1, 1, 1, 1)
-        noisy_latents = (1 - level) * latents + level * noise
+        noisy_latents, taught = (1 - level) * latents + level * noise, level < MOST_NOISE
         words = words_of_pictures(encoder, factor * mean[batch - shown :], generator) if shown else torch.zeros(1, TEXT_WIDTH, device=device)
-        captioned = torch.where(torch.from_numpy(rng.random(batch) < empty_share), len(captions), rows)
         with torch.no_grad():
-            condition = encode_tokens(teacher, apart(teacher_ids[captioned], len(teacher.tokenizer), shown), words)
-            told = taught_velocity(teacher, noisy_latents, sigmas.clamp(max=MOST_NOISE), condition)
-            target = torch.where(level < MOST_NOISE, told, noise - latents)
+            prompts = encode_tokens(teacher, apart(teacher_ids[rows], len(teacher.tokenizer), shown), words)
+            told = [taught_velocity(teacher, noisy_latents, sigmas.clamp(max=MOST_NOISE), condition) for condition in (prompts, empty)]
+            targets = torch.cat([torch.where(taught, velocity, noise - latents) for velocity in told])
+        ids = torch.cat([apart(own_ids[rows], len(tokenizer), shown), own_ids[-1:].expand(batch, -1)]).to(device)
         with spliced(TextEncoder(tokenizer, model.text_encoder), words):
-            prediction = model(noisy_latents, steps * sigmas, apart(own_ids[captioned], len(tokenizer), shown).to(device)).float()
-        return F.mse_loss(prediction, target)
+            predictions = model(noisy_latents.repeat(2, 1, 1, 1), steps * sigmas.repeat(2), ids).float()
+        prompted, unprompted = (predictions - targets).chunk(2)
+        guided = torch.where(taught, unprompted + GUIDANCE * (prompted - unprompted), 0)
+        return 0.5 * prompted.square().mean() + 0.1 * unprompted.square().mean() + guided.square().mean() / (2 * GUIDANCE)
 
     return loss
 

@@ -51,32 +51,42 @@ def test_the_velocity_ends_in_the_picture_that_the_generator_predicts(teacher: B
     torch.testing.assert_close(on_the_line - sigma * velocity, clean, atol=1e-4, rtol=1e-4)
 
 
-def test_a_student_that_knows_all_has_nothing_to_learn(teacher: BaseModel, tokenizer: CLIPTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teaching, "MOST_NOISE", 0.999)
+def student(teacher: BaseModel, attention: float = 1.0, prompted: float = 0.0, unprompted: float = 0.0) -> Any:
+    """Return a student that knows what the teacher knows, pays less attention, or errs by the same amount everywhere with or without a prompt."""
     text_encoder = teacher.text_encoders[0].model
 
-    class Knowing(SimpleNamespace):
+    class Student(SimpleNamespace):
         def __call__(self, noisy_latents: Tensor, timesteps: Tensor, input_ids: Tensor) -> Tensor:
             hidden = text_encoder(input_ids).last_hidden_state
-            return taught_velocity(teacher, noisy_latents, timesteps / 1000, Condition(hidden * self.attention))
+            error = torch.tensor([prompted, unprompted]).repeat_interleave(len(noisy_latents) // 2).view(-1, 1, 1, 1)
+            return taught_velocity(teacher, noisy_latents, timesteps / 1000, Condition(hidden * attention)) + error
 
     noise_scheduler = SimpleNamespace(config=SimpleNamespace(num_train_timesteps=1000))
-    knowing, inattentive = (
-        lesson(teacher, tokenizer)(Knowing(text_encoder=text_encoder, noise_scheduler=noise_scheduler, centre=0.0, attention=share))
-        for share in (1.0, 0.5)
-    )
+    return Student(text_encoder=text_encoder, noise_scheduler=noise_scheduler, centre=0.0)
+
+
+def test_a_student_that_knows_all_has_nothing_to_learn(teacher: BaseModel, tokenizer: CLIPTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teaching, "MOST_NOISE", 0.999)
+    knowing, inattentive = (lesson(teacher, tokenizer)(student(teacher, attention=share)) for share in (1.0, 0.5))
     assert knowing < 1e-6 < 1e-3 < inattentive
+
+
+def test_errors_count_as_much_as_guidance_makes_of_them(teacher: BaseModel, tokenizer: CLIPTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teaching, "MOST_NOISE", 0.999)
+    same, opposite = (lesson(teacher, tokenizer)(student(teacher, prompted=0.1, unprompted=error)) for error in (0.1, -0.1))
+    assert float(same) == pytest.approx(0.01 * (0.6 + 1 / 8), rel=1e-3)  # guided, the error stays what it was
+    assert float(opposite) == pytest.approx(0.01 * (0.6 + 49 / 8), rel=1e-3)  # -0.1 + 4 * 0.2
 
 
 def test_the_transformer_learns_and_the_words_stay(teacher: BaseModel, tokenizer: CLIPTokenizer) -> None:
     torch.manual_seed(0)
-    student = prompt_tokenizer(CLIPTokenizer.from_pretrained(GENERATOR / "tokenizer"))
-    model = PromptsToVelocities(build_language_model(student), build_transformer())
+    own = prompt_tokenizer(CLIPTokenizer.from_pretrained(GENERATOR / "tokenizer"))
+    model = PromptsToVelocities(build_language_model(own), build_transformer())
     model.text_encoder.embed_tokens.weight.requires_grad_(False)
     for module in model.transformer.modules():
         if isinstance(module, Attention):
             module.set_processor(RealRotation())
-    lesson(teacher, student)(model).backward()
+    lesson(teacher, own)(model).backward()
     learned = model.text_encoder.layers[0].mlp.up_proj.weight, model.transformer.layers[0].attention.to_q.weight
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in learned)
     assert model.text_encoder.embed_tokens.weight.grad is None
