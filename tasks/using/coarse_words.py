@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from tasks.diffusion.base_model import base_resolution, load_base_model
 from tasks.diffusion.words import whole_words
 from tasks.pictures.reading import read_picture
-from tasks.settings import Base, Scorer, Settings
+from tasks.settings import Scorer, Settings
 from tasks.similarity.scorer import load_scorer
 
 MOST_WORDS = 5_000  # of the vocabulary, whose frequent words come first
@@ -45,13 +46,16 @@ def seen(pictures: Sequence[Path], settings: Settings) -> tuple[list[str], Tenso
     rules, resolution = settings.curate, base_resolution(settings.base.model, settings.base.revision, settings.base.resolution)
     images = [read_picture(path, resolution, rules.min_side, rules.max_pixels).image for path in pictures]
     scorer = load_scorer(settings.scorer.model, settings.scorer.pretrained, settings.runtime.device)
-    words, phrases = vocabulary(settings.base, settings.scorer, settings.runtime.device)
+    words, phrases = vocabulary(settings.base_model, settings.scorer)
     return words, scorer.image_features(images) @ phrases.T
 
 
 @lru_cache(maxsize=1)
-def vocabulary(model: Base, judge: Scorer, device: str) -> tuple[list[str], Tensor]:
-    """Return the words of the base model, and the features of their phrases under the scorer (words, dim)."""
-    base, scorer = load_base_model(model.model, model.revision, device), load_scorer(judge.model, judge.pretrained, device)
+def vocabulary(base_model: tuple[Any, ...], judge: Scorer) -> tuple[list[str], Tensor]:
+    """Return the words of a base model, and the features of their phrases under the scorer (words, dim).
+
+    base_model: the arguments of `load_base_model`, all of them, since a process keeps one model and loads it again for others.
+    """
+    base, scorer = load_base_model(*base_model), load_scorer(judge.model, judge.pretrained, base_model[2])
     words = [word for word in whole_words(base) if word.isalpha() and len(word) > 2][:MOST_WORDS]
     return words, scorer.text_features([FRAME.format(word) for word in words])

@@ -1,8 +1,13 @@
 """Which words are suggested for pictures, by the cosines of pictures and words."""
 
-import torch
+from pathlib import Path
 
-from tasks.using.coarse_words import nearest, telling
+import torch
+from PIL import Image
+
+from tasks.diffusion.base_model import load_base_model
+from tasks.settings import load_settings
+from tasks.using.coarse_words import nearest, seen, telling
 
 WORDS = ["owl", "deer", "snow", "beach", *(f"word{number}" for number in range(40))]
 
@@ -23,3 +28,15 @@ def test_what_one_picture_shows_is_its_context() -> None:
     assert telling(WORDS, table, 3) == [["snow"], ["beach"], []]
     assert telling(WORDS, table[:1], 3) == [[]], "a single picture has no others to differ from"
     assert telling(WORDS, table, 0) == [[], [], []]
+
+
+def test_suggestions_take_the_base_model_that_is_in_memory(tmp_path: Path, tiny_base_folder: Path, tiny_scorer_folder: Path) -> None:
+    settings = load_settings(Path(__file__).parents[2] / "params.yaml")
+    base = settings.base.model_copy(update={"model": str(tiny_base_folder), "revision": None})
+    scorer = settings.scorer.model_copy(update={"model": f"local-dir:{tiny_scorer_folder}", "pretrained": None})
+    settings = settings.model_copy(update={"base": base, "scorer": scorer})
+    Image.radial_gradient("L").save(tmp_path / "0.png")
+    loaded = load_base_model(*settings.base_model)
+    words, found = seen([tmp_path / "0.png"], settings)
+    assert found.shape == (1, len(words))
+    assert load_base_model(*settings.base_model) is loaded
