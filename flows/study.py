@@ -30,18 +30,19 @@ def study(quick: bool = False) -> Outcome:
         ValueError: the plan is not valid, or names a concept or pictures that are missing.
         BuildFailed: cells failed; the others are kept, and the page does not change.
     """
-    from tasks.diffusion.base_model import load_base_model
+    from tasks.diffusion.base_model import base_family
 
     plan, settings, outcome = load_plan(quick), load_settings(), Outcome()
     with repository.open_repo() as repo:
         receiving.fetch(repo, [artifacts.larger(thing) for thing in plan.things])
-    left_out = impossible(plan, load_base_model(*settings.base_model), settings.base.encoder)
-    cells = [cell for cell in cells_of(plan) if cell.setup not in left_out]
+    left_out = impossible(plan, base_family(settings.base.model, settings.base.revision), settings.base.encoder)
+    cells = [cell for cell in cells_of(plan) if cell.kind not in ("setup", "guided") or cell.setup not in left_out]
     folder, uri, stale = page_folder(quick).absolute(), tracking_uri(settings), []
     parts = {
         catalog_folder(quick): [cell for cell in cells if cell.kind != "guided"],
         catalog_folder(quick, guided=True): [cell for cell in cells if cell.kind == "guided"],
     }
+    parts = {root: part for root, part in parts.items() if part}
     for root, part in parts.items():
         lay_out(part, plan, settings, root, cache=catalog_folder(quick))
         with contextlib.chdir(root), repository.open_repo() as repo:

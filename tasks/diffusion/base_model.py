@@ -149,16 +149,20 @@ def weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def base_family(model: str, revision: str | None) -> Family:
+    """Return the family of a base model, read from its configs alone."""
+    folder = folder_of(model)
+    return family_of(DiffusionPipeline.load_config(folder or model, revision=None if folder else revision), model)
+
+
 def base_resolution(model: str, revision: str | None, resolution: int | None = None) -> int:
     """Return the side of the base model's pictures in px, read from its configs alone.
 
     Raises:
         ValueError: `resolution`, which is asked for, is none of this model.
     """
-    folder = folder_of(model)
-    model, hub_revision = (str(folder), None) if folder else (model, revision)
-    family = family_of(DiffusionPipeline.load_config(model, revision=hub_revision), model)
-    denoiser, vae = (AutoencoderKL.load_config(model, subfolder=part, revision=hub_revision) for part in (family.denoiser, family.vae))
+    family, place, hub_revision = base_family(model, revision), folder_of(model) or model, None if folder_of(model) else revision
+    denoiser, vae = (AutoencoderKL.load_config(place, subfolder=part, revision=hub_revision) for part in (family.denoiser, family.vae))
     return latent_side(family, denoiser, vae, resolution) * pixels_per_latent(vae)
 
 

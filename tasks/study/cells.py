@@ -18,7 +18,7 @@ from tasks.pipeline.graph import declared
 from tasks.settings import Section, Settings, read_params
 
 if TYPE_CHECKING:  # the flow reads plans before torch is needed
-    from tasks.diffusion.base_model import BaseModel
+    from tasks.diffusion.families.parts import Family
 
 PLAN = Path("docs/study/study.yaml")
 STAGES = ("curate", "invert", "sample", "score")
@@ -121,12 +121,12 @@ def cells_of(plan: Plan) -> Iterator[Cell]:
         yield from (Cell("stop", setup, concept, plan.seeds[0]) for setup in plan.stop if number < plan.stop_things)
 
 
-def impossible(plan: Plan, base: "BaseModel", encoder: str | None) -> list[str]:
+def impossible(plan: Plan, family: "Family", encoder: str | None) -> list[str]:
     """Return the setups that a base model cannot learn: it lacks the layers that the method changes, or no encoder makes words for it."""
 
     def cannot(changes: dict[str, Any]) -> bool:
         layers = getattr(method((plan.plain | changes)["method"]), "LAYERS", None)
-        return bool(layers and not base.layers(layers)) or (changes.get("initializer_token") == FROM_PICTURES and not encoder)
+        return bool(layers and layers not in family.layers) or (changes.get("initializer_token") == FROM_PICTURES and not encoder)
 
     return [setup for setup, changes in plan.setups.items() if cannot(changes)]
 

@@ -47,6 +47,10 @@ def write(folder: Path, plan: Plan, results: Sequence[Result], prompts: Sequence
     for rival in study.setups("rival"):
         cells = [Cell("rival", rival, thing, plan.seeds[0]) for thing in plan.things]
         contact_sheet([artifacts.rival(cell.name) for cell in cells], prompts).save(folder / f"sheet-{rival}.webp", **SHEET)
+    shown = {f"sheet-{name}.webp" for kind in ("setup", "rival") for name in study.setups(kind)}
+    for sheet in folder.glob("sheet-*.webp"):
+        if sheet.name not in shown:  # an earlier study drew it
+            sheet.unlink()
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     content = {
         "plan": plan,

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from flows.study import catalog_folder, page_folder, study
 from tasks import artifacts
 from tasks.concepts.captions import read_contexts
-from tasks.diffusion.base_model import BaseModel, load_base_model
+from tasks.diffusion.base_model import base_family
 from tasks.registry import connection
 from tasks.registry.connection import tracking_uri
 from tasks.settings import Settings, load_settings, read_params
@@ -63,7 +63,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path, ti
         weights = "data/base/guide/open_clip_model.safetensors"
         save_file({name: value * 1.01 for name, value in load_file(weights).items()}, weights)
         guide = plan["guide"] | {"model": "local-dir:data/base/guide", "pretrained": None}
-        plan = {"plain": plan["plain"] | PLAIN, **TINY_PLAN, "guide": guide, "quick": {"seeds": [1]}}
+        quick = {"seeds": [1], "guided": {"guidance_scale": 9.0, "setups": ["two-vectors"]}}
+        plan = {"plain": plan["plain"] | PLAIN, **TINY_PLAN, "guide": guide, "quick": quick}
         artifacts.write_bytes(PLAN, yaml.safe_dump(plan).encode())
         artifacts.larger("fox").mkdir(parents=True)
         for picture in range(3):
@@ -114,12 +115,12 @@ def test_a_setup_may_be_trained_once_and_start_as_another_word(catalog: Path) ->
     assert [concept["initializer_token"] for concept in concepts.values()] == ["dog", "dog", "cat"]
 
 
-def test_setups_that_the_base_cannot_learn_are_known(base: BaseModel, tmp_path: Path) -> None:
+def test_setups_that_the_base_cannot_learn_are_known(tiny_base_folder: Path, tmp_path: Path) -> None:
     with contextlib.chdir(ROOT):
         plan = load_plan(quick=False)
-    transformer = load_base_model(str(save_tiny_pipeline(tmp_path / "tiny", family="z-image")), None, "cpu")
-    assert impossible(plan, base, "an encoder") == []
-    assert impossible(plan, base, None) == ["encoder"]
+    unet, transformer = (base_family(str(folder), None) for folder in (tiny_base_folder, save_tiny_pipeline(tmp_path / "tiny", family="z-image")))
+    assert impossible(plan, unet, "an encoder") == []
+    assert impossible(plan, unet, None) == ["encoder"]
     assert impossible(plan, transformer, None) == ["encoder", "extended", "perfusion"]
 
 
@@ -151,6 +152,7 @@ def test_a_setup_that_is_none_is_refused(catalog: Path, key: str, change: dict) 
 @pytest.mark.slow
 def test_a_study_writes_its_page_and_runs_once(catalog: Path) -> None:
     cells = list(cells_of(load_plan(quick=False)))
+    (page_folder(False) / "sheet-of-an-earlier-setup.webp").touch()
     first = study()
     assert set(first.ran) == {cell.key for cell in cells}
     guided = {cell.key for cell in cells if cell.kind == "guided"}
@@ -173,6 +175,16 @@ def test_a_study_writes_its_page_and_runs_once(catalog: Path) -> None:
     experiment = client.get_experiment_by_name("wordmint-study")
     assert sorted(run.info.run_name for run in client.search_runs([experiment.experiment_id])) == sorted([*(cell.name for cell in cells), *rivals])
     assert client.search_registered_models() == []
+
+
+@pytest.mark.slow
+def test_cells_that_the_base_cannot_learn_are_left_out(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.study.impossible", lambda plan, family, encoder: ["two-vectors", "early"])
+    cells = list(cells_of(load_plan(quick=True)))
+    assert {cell.setup for cell in cells if cell.kind == "guided"} == {"two-vectors"}
+    possible = {cell.key for cell in cells if cell.setup != "two-vectors"}
+    assert set(study(quick=True).ran) == possible > {"fox-stop-early-1"}  # what stops early is the plain method
+    assert not catalog_folder(True, guided=True).exists()
 
 
 @pytest.mark.slow
