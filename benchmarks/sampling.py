@@ -14,14 +14,16 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from benchmarks.result import Row, show
 from tasks.diffusion.base_model import BaseModel, load_base_model
 from tasks.diffusion.ddim import generate
-from tasks.registry.registered_model import as_called
+from tasks.registry.registered_model import as_called, left_out
 from tasks.settings import load_settings
 from tasks.shipped import folder_of
 
 
 def plain_pipeline(base: BaseModel) -> DiffusionPipeline:
-    """Return the base model as diffusers' own pipeline, in the denoiser's float type."""
-    pipeline = DiffusionPipeline.from_pretrained(base.identity["model"], dtype=base.denoiser.dtype, low_cpu_mem_usage=False)
+    """Return the base model as diffusers' own pipeline, in the denoiser's float type and without a safety checker."""
+    model = base.identity["model"]
+    unused = left_out(DiffusionPipeline.load_config(model))
+    pipeline = DiffusionPipeline.from_pretrained(model, **unused, dtype=base.denoiser.dtype, low_cpu_mem_usage=False)
     return pipeline.to(base.device)
 
 

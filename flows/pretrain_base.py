@@ -29,7 +29,7 @@ from tasks.pretraining.nouns import ALL_NOUNS, ALL_THINGS, OTHER_THINGS, TRAINED
 from tasks.pretraining.scorer import save_scorer, train_scorer
 from tasks.pretraining.teaching import taught_loss
 from tasks.pretraining.tokenizer import train_tokenizer
-from tasks.pretraining.training import finished
+from tasks.pretraining.training import finished, pick_device
 from tasks.pretraining.transformer import prompt_tokenizer, save_z_image, train_transformer
 from tasks.pretraining.world import Sample, World, draw_sample, repainted, setting_of, things_of, with_article
 
@@ -120,7 +120,8 @@ def train_flow(work: Path, art_folder: Path, composites: int, unnamed: int, flow
     """Train the transformer of rectified flow in the latents of the shipped autoencoder; the shipped generator teaches it."""
     autoencoder, _ = shipped_parts()
     data = encoded_composites(work / f"latents-{composites}-{unnamed}-shipped.pt", art_folder, autoencoder, composites, unnamed)
-    tokenizer, teacher = prompt_tokenizer(CLIPTokenizer.from_pretrained(GENERATOR / "tokenizer")), load_base_model(str(GENERATOR), None, "auto", 64)
+    tokenizer = prompt_tokenizer(CLIPTokenizer.from_pretrained(GENERATOR / "tokenizer"))
+    teacher = load_base_model(str(GENERATOR), None, str(pick_device()), 64)
     loss = taught_loss(teacher, load_encoder("emoji-encoder", teacher), data["posteriors"], data["captions"], unnamed, tokenizer)
     model = train_transformer(loss, teacher.vocabulary, tokenizer, work, flow_steps)
     save_z_image(model, autoencoder, tokenizer, TRANSFORMER)

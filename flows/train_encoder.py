@@ -55,7 +55,8 @@ def trained_encoder(work: Path, base: BaseModel, domain: Domain, steps: int, bat
         torch.manual_seed(SEED)
         encoder = new_encoder(base)
     with laid_out(base):
-        encoder = train("encoder", encoder, encoder_loss(base, domain, batch), work, steps, peak=1e-3, seed=SEED)  # type: ignore[assignment]
+        loss = encoder_loss(base, domain, batch)
+        encoder = train("encoder", encoder, loss, work, steps, peak=1e-3, seed=SEED, device=base.device)  # type: ignore[assignment]
     write_bytes(out / ENCODER, encoder_bytes(encoder.cpu(), base, description))
     return out / ENCODER
 

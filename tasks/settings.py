@@ -22,7 +22,7 @@ class Base(Section):
     revision: str | None
     """The commit of a hub model, or the first digits of the SHA-256 of a folder's weights; other weights are then refused."""
     resolution: int | None = Field(default=None, ge=8, le=8192)
-    """The side of the pictures in px; by default the one that the model was trained on, for FLUX.1 and Z-Image 1024."""
+    """The side of the pictures in px; by default the one that the configs of the model name."""
     encoder: str | None = None
     """The folder or file of an encoder of the model, or `emoji-encoder`, which comes with wordmint; for words that start from pictures."""
 

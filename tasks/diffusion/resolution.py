@@ -15,10 +15,12 @@ def latent_side(family: Family, denoiser: Mapping[str, Any], vae: Mapping[str, A
     """Return height and width of the latents of pictures of a resolution in px, by default the one that the model was trained on.
 
     Raises:
-        ValueError: the denoiser cannot cut such pictures into its patches.
+        ValueError: the configs name no resolution, or the denoiser cannot cut such pictures into its patches.
     """
     if resolution is None:
         # The transformers of FLUX.1 and Z-Image do not say it; their autoencoder does, in px.
+        if not (denoiser.get("sample_size") or vae.get("sample_size")):
+            raise ValueError("the configs of this base model do not say how large its pictures are; set base.resolution in px")
         return int(denoiser.get("sample_size") or vae["sample_size"] // pixels_per_latent(vae))
     if resolution % (unit := pixels_per_latent(vae) * family.patch):
         near = resolution // unit * unit or unit

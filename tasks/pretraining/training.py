@@ -55,13 +55,14 @@ def train(
     seed: int = 0,
     checkpoint_seconds: float = 240.0,
     optimizer: Callable[[nn.Module, float, float], torch.optim.Optimizer] = adamw,
+    device: torch.device | None = None,
 ) -> nn.Module:
     """Train `model` and return its averaged copy; a checkpoint in `folder` is continued.
 
     `loss` draws its own batch from the two generators, which are seeded by (seed, step), so that a continued run
-    sees the same batches as an uninterrupted one.
+    sees the same batches as an uninterrupted one. device: where the model is trained, by default `pick_device()`; what `loss` needs has to be there.
     """
-    device = pick_device()
+    device = device or pick_device()
     model.to(device).to(memory_format=torch.channels_last)  # a tenth faster on CPUs
     average = copy.deepcopy(model).eval().requires_grad_(False)
     moving = optimizer(model, peak, weight_decay)

@@ -145,6 +145,16 @@ def test_another_family_is_refused_by_name(tmp_path: Path) -> None:
         base_resolution(str(tmp_path), None)
 
 
+@pytest.mark.parametrize("family", ["flux-dev", "z-image"])
+def test_configs_that_name_no_resolution_are_refused_with_the_remedy(tmp_path: Path, family: str) -> None:
+    folder = save_tiny_pipeline(tmp_path, family=family)
+    config = json.loads((folder / "vae/config.json").read_text())
+    (folder / "vae/config.json").write_text(json.dumps({key: value for key, value in config.items() if key != "sample_size"}))
+    with pytest.raises(ValueError, match=r"do not say how large its pictures are; set base\.resolution in px"):
+        base_resolution(str(folder), None)
+    assert base_resolution(str(folder), None, RESOLUTION) == RESOLUTION
+
+
 def test_a_folder_of_pickles_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "LDMTextToImagePipeline", "_diffusers_version": "0.42.1"}')
     with pytest.raises(ValueError, match=r"no weights in safetensors; write it once with .*save_pretrained"):
