@@ -127,7 +127,7 @@ class Runtime(Section):
     checkpoint_every: int = Field(ge=1, le=10_000_000)
     """Optimizer steps between an inversion's checkpoints."""
     concepts_per_batch: int | None = Field(ge=1, le=1_000)
-    """Words trained at once; each brings `invert.batch_size` pictures to a step. null: as many as a GPU's free memory holds."""
+    """Words trained at once; each brings `invert.batch_size` pictures to a step. null: as many as a GPU's free memory holds, at most 16; else 8."""
     pictures_per_batch: int = Field(ge=1, le=10_000)
     """Pictures generated at once; guidance doubles the number inside the denoiser."""
     device: str
