@@ -159,7 +159,7 @@ def base_resolution(model: str, revision: str | None, resolution: int | None = N
     """Return the side of the base model's pictures in px, read from its configs alone.
 
     Raises:
-        ValueError: `resolution`, which is asked for, is none of this model.
+        ValueError: `resolution` is none of this model, or it is None and the configs name none.
     """
     family, place, hub_revision = base_family(model, revision), folder_of(model) or model, None if folder_of(model) else revision
     denoiser, vae = (AutoencoderKL.load_config(place, subfolder=part, revision=hub_revision) for part in (family.denoiser, family.vae))
